@@ -1,0 +1,347 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! One connection: moves frames between the socket and the session, which works on a thread
+//! of its own because recognition takes time.
+
+use std::{future::pending, sync::Arc, time::Duration};
+
+use futures_util::{SinkExt, StreamExt};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::{
+        Notify,
+        mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender},
+    },
+    time::{Instant, sleep_until, timeout, timeout_at},
+};
+use tokio_tungstenite::{
+    WebSocketStream, accept_hdr_async,
+    tungstenite::{
+        Error, Message,
+        handshake::server::{Request, Response},
+        protocol::{
+            CloseFrame,
+            frame::{
+                Frame,
+                coding::{Data, OpCode},
+            },
+        },
+    },
+};
+
+use crate::{
+    events,
+    faults::RawFrame,
+    filter::{Filter, Wire},
+    handshake::{self, OTHER_MODEL},
+    record::End,
+    registry::Registry,
+    server::Shared,
+    session::{Action, Session, SessionOptions},
+};
+
+/// How many frames of the client may wait for its session.
+const QUEUE: usize = 64;
+
+/// How long to wait for the client's answer to a close frame.
+const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// A frame from the client.
+enum Input {
+    /// A text frame, with the time since the connection began.
+    Text(String, Duration),
+    /// A binary frame, of which only the length matters.
+    Binary(usize),
+}
+
+/// Serves a connection from the first to the last byte.
+pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
+    // Without effect on what is served; it only comes later.
+    let _ = stream.set_nodelay(true);
+    let faults = shared.faults(number);
+    let registry = &shared.registry;
+    if faults.stall_handshake {
+        return drain(&mut stream).await;
+    }
+    let mut query = String::new();
+    #[allow(clippy::result_large_err)] // as the library wants it
+    let answer = |request: &Request, response: Response| {
+        let record = handshake::record(number, request);
+        query.clone_from(&record.query);
+        registry.request(record);
+        handshake::answer(request, response, &shared.options, &faults)
+    };
+    let accepted = timeout(
+        shared.options.idle_timeout,
+        accept_hdr_async(stream, answer),
+    )
+    .await;
+    let mut socket = match accepted {
+        Ok(Ok(socket)) => socket,
+        Ok(Err(Error::Http(response))) => {
+            return registry.ended(number, End::Refused(response.status().as_u16()));
+        }
+        Ok(Err(_)) | Err(_) => return registry.ended(number, End::Disconnected),
+    };
+
+    let (wire, wires) = mpsc::unbounded_channel();
+    let reset = Arc::new(Notify::new());
+    registry.opened(number, wire.clone(), reset.clone());
+    let mut connection = Connection {
+        wires,
+        input: None,
+        started: Instant::now(),
+        idle_timeout: shared.options.idle_timeout,
+        fragment: faults.fragment,
+        number,
+        registry,
+    };
+    let counted = registry.open_session(shared.options.max_connections);
+    match admit(counted.is_some(), handshake::model(&query), shared) {
+        Ok(model) => {
+            let model = if faults.wrong_model_echo {
+                OTHER_MODEL
+            } else {
+                model
+            };
+            let options = SessionOptions {
+                model: model.to_owned(),
+                number: number as u64,
+                partial_interval: shared.options.partial_interval,
+                vad: shared.options.vad,
+                max_item: shared.options.max_item,
+                rate_limit: shared.options.rate_limit,
+                commit_with_vad: !faults.commit_not_allowed,
+            };
+            let session = Session::new(options, shared.options.recogniser.clone());
+            let filter = Filter::new(faults, number as u64);
+            let (input, inputs) = mpsc::channel(QUEUE);
+            let registry = registry.clone();
+            connection.input = Some(input);
+            tokio::task::spawn_blocking(move || {
+                work(session, filter, inputs, &wire, number, &registry);
+            });
+        }
+        // The receiver is there, so that sending cannot fail.
+        Err(answer) => drop(wire.send(answer)),
+    }
+
+    let end = tokio::select! {
+        end = connection.run(&mut socket) => end,
+        () = reset.notified() => End::Reset,
+    };
+    if end == End::Reset {
+        // Without, the end of the connection would be an orderly one.
+        let _ = socket.get_ref().set_zero_linger();
+    }
+    drop((socket, counted));
+    registry.ended(number, end);
+}
+
+/// The model to serve a session with, or what to answer instead of serving it.
+fn admit<'a>(counted: bool, model: Option<&'a str>, shared: &Shared) -> Result<&'a str, Wire> {
+    if !counted {
+        let error = events::capacity_error(shared.options.max_connections);
+        return Err(Wire::Event(error));
+    }
+    match (&shared.options.known_models, model) {
+        (None, model) => Ok(model.unwrap_or(OTHER_MODEL)),
+        (Some(known), Some(model)) if known.iter().any(|known| known == model) => Ok(model),
+        (Some(_), model) => {
+            let model = model.unwrap_or_default();
+            Err(Wire::close(1007, &format!("Model not found ({model})!")))
+        }
+    }
+}
+
+/// Reads until the client gives up.
+async fn drain(stream: &mut TcpStream) {
+    let mut buffer = [0; 1024];
+    while stream
+        .read(&mut buffer)
+        .await
+        .is_ok_and(|length| length > 0)
+    {}
+}
+
+/// Runs a session until it, or its connection, ends.
+fn work(
+    mut session: Session,
+    mut filter: Filter,
+    mut inputs: Receiver<Input>,
+    wires: &UnboundedSender<Wire>,
+    number: usize,
+    registry: &Registry,
+) {
+    let mut out = |action: Action| {
+        if let Action::Received(event) = &action {
+            registry.received(number, event.clone());
+        }
+        filter.apply(action, &mut |wire| {
+            // If the connection has ended, so does this, soon.
+            let _ = wires.send(wire);
+        });
+    };
+    session.open(&mut out);
+    while let Some(input) = inputs.blocking_recv() {
+        if wires.is_closed() {
+            break;
+        }
+        match input {
+            Input::Text(text, now) => session.text(&text, now, &mut out),
+            Input::Binary(length) => session.binary(length, &mut out),
+        }
+    }
+}
+
+/// The side of the socket.
+struct Connection<'a> {
+    wires: UnboundedReceiver<Wire>,
+    /// Where frames of the client go, if there is a session.
+    input: Option<Sender<Input>>,
+    started: Instant,
+    idle_timeout: Duration,
+    fragment: bool,
+    number: usize,
+    registry: &'a Registry,
+}
+
+impl Connection<'_> {
+    async fn run(&mut self, socket: &mut WebSocketStream<TcpStream>) -> End {
+        let mut reading = true;
+        let mut paused = None;
+        let mut idle_since = Instant::now();
+        loop {
+            let room = async {
+                match &self.input {
+                    Some(input) if input.capacity() == 0 => drop(input.reserve().await),
+                    _ => (),
+                }
+            };
+            let message = async {
+                room.await;
+                match reading {
+                    true => socket.next().await,
+                    false => pending().await,
+                }
+            };
+            tokio::select! {
+                biased;
+                () = sleep_until(paused.unwrap_or(self.started)), if paused.is_some() => {
+                    paused = None;
+                }
+                Some(wire) = self.wires.recv(), if paused.is_none() => match wire {
+                    Wire::Reset => return End::Reset,
+                    Wire::StopReading => reading = false,
+                    Wire::Pause(delay) => paused = Some(Instant::now() + delay),
+                    Wire::Close { code, reason } => return close(socket, code, reason).await,
+                    Wire::Event(event) => {
+                        idle_since = Instant::now();
+                        self.registry.sent(self.number, &event);
+                        let text = event.to_string();
+                        let frame = match self.fragment {
+                            true => RawFrame::Fragments(fragments(&text)),
+                            false => RawFrame::Text(text),
+                        };
+                        if send(socket, frame).await.is_err() {
+                            return End::Disconnected;
+                        }
+                    }
+                    Wire::Raw(frame) => {
+                        if matches!(frame, RawFrame::Text(_) | RawFrame::Fragments(_)) {
+                            idle_since = Instant::now();
+                        }
+                        if send(socket, frame).await.is_err() {
+                            return End::Disconnected;
+                        }
+                    }
+                },
+                message = message => match message {
+                    Some(Ok(Message::Text(text))) => {
+                        idle_since = Instant::now();
+                        self.pass_on(Input::Text(text.as_str().to_owned(), self.started.elapsed())).await;
+                    }
+                    Some(Ok(Message::Binary(data))) => self.pass_on(Input::Binary(data.len())).await,
+                    Some(Ok(Message::Ping(_))) => self.registry.pinged(self.number),
+                    Some(Ok(Message::Close(frame))) => {
+                        return closed(socket, frame).await;
+                    }
+                    Some(Ok(Message::Pong(_) | Message::Frame(_))) => (),
+                    Some(Err(_)) | None => return End::Disconnected,
+                },
+                () = sleep_until(idle_since + self.idle_timeout) => {
+                    return close(socket, 1011, "Internal server error".to_owned()).await;
+                }
+            }
+        }
+    }
+
+    /// Gives a frame to the session, for which there is room.
+    async fn pass_on(&self, input: Input) {
+        if let Some(session) = &self.input {
+            // A session that has ended takes no more input.
+            let _ = session.send(input).await;
+        }
+    }
+}
+
+async fn send(socket: &mut WebSocketStream<TcpStream>, frame: RawFrame) -> Result<(), Error> {
+    let message = match frame {
+        RawFrame::Text(text) => Message::text(text),
+        RawFrame::Binary(data) => Message::binary(data),
+        RawFrame::Ping(data) => Message::Ping(data.into()),
+        RawFrame::Bytes(data) => {
+            socket.flush().await?;
+            return Ok(socket.get_mut().write_all(&data).await?);
+        }
+        RawFrame::Fragments(parts) => {
+            let last = parts.len().saturating_sub(1);
+            for (index, part) in parts.into_iter().enumerate() {
+                let data = match index {
+                    0 => Data::Text,
+                    _ => Data::Continue,
+                };
+                let frame = Frame::message(part, OpCode::Data(data), index == last);
+                socket.send(Message::Frame(frame)).await?;
+            }
+            return Ok(());
+        }
+    };
+    socket.send(message).await
+}
+
+/// Closes the connection from this side.
+async fn close(socket: &mut WebSocketStream<TcpStream>, code: u16, reason: String) -> End {
+    let frame = CloseFrame {
+        code: code.into(),
+        reason: reason.as_str().into(),
+    };
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    let answered = async {
+        if socket.close(Some(frame)).await.is_ok() {
+            while let Some(Ok(_)) = socket.next().await {}
+        }
+    };
+    // A client that does not answer in time gets the end of the TCP connection for it.
+    let _ = timeout_at(deadline, answered).await;
+    End::ServerClosed { code, reason }
+}
+
+/// Answers the client's close frame, which the library has prepared.
+async fn closed(socket: &mut WebSocketStream<TcpStream>, frame: Option<CloseFrame>) -> End {
+    let deadline = Instant::now() + CLOSE_TIMEOUT;
+    // What matters is that the client has closed.
+    let _ = timeout_at(deadline, socket.flush()).await;
+    End::ClientClosed {
+        code: frame.as_ref().map(|frame| frame.code.into()),
+        reason: frame.map_or_else(String::new, |frame| frame.reason.as_str().to_owned()),
+    }
+}
+
+/// `text` in three parts, none of which ends within a character.
+fn fragments(text: &str) -> Vec<String> {
+    let (first, rest) = text.split_at(text.floor_char_boundary(text.len() / 3));
+    let (second, third) = rest.split_at(rest.floor_char_boundary(rest.len() / 2));
+    [first, second, third].map(str::to_owned).to_vec()
+}

@@ -1,0 +1,34 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! An offline stand-in for the Qwen-ASR-Realtime service.
+//!
+//! [`serve`] is the service as a program offers it; [`Server`] is the same service within a
+//! test, which can look at what it received and switch on [`Faults`]. What it recognises is up
+//! to a [`Recogniser`]: [`sphinx`] recognises English speech, [`BlockRecogniser`] numbered test
+//! audio, and [`ScriptRecogniser`] says what it was told to.
+
+pub mod blocks;
+mod caption;
+mod config;
+mod connection;
+mod events;
+pub mod faults;
+mod filter;
+mod handshake;
+pub mod recogniser;
+pub mod record;
+mod registry;
+pub mod script;
+pub mod server;
+pub mod session;
+pub mod sphinx;
+mod vad;
+
+pub use blocks::BlockRecogniser;
+pub use faults::{Faults, Items, RawFrame};
+pub use recogniser::{Factory, Hypothesis, Recogniser};
+pub use record::{ClientEvent, End, SessionRecord};
+pub use registry::{Notice, Observer};
+pub use script::{ScriptItem, ScriptRecogniser};
+pub use server::{Options, Server, serve};
+pub use vad::{Level, VadOptions};

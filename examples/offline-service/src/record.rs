@@ -1,0 +1,142 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What happened on the connections, for tests to look at.
+
+use serde_json::Value;
+
+/// Something a client sent.
+#[derive(Clone, Debug, PartialEq)]
+pub enum ClientEvent {
+    /// An event other than an accepted `input_audio_buffer.append`, as it was sent.
+    Event(Value),
+    /// Accepted audio. In a [`SessionRecord`], appends without another event between them
+    /// are one entry.
+    Audio {
+        /// Number of `input_audio_buffer.append` events.
+        appends: usize,
+        /// Bytes of audio in them, after Base64.
+        bytes: usize,
+    },
+    /// A text frame that is no JSON object with a `type`.
+    Garbage(String),
+    /// A binary frame of so many bytes.
+    Binary(usize),
+}
+
+impl ClientEvent {
+    /// The `type` of an event; that of an append for audio, and empty for other frames.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::Event(event) => event["type"].as_str().unwrap_or_default(),
+            Self::Audio { .. } => "input_audio_buffer.append",
+            Self::Garbage(_) | Self::Binary(_) => "",
+        }
+    }
+}
+
+/// How a connection ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum End {
+    /// The upgrade was refused with this HTTP status.
+    Refused(u16),
+    /// The service sent the first close frame.
+    ServerClosed {
+        /// Close code.
+        code: u16,
+        /// Reason in the close frame.
+        reason: String,
+    },
+    /// The client sent the first close frame.
+    ClientClosed {
+        /// Close code, `None` if the frame had none.
+        code: Option<u16>,
+        /// Reason in the close frame.
+        reason: String,
+    },
+    /// The service reset the TCP connection.
+    Reset,
+    /// The client's side of the connection ended without a close frame.
+    Disconnected,
+}
+
+/// What happened on one connection whose HTTP request was read.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct SessionRecord {
+    /// Number of the connection, counted from 0 in the order of their acceptance.
+    pub connection: usize,
+    /// Path of the request.
+    pub path: String,
+    /// Query of the request, without the question mark.
+    pub query: String,
+    /// Headers of the request, their names in lower case.
+    pub headers: Vec<(String, String)>,
+    /// What the client sent, in order.
+    pub received: Vec<ClientEvent>,
+    /// The events sent to the client, in order, as far as faults let them through. Raw frames
+    /// are not among them. The transmission of the last one may be under way.
+    pub sent: Vec<Value>,
+    /// Number of WebSocket pings the client sent.
+    pub pings: usize,
+    /// How the connection ended, `None` as long as it is open.
+    pub end: Option<End>,
+}
+
+impl SessionRecord {
+    /// The first header `name`, which is given in lower case.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers
+            .iter()
+            .find(|(key, _)| key == name)
+            .map(|(_, value)| value.as_str())
+    }
+
+    /// The received events of this type. Audio is not among them.
+    pub fn received_events<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.received.iter().filter_map(move |event| match event {
+            ClientEvent::Event(value) if value["type"] == kind => Some(value),
+            _ => None,
+        })
+    }
+
+    /// The sent events of this type.
+    pub fn sent_events<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
+        self.sent.iter().filter(move |event| event["type"] == kind)
+    }
+
+    /// The transcripts that were sent as final ones, in order.
+    pub fn transcripts(&self) -> Vec<&str> {
+        self.sent_events("conversation.item.input_audio_transcription.completed")
+            .filter_map(|event| event["transcript"].as_str())
+            .collect()
+    }
+
+    /// Bytes of audio received, after Base64.
+    pub fn audio_bytes(&self) -> usize {
+        self.received
+            .iter()
+            .map(|event| match event {
+                ClientEvent::Audio { bytes, .. } => *bytes,
+                _ => 0,
+            })
+            .sum()
+    }
+
+    /// Whether the upgrade was accepted and the connection is open.
+    pub fn is_open(&self) -> bool {
+        self.end.is_none()
+    }
+
+    pub(crate) fn push_received(&mut self, event: ClientEvent) {
+        if let ClientEvent::Audio {
+            appends: more,
+            bytes: added,
+        } = event
+            && let Some(ClientEvent::Audio { appends, bytes }) = self.received.last_mut()
+        {
+            *appends += more;
+            *bytes += added;
+        } else {
+            self.received.push(event);
+        }
+    }
+}

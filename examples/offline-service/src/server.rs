@@ -1,0 +1,277 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The service on the network.
+
+use std::{
+    future::pending,
+    io,
+    net::{Ipv4Addr, SocketAddr},
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+
+use crate::{
+    blocks::BlockRecogniser,
+    connection,
+    faults::{Faults, RawFrame},
+    filter::Wire,
+    recogniser::Factory,
+    record::SessionRecord,
+    registry::{Observer, Registry},
+    vad::VadOptions,
+};
+
+/// Path of the service, below which there is nothing.
+pub const PATH: &str = "/api-ws/v1/realtime";
+
+/// How long a [`Server`] waits for the threads of its sessions when it is dropped.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Options of the service. The defaults suit tests with numbered blocks; limits are those
+/// that the real service was seen to have.
+#[derive(Clone)]
+pub struct Options {
+    /// The API key to ask for. `None` accepts everyone. Default: `None`.
+    pub api_key: Option<String>,
+    /// An API key that is refused with status 403. Default: `None`.
+    pub forbidden_key: Option<String>,
+    /// What recognises the audio. Default: [`BlockRecogniser`].
+    pub recogniser: Factory,
+    /// How speech is detected. Default: [`VadOptions::EXACT`].
+    pub vad: VadOptions,
+    /// Audio between two provisional results. Default: 500 ms.
+    pub partial_interval: Duration,
+    /// Longest item the detection of speech makes; longer speech is cut. Default: unlimited.
+    pub max_item: Option<Duration>,
+    /// Time without any text frame after which a connection is closed. Default: 60 s.
+    pub idle_timeout: Duration,
+    /// Number of sessions at the same time. Default: 100.
+    pub max_connections: usize,
+    /// The names of models to serve; others are closed with "Model not found". `None` serves
+    /// all, and `qwen-omni-turbo-realtime` if none is named. Default: `None`.
+    pub known_models: Option<Vec<String>>,
+    /// Whether audio may come no faster than 80 times real time. Default: `true`.
+    pub rate_limit: bool,
+    /// Faults to show. Default: none.
+    pub faults: Faults,
+    /// Is told what happens. Default: nobody.
+    pub observer: Option<Observer>,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            api_key: None,
+            forbidden_key: None,
+            recogniser: BlockRecogniser::factory(),
+            vad: VadOptions::EXACT,
+            partial_interval: Duration::from_millis(500),
+            max_item: None,
+            idle_timeout: Duration::from_secs(60),
+            max_connections: 100,
+            known_models: None,
+            rate_limit: true,
+            faults: Faults::default(),
+            observer: None,
+        }
+    }
+}
+
+/// What the connections of a service share.
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) registry: Arc<Registry>,
+    faults: Mutex<Faults>,
+}
+
+impl Shared {
+    fn new(options: Options, keep_records: bool) -> Arc<Self> {
+        Arc::new(Self {
+            registry: Arc::new(Registry::new(options.observer.clone(), keep_records)),
+            faults: Mutex::new(options.faults.clone()),
+            options,
+        })
+    }
+
+    /// The faults of the connection `number`.
+    pub(crate) fn faults(&self, number: usize) -> Faults {
+        let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
+        if faults.only_first && number > 0 {
+            Faults::default()
+        } else {
+            faults.clone()
+        }
+    }
+}
+
+/// Serves on `listener`; never returns.
+///
+/// Dropping the future ends all connections.
+pub async fn serve(listener: TcpListener, options: Options) {
+    run(listener, Shared::new(options, false), pending::<()>()).await;
+}
+
+/// Serves until `stopped`, and ends all connections then.
+async fn run(listener: TcpListener, shared: Arc<Shared>, stopped: impl Future) {
+    let mut connections = JoinSet::new();
+    let mut stopped = pin!(stopped);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            _ = &mut stopped => break,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                let (number, accepted) = shared.registry.accept();
+                let shared = shared.clone();
+                connections.spawn(async move {
+                    let _accepted = accepted;
+                    connection::serve(stream, number, &shared).await;
+                });
+            }
+            // The client has given up, or there are no file descriptors left for the moment.
+            Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
+        }
+        while connections.try_join_next().is_some() {}
+    }
+    connections.shutdown().await;
+}
+
+/// A service for tests, on a free port of 127.0.0.1 and on threads of its own. It stops when
+/// it is dropped.
+pub struct Server {
+    shared: Arc<Shared>,
+    address: SocketAddr,
+    stop: Option<oneshot::Sender<()>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Server {
+    /// Starts a service.
+    ///
+    /// # Panics
+    ///
+    /// If the system has no port or thread left for it.
+    pub fn start(options: Options) -> Self {
+        // A test cannot go on without, as the documentation says.
+        Self::try_start(options).expect("the offline service should start")
+    }
+
+    fn try_start(options: Options) -> io::Result<Self> {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()?;
+        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        listener.set_nonblocking(true)?;
+        let listener = {
+            let _context = runtime.enter();
+            TcpListener::from_std(listener)?
+        };
+        let address = listener.local_addr()?;
+        let shared = Shared::new(options, true);
+        let (stop, stopped) = oneshot::channel();
+        let serving = run(listener, shared.clone(), stopped);
+        let thread = std::thread::Builder::new()
+            .name("offline-service".to_owned())
+            .spawn(move || {
+                runtime.block_on(serving);
+                runtime.shutdown_timeout(SHUTDOWN_TIMEOUT);
+            })?;
+        Ok(Self {
+            shared,
+            address,
+            stop: Some(stop),
+            thread: Some(thread),
+        })
+    }
+
+    /// The URL of the service, without a query.
+    pub fn url(&self) -> String {
+        format!("ws://{}{PATH}", self.address)
+    }
+
+    /// The port of the service on 127.0.0.1.
+    pub fn port(&self) -> u16 {
+        self.address.port()
+    }
+
+    /// Number of TCP connections accepted so far.
+    pub fn connections(&self) -> usize {
+        self.shared.registry.accepted_count()
+    }
+
+    /// Number of TCP connections that are open.
+    pub fn open_connections(&self) -> usize {
+        self.shared.registry.open_count()
+    }
+
+    /// What happened so far on the connections whose HTTP request was read, in the order of
+    /// the requests.
+    pub fn sessions(&self) -> Vec<SessionRecord> {
+        self.shared.registry.records()
+    }
+
+    /// Waits until `condition` holds for what [`sessions`](Self::sessions) returns. Returns
+    /// whether it did within `timeout`.
+    ///
+    /// `condition` must not call methods of this server.
+    pub fn wait_for(
+        &self,
+        condition: impl FnMut(&[SessionRecord]) -> bool,
+        timeout: Duration,
+    ) -> bool {
+        self.shared.registry.wait_for_records(timeout, condition)
+    }
+
+    /// Waits until `condition` holds for [`connections`](Self::connections) and
+    /// [`open_connections`](Self::open_connections). Returns whether it did within `timeout`.
+    ///
+    /// `condition` must not call methods of this server.
+    pub fn wait_for_connections(
+        &self,
+        condition: impl FnMut(usize, usize) -> bool,
+        timeout: Duration,
+    ) -> bool {
+        self.shared.registry.wait_for_counts(timeout, condition)
+    }
+
+    /// Sets the faults of the connections to come.
+    pub fn set_faults(&self, faults: Faults) {
+        *self
+            .shared
+            .faults
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = faults;
+    }
+
+    /// Sends a text frame to all connected clients.
+    pub fn send_to_all(&self, text: impl Into<String>) {
+        let wire = Wire::Raw(RawFrame::Text(text.into()));
+        self.shared.registry.send_to_all(&wire);
+    }
+
+    /// Resets all TCP connections with connected clients, without a close frame.
+    pub fn kill_connections(&self) {
+        self.shared.registry.reset_all();
+    }
+
+    /// Sends a close frame to all connected clients.
+    pub fn close_all(&self, code: u16, reason: &str) {
+        self.shared.registry.send_to_all(&Wire::close(code, reason));
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Dropping the sender stops the service.
+        self.stop.take();
+        if let Some(thread) = self.thread.take() {
+            // A panic there was reported there.
+            let _ = thread.join();
+        }
+    }
+}

@@ -1,0 +1,366 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! PocketSphinx as the recogniser: English, 16 kHz, on the machine itself.
+//!
+//! The libraries are looked for when the service starts, so that building it, and testing
+//! with other recognisers, takes no more than Rust.
+
+use std::{
+    borrow::Cow,
+    ffi::{CStr, CString, c_char, c_int, c_void},
+    path::Path,
+    ptr::{self, NonNull},
+    sync::{Arc, Mutex, PoisonError},
+};
+
+use libloading::Library;
+
+use crate::{
+    caption::{self, Stabiliser},
+    recogniser::{Factory, Hypothesis, Recogniser},
+};
+
+/// Where Debian's package `pocketsphinx-en-us` puts its model.
+const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";
+
+/// Samples per second the model was made for.
+const MODEL_RATE: u32 = 16000;
+
+/// Decoders that are kept for sessions to come; more than these are freed after use.
+const MAX_IDLE: usize = 4;
+
+/// Settings that differ from the library's or the model's defaults. Without the second pass
+/// over the whole of an item, final results come as soon as it ends however long it was, and
+/// are not worse.
+const SETTINGS: &[(&str, &str)] = &[("-logfn", "/dev/null"), ("-fwdflat", "no")];
+
+/// Audio of a session after which it is decoded anew, in milliseconds. Only then does the
+/// decoder know the voice and the room well enough, which it adapts to between utterances.
+const ADAPTATION_MS: u64 = 3000;
+
+/// Loads PocketSphinx, and `decoders` decoders so that the first sessions need not wait for
+/// theirs.
+pub fn factory(decoders: usize) -> Result<Factory, String> {
+    let pool = Arc::new(Pool {
+        api: Arc::new(Api::load()?),
+        idle: Mutex::default(),
+    });
+    for _ in 0..decoders {
+        pool.give_back(Decoder::new(pool.api.clone())?);
+    }
+    Ok(Arc::new(move || {
+        let decoder = pool.take()?;
+        Ok(Box::new(SphinxRecogniser {
+            decoder: Some(decoder),
+            pool: pool.clone(),
+            rate: MODEL_RATE,
+            samples: 0,
+            last: 0,
+            speaking: false,
+            first: Some(Vec::new()),
+            stabiliser: Stabiliser::default(),
+        }))
+    }))
+}
+
+/// Decoders between two sessions.
+struct Pool {
+    api: Arc<Api>,
+    idle: Mutex<Vec<Decoder>>,
+}
+
+impl Pool {
+    fn take(&self) -> Result<Decoder, String> {
+        let idle = self
+            .idle
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+            .pop();
+        idle.map_or_else(|| Decoder::new(self.api.clone()), Ok)
+    }
+
+    fn give_back(&self, decoder: Decoder) {
+        let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
+        if idle.len() < MAX_IDLE {
+            idle.push(decoder);
+        }
+    }
+}
+
+/// The recogniser of one session.
+struct SphinxRecogniser {
+    /// Only absent while this is dropped.
+    decoder: Option<Decoder>,
+    pool: Arc<Pool>,
+    rate: u32,
+    /// Samples of the item so far.
+    samples: u64,
+    /// The last sample fed, from which to interpolate.
+    last: i16,
+    speaking: bool,
+    /// The beginning of the session's first item, until the decoder has adapted to it.
+    first: Option<Vec<i16>>,
+    stabiliser: Stabiliser,
+}
+
+impl SphinxRecogniser {
+    fn words(&mut self) -> Vec<String> {
+        let hypothesis = self.decoder.as_mut().map(Decoder::hypothesis);
+        caption::words(&hypothesis.unwrap_or_default())
+    }
+
+    fn end(&mut self) {
+        if std::mem::take(&mut self.speaking)
+            && let Some(decoder) = &mut self.decoder
+        {
+            decoder.end();
+            self.first = None;
+        }
+    }
+}
+
+impl Recogniser for SphinxRecogniser {
+    fn start(&mut self, rate: u32) {
+        self.end();
+        self.rate = rate;
+        self.samples = 0;
+        self.last = 0;
+        self.stabiliser = Stabiliser::default();
+        self.speaking = self.decoder.as_mut().is_some_and(Decoder::start);
+    }
+
+    fn feed(&mut self, pcm: &[i16]) {
+        let Some(decoder) = self.decoder.as_mut().filter(|_| self.speaking) else {
+            return;
+        };
+        let Some(&last) = pcm.last() else {
+            return;
+        };
+        let length = pcm.len() as u64;
+        let pcm = match self.rate {
+            MODEL_RATE => Cow::Borrowed(pcm),
+            _ => Cow::Owned(doubled(pcm, self.last)),
+        };
+        decoder.feed(&pcm);
+        if let Some(mut first) = self.first.take() {
+            first.extend_from_slice(&pcm);
+            if (first.len() as u64) < u64::from(MODEL_RATE) * ADAPTATION_MS / 1000 {
+                self.first = Some(first);
+            } else {
+                decoder.end();
+                self.speaking = decoder.start();
+                decoder.feed(&first);
+            }
+        }
+        self.samples += length;
+        self.last = last;
+    }
+
+    fn hypothesis(&mut self) -> Hypothesis {
+        let words = self.words();
+        let ms = self.samples * 1000 / u64::from(self.rate);
+        self.stabiliser.update(words, ms)
+    }
+
+    fn finish(&mut self) -> String {
+        self.end();
+        caption::transcript(&self.words())
+    }
+}
+
+impl Drop for SphinxRecogniser {
+    fn drop(&mut self) {
+        self.end();
+        if let Some(decoder) = self.decoder.take() {
+            self.pool.give_back(decoder);
+        }
+    }
+}
+
+/// `pcm` at twice its rate, interpolated between neighbours. `last` is the sample before.
+fn doubled(pcm: &[i16], mut last: i16) -> Vec<i16> {
+    let mut doubled = Vec::with_capacity(pcm.len() * 2);
+    for &sample in pcm {
+        doubled.push(((i32::from(last) + i32::from(sample)) / 2) as i16);
+        doubled.push(sample);
+        last = sample;
+    }
+    doubled
+}
+
+type Config = c_void;
+type Ps = c_void;
+type ArgDefinition = c_void;
+
+/// The functions of the libraries, with the types of `pocketsphinx.h` and
+/// `sphinxbase/cmd_ln.h` and `err.h`.
+struct Api {
+    ps_args: unsafe extern "C" fn() -> *const ArgDefinition,
+    ps_init: unsafe extern "C" fn(*mut Config) -> *mut Ps,
+    ps_free: unsafe extern "C" fn(*mut Ps) -> c_int,
+    ps_start_utt: unsafe extern "C" fn(*mut Ps) -> c_int,
+    ps_process_raw: unsafe extern "C" fn(*mut Ps, *const i16, usize, c_int, c_int) -> c_int,
+    ps_end_utt: unsafe extern "C" fn(*mut Ps) -> c_int,
+    ps_get_hyp: unsafe extern "C" fn(*mut Ps, *mut i32) -> *const c_char,
+    cmd_ln_parse_r: unsafe extern "C" fn(
+        *mut Config,
+        *const ArgDefinition,
+        i32,
+        *const *const c_char,
+        i32,
+    ) -> *mut Config,
+    cmd_ln_free_r: unsafe extern "C" fn(*mut Config) -> c_int,
+    /// Keep the code of the functions in memory.
+    _libraries: [Library; 2],
+}
+
+impl Api {
+    fn load() -> Result<Self, String> {
+        let open = |name: &str| {
+            // SAFETY: initialising these libraries has no preconditions.
+            unsafe { Library::new(name) }.map_err(|error| missing(&error.to_string()))
+        };
+        let base = open("libsphinxbase.so.3")?;
+        let sphinx = open("libpocketsphinx.so.3")?;
+
+        /// Looks a function up as the type of the field it is for.
+        macro_rules! function {
+            ($library:ident, $name:ident) => {
+                // SAFETY: the types of the fields are those of the libraries' headers, and
+                // the libraries stay loaded as long as the fields exist.
+                *unsafe { $library.get(stringify!($name)) }
+                    .map_err(|error| missing(&error.to_string()))?
+            };
+        }
+        let err_set_callback: unsafe extern "C" fn(*const c_void, *mut c_void) =
+            function!(base, err_set_callback);
+        // SAFETY: without a function to call, the library does not log; it is not used by
+        // any other thread yet.
+        unsafe { err_set_callback(ptr::null(), ptr::null_mut()) };
+        Ok(Self {
+            ps_args: function!(sphinx, ps_args),
+            ps_init: function!(sphinx, ps_init),
+            ps_free: function!(sphinx, ps_free),
+            ps_start_utt: function!(sphinx, ps_start_utt),
+            ps_process_raw: function!(sphinx, ps_process_raw),
+            ps_end_utt: function!(sphinx, ps_end_utt),
+            ps_get_hyp: function!(sphinx, ps_get_hyp),
+            cmd_ln_parse_r: function!(base, cmd_ln_parse_r),
+            cmd_ln_free_r: function!(base, cmd_ln_free_r),
+            _libraries: [sphinx, base],
+        })
+    }
+}
+
+/// A decoder, that is, a model with the state of one stream of audio.
+struct Decoder {
+    api: Arc<Api>,
+    ps: NonNull<Ps>,
+}
+
+// SAFETY: a decoder may be used by any thread, as long as it is by one at a time, which the
+// exclusive references of its methods ensure.
+unsafe impl Send for Decoder {}
+
+impl Decoder {
+    fn new(api: Arc<Api>) -> Result<Self, String> {
+        let mut arguments = vec!["pocketsphinx".to_owned()];
+        for (name, file) in [
+            ("-hmm", "en-us"),
+            ("-lm", "en-us.lm.bin"),
+            ("-dict", "cmudict-en-us.dict"),
+        ] {
+            let path = format!("{MODEL}/{file}");
+            // The library would end the process.
+            if !Path::new(&path).exists() {
+                return Err(missing(&format!("{path} does not exist")));
+            }
+            arguments.extend([name.to_owned(), path]);
+        }
+        for (name, value) in SETTINGS {
+            arguments.extend([(*name).to_owned(), (*value).to_owned()]);
+        }
+        let arguments: Vec<CString> = arguments
+            .into_iter()
+            .map(CString::new)
+            .collect::<Result<_, _>>()
+            .map_err(|error| error.to_string())?;
+        let pointers: Vec<*const c_char> = arguments.iter().map(|a| a.as_ptr()).collect();
+        // SAFETY: the definitions are static, the count is that of the pointers, and the
+        // strings outlive the call, which copies them.
+        let config = unsafe {
+            let definitions = (api.ps_args)();
+            let count = pointers.len() as i32;
+            (api.cmd_ln_parse_r)(ptr::null_mut(), definitions, count, pointers.as_ptr(), 1)
+        };
+        if config.is_null() {
+            return Err("PocketSphinx does not accept its settings".to_owned());
+        }
+        // SAFETY: the configuration is valid. The decoder has a reference of its own to it.
+        let ps = unsafe {
+            let ps = (api.ps_init)(config);
+            (api.cmd_ln_free_r)(config);
+            ps
+        };
+        let ps = NonNull::new(ps).ok_or("PocketSphinx cannot load its model")?;
+        Ok(Self { api, ps })
+    }
+
+    /// Begins an utterance. Returns whether that was possible.
+    fn start(&mut self) -> bool {
+        // SAFETY: the decoder is valid.
+        unsafe { (self.api.ps_start_utt)(self.ps.as_ptr()) == 0 }
+    }
+
+    fn feed(&mut self, pcm: &[i16]) {
+        // SAFETY: the decoder is valid, and the length is that of the samples. If it fails,
+        // there is just no text.
+        unsafe { (self.api.ps_process_raw)(self.ps.as_ptr(), pcm.as_ptr(), pcm.len(), 0, 0) };
+    }
+
+    /// Ends an utterance.
+    fn end(&mut self) {
+        // SAFETY: the decoder is valid. If it fails, there is just no text.
+        unsafe { (self.api.ps_end_utt)(self.ps.as_ptr()) };
+    }
+
+    /// What was said in the utterance, as far as it is known.
+    fn hypothesis(&mut self) -> String {
+        let mut score = 0;
+        // SAFETY: the decoder is valid. The result is null, or a string that is valid until
+        // the next call, and copied before that.
+        unsafe {
+            let text = (self.api.ps_get_hyp)(self.ps.as_ptr(), &mut score);
+            if text.is_null() {
+                String::new()
+            } else {
+                CStr::from_ptr(text).to_string_lossy().into_owned()
+            }
+        }
+    }
+}
+
+impl Drop for Decoder {
+    fn drop(&mut self) {
+        // SAFETY: the decoder is valid, and not used any more.
+        unsafe { (self.api.ps_free)(self.ps.as_ptr()) };
+    }
+}
+
+fn missing(what: &str) -> String {
+    format!(
+        "PocketSphinx is not installed completely: {what}. On Debian and its kin: \
+         apt install libpocketsphinx3 pocketsphinx-en-us"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn doubling() {
+        assert_eq!(doubled(&[4, 8, -8], 0), [2, 4, 6, 8, 0, -8]);
+        assert_eq!(doubled(&[i16::MAX], i16::MAX), [i16::MAX; 2]);
+    }
+}
