@@ -1,3 +1,4 @@
 // SPDX-License-Identifier: MPL-2.0
 //! GStreamer plugin for live captions with Alibaba's Qwen-ASR-Realtime service.
 
+pub mod protocol;

@@ -1,0 +1,152 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The wire as data: commands become frames, frames become events.
+//!
+//! A [`Codec`] is a pure, stateful translator for one connection. It has no socket, no clock and
+//! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
+//! wait, retry or give up: it only translates and classifies.
+
+mod endpoint;
+mod failure;
+mod items;
+mod language;
+pub mod realtime;
+
+pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
+pub use failure::{Failure, Kind};
+pub use language::normalise as normalise_language;
+
+/// A frame to be sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Frame {
+    Text(String),
+}
+
+/// A frame that arrived.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Incoming<'a> {
+    Text(&'a str),
+    Binary(&'a [u8]),
+}
+
+/// Identifies an utterance ("item") within a connection: dense, in the order the service first
+/// mentioned them.
+pub type ItemKey = u64;
+
+/// Who decides where an utterance ends.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum TurnDetection {
+    /// The service's voice activity detection.
+    ServerVad {
+        /// Sensitivity in [-1, 1]; lower hears more.
+        threshold: f64,
+        /// Silence that ends an utterance, in milliseconds, in [200, 6000].
+        silence_ms: u32,
+    },
+    /// The client, with [`Command::Commit`].
+    Manual,
+}
+
+/// What is asked of the recogniser for the length of a connection.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Recognition {
+    pub model: String,
+    /// ISO 639 code as [`normalise_language`] returns it; `None` lets the service detect it.
+    pub language: Option<String>,
+    /// Text that biases the recognition (names, terms).
+    pub context: Option<String>,
+    /// Samples per second: 16000 or 8000.
+    pub rate: u32,
+    pub turn_detection: TurnDetection,
+}
+
+/// What the session asks the codec to put on the wire.
+#[derive(Debug, Clone, Copy)]
+pub enum Command<'a> {
+    /// S16LE mono samples, whole ones, at most [`Caps::max_audio_bytes`].
+    Audio(&'a [u8]),
+    /// End the utterance here (manual turn detection only).
+    Commit,
+    /// No more audio will come: recognise the rest, then say so.
+    Finish,
+}
+
+/// What the service said.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Event {
+    /// The service accepted the settings: audio may flow.
+    Ready { session_id: Option<String> },
+    /// The item exists; nothing else is known of it yet.
+    ItemSeen { item: ItemKey },
+    SpeechStarted {
+        item: ItemKey,
+        /// The service's name of the item; empty when it gave none.
+        item_id: String,
+        /// Milliseconds of audio since the connection's first sample.
+        at_ms: Option<u64>,
+    },
+    SpeechStopped {
+        item: ItemKey,
+        /// The service's name of the item; empty when it gave none.
+        item_id: String,
+        /// Milliseconds of audio since the connection's first sample.
+        at_ms: Option<u64>,
+    },
+    /// Replaces everything said of this item before.
+    Partial { item: ItemKey, words: Words },
+    /// The item's final text; nothing more comes for it.
+    Final { item: ItemKey, words: Words },
+    /// The service could not recognise this item; the connection goes on.
+    ItemFailed { item: ItemKey, message: String },
+    /// Seconds of audio billed in this connection so far.
+    Billed { seconds: f64 },
+    /// Everything sent was recognised and reported.
+    Finished,
+    /// The connection is of no more use.
+    Failed(Failure),
+    /// Something odd that does not end the connection.
+    Warning(String),
+}
+
+/// The text of an item and what came with it.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Words {
+    /// The service's name of the item, as it wrote it; empty when it gave none.
+    pub item_id: String,
+    /// Confirmed text (interim), or all of it (final).
+    pub text: String,
+    /// Tentative continuation of `text`; empty in a final.
+    pub stash: String,
+    pub language: Option<String>,
+    pub emotion: Option<String>,
+}
+
+/// What a protocol can bear and do, in the mode it was set up for.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Caps {
+    /// Largest amount of audio in one frame, in bytes.
+    pub max_audio_bytes: usize,
+    /// How many times real time audio may be sent.
+    pub max_speed: f64,
+    /// Longest utterance between two commits, in milliseconds; `None` where the service segments.
+    pub max_utterance_ms: Option<u64>,
+}
+
+/// Translates for one connection. A new connection takes a new codec.
+pub trait Codec: Send {
+    fn caps(&self) -> Caps;
+
+    /// The connection is open; appends what has to be said first, if anything.
+    fn open(&mut self, out: &mut Vec<Frame>);
+
+    /// Appends the frames of a command.
+    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>);
+
+    /// Translates a frame that arrived; may answer it with frames of its own.
+    fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>);
+
+    /// What it means that the service closed the connection.
+    fn closed(&self, code: Option<u16>, reason: &str) -> Failure;
+
+    /// What it means that the service refused the WebSocket upgrade.
+    fn refused(&self, status: u16, body: &str) -> Failure;
+}

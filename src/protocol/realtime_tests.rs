@@ -1,0 +1,522 @@
+// SPDX-License-Identifier: MPL-2.0
+use super::*;
+use crate::protocol::ItemKey;
+
+const CREATED: &str = r#"{"event_id":"e","type":"session.created","session":{"object":"realtime.session","model":"qwen3-asr-flash-realtime","modalities":["text"],"input_audio_format":"pcm","sample_rate":16000,"input_audio_transcription":{"model":"qwen3-asr-flash-realtime"},"turn_detection":{"type":"server_vad","threshold":0.2,"silence_duration_ms":800},"id":"sess_1"}}"#;
+const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr-flash-realtime","input_audio_format":"pcm16","turn_detection":{"type":"server_vad","threshold":0,"create_response":true}}}"#;
+
+fn recognition() -> Recognition {
+    Recognition {
+        model: "qwen3-asr-flash-realtime".into(),
+        language: None,
+        context: None,
+        rate: 16000,
+        turn_detection: TurnDetection::ServerVad {
+            threshold: 0.0,
+            silence_ms: 400,
+        },
+    }
+}
+
+fn decode(codec: &mut Realtime, text: &str) -> Vec<Event> {
+    let (mut events, mut out) = (Vec::new(), Vec::new());
+    codec.decode(Incoming::Text(text), &mut events, &mut out);
+    events
+}
+
+fn running() -> Realtime {
+    let mut codec = Realtime::new(recognition());
+    decode(&mut codec, CREATED);
+    assert_eq!(
+        decode(&mut codec, UPDATED),
+        [Event::Ready {
+            session_id: Some("sess_1".into())
+        }]
+    );
+    codec
+}
+
+fn transcription(kind: &str, fields: Value) -> String {
+    let mut event = json!({ "type": format!("{TRANSCRIPTION}{kind}"), "content_index": 0 });
+    event
+        .as_object_mut()
+        .unwrap()
+        .extend(fields.as_object().unwrap().clone());
+    event.to_string()
+}
+
+fn texts(events: &[Event]) -> Vec<(ItemKey, String)> {
+    events
+        .iter()
+        .filter_map(|event| match event {
+            Event::Final { item, words } => Some((*item, words.text.clone())),
+            _ => None,
+        })
+        .collect()
+}
+
+fn update_of(recognition: Recognition) -> Value {
+    let mut codec = Realtime::new(recognition);
+    let (mut events, mut out) = (Vec::new(), Vec::new());
+    codec.decode(Incoming::Text(CREATED), &mut events, &mut out);
+    let [Frame::Text(update)] = &out[..] else {
+        panic!("one update, not {out:?}")
+    };
+    serde_json::from_str(update).unwrap()
+}
+
+#[test]
+fn the_settings_go_out_once_created_arrives_and_nothing_before() {
+    let mut codec = Realtime::new(recognition());
+    let mut out = Vec::new();
+    codec.open(&mut out);
+    assert!(out.is_empty());
+    assert_eq!(
+        update_of(recognition())["session"],
+        json!({
+            "modalities": ["text"], "input_audio_format": "pcm", "sample_rate": 16000,
+            "input_audio_transcription": {},
+            "turn_detection": {"type": "server_vad", "threshold": 0.0, "silence_duration_ms": 400},
+        })
+    );
+    // A second `session.created` must not cause a second update: it would close the connection.
+    let (mut events, mut out) = (Vec::new(), Vec::new());
+    let mut codec = running();
+    codec.decode(Incoming::Text(CREATED), &mut events, &mut out);
+    codec.decode(Incoming::Text(UPDATED), &mut events, &mut out);
+    assert!(events.is_empty() && out.is_empty(), "{events:?} {out:?}");
+}
+
+#[test]
+fn language_context_and_manual_mode_are_asked_for() {
+    let update = update_of(Recognition {
+        language: Some("zh".into()),
+        context: Some("GStreamer".into()),
+        turn_detection: TurnDetection::Manual,
+        rate: 8000,
+        ..recognition()
+    });
+    let session = &update["session"];
+    assert_eq!(
+        session["input_audio_transcription"],
+        json!({"language": "zh", "corpus": {"text": "GStreamer"}})
+    );
+    assert_eq!(session["sample_rate"], 8000);
+    assert!(session.as_object().unwrap().contains_key("turn_detection"));
+    assert!(session["turn_detection"].is_null());
+}
+
+#[test]
+fn commands_become_frames_with_ids_of_their_own() {
+    let mut codec = running();
+    let mut out = Vec::new();
+    codec.command(Command::Audio(&[1, 2, 3, 4]), &mut out);
+    codec.command(Command::Commit, &mut out);
+    codec.command(Command::Finish, &mut out);
+    let events: Vec<Value> = out
+        .iter()
+        .map(|Frame::Text(text)| serde_json::from_str(text).unwrap())
+        .collect();
+    assert_eq!(events[0]["type"], "input_audio_buffer.append");
+    assert_eq!(events[0]["audio"], "AQIDBA==");
+    assert_eq!(events[1]["type"], "input_audio_buffer.commit");
+    assert_eq!(events[2]["type"], "session.finish");
+    assert_ne!(events[0]["event_id"], events[1]["event_id"]);
+}
+
+#[test]
+fn the_largest_audio_frame_stays_under_the_services_limit() {
+    let mut codec = running();
+    let mut out = Vec::new();
+    codec.command(
+        Command::Audio(&vec![0; codec.caps().max_audio_bytes]),
+        &mut out,
+    );
+    let Frame::Text(text) = &out[0];
+    assert!(text.len() < 262_144, "{}", text.len());
+    assert!(text.capacity() < text.len() + 128, "sized in advance");
+}
+
+#[test]
+fn an_utterance_as_the_documentation_and_the_wire_have_it() {
+    let mut codec = running();
+    let started =
+        r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":64,"item_id":"a"}"#;
+    assert_eq!(
+        decode(&mut codec, started),
+        [Event::SpeechStarted {
+            item: 0,
+            item_id: "a".into(),
+            at_ms: Some(64)
+        }]
+    );
+    let partial = transcription(
+        "text",
+        json!({"item_id":"a","language":"zh","emotion":"neutral","text":"","stash":"北京的"}),
+    );
+    let words = Words {
+        item_id: "a".into(),
+        text: String::new(),
+        stash: "北京的".into(),
+        language: Some("zh".into()),
+        emotion: Some("neutral".into()),
+    };
+    assert_eq!(
+        decode(&mut codec, &partial),
+        [Event::Partial { item: 0, words }]
+    );
+    let stopped =
+        r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":28128.0,"item_id":"a"}"#;
+    assert_eq!(
+        decode(&mut codec, stopped),
+        [Event::SpeechStopped {
+            item: 0,
+            item_id: "a".into(),
+            at_ms: Some(28128)
+        }]
+    );
+    let created = r#"{"type":"conversation.item.created","previous_item_id":null,"item":{"id":"a","status":"completed"}}"#;
+    assert_eq!(decode(&mut codec, created), [Event::ItemSeen { item: 0 }]);
+    let completed = transcription(
+        "completed",
+        json!({"item_id":"a","transcript":"北京的天气。","usage":{"duration":28,"total_tokens":113}}),
+    );
+    let events = decode(&mut codec, &completed);
+    assert_eq!(events[0], Event::Billed { seconds: 28.0 });
+    assert_eq!(texts(&events), [(0, "北京的天气。".to_owned())]);
+    assert_eq!(
+        decode(&mut codec, r#"{"type":"session.finished"}"#),
+        [Event::Finished]
+    );
+}
+
+#[test]
+fn duplicates_and_late_events_of_an_ended_item_are_dropped() {
+    let mut codec = running();
+    let completed = transcription("completed", json!({"item_id":"a","transcript":"x"}));
+    assert_eq!(texts(&decode(&mut codec, &completed)).len(), 1);
+    for late in [
+        completed.clone(),
+        transcription("text", json!({"item_id":"a","text":"x"})),
+        transcription("failed", json!({"item_id":"a"})),
+        r#"{"type":"input_audio_buffer.committed","item_id":"a"}"#.into(),
+        r#"{"type":"input_audio_buffer.speech_stopped","item_id":"a","audio_end_ms":1}"#.into(),
+    ] {
+        assert_eq!(decode(&mut codec, &late), [], "{late}");
+    }
+}
+
+#[test]
+fn events_without_an_item_id_find_their_item() {
+    let mut codec = running();
+    decode(
+        &mut codec,
+        r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":0,"item_id":"a"}"#,
+    );
+    decode(
+        &mut codec,
+        r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":900,"item_id":"b"}"#,
+    );
+    assert_eq!(
+        decode(&mut codec, r#"{"type":"input_audio_buffer.committed"}"#),
+        []
+    );
+    let completed = |text: &str| transcription("completed", json!({"transcript": text}));
+    assert_eq!(
+        texts(&decode(&mut codec, &completed("one"))),
+        [(0, "one".to_owned())]
+    );
+    assert_eq!(
+        texts(&decode(&mut codec, &completed("two"))),
+        [(1, "two".to_owned())]
+    );
+    assert_eq!(
+        texts(&decode(&mut codec, &completed("three"))),
+        [(2, "three".to_owned())]
+    );
+    // Silence that some servers report as the end of an item that never was.
+    assert_eq!(
+        decode(
+            &mut codec,
+            r#"{"type":"input_audio_buffer.speech_stopped"}"#
+        ),
+        []
+    );
+}
+
+#[test]
+fn items_may_end_out_of_order() {
+    let mut codec = running();
+    for id in ["a", "b"] {
+        decode(
+            &mut codec,
+            &transcription("text", json!({"item_id": id, "stash": "…"})),
+        );
+    }
+    let completed = |id: &str| transcription("completed", json!({"item_id": id, "transcript": id}));
+    assert_eq!(
+        texts(&decode(&mut codec, &completed("b"))),
+        [(1, "b".to_owned())]
+    );
+    assert_eq!(
+        texts(&decode(&mut codec, &completed("a"))),
+        [(0, "a".to_owned())]
+    );
+}
+
+#[test]
+fn missing_and_odd_fields_are_borne() {
+    let mut codec = running();
+    for odd in [
+        transcription(
+            "text",
+            json!({"item_id":"a","text":null,"stash":7,"language":[],"emotion":{}}),
+        ),
+        transcription(
+            "completed",
+            json!({"item_id":"a","transcript":null,"usage":null}),
+        ),
+        transcription(
+            "completed",
+            json!({"item_id":"b","transcript":"","language":"","emotion":"","usage":{"duration":1.5}}),
+        ),
+        r#"{"type":"input_audio_buffer.speech_started","item_id":"c","audio_start_ms":-3}"#.into(),
+        r#"{"type":"input_audio_buffer.speech_started","item_id":"d","audio_start_ms":1e300}"#
+            .into(),
+        r#"{"type":"conversation.item.created"}"#.into(),
+        r#"{"type":"session.updated"}"#.into(),
+        transcription("failed", json!({"item_id":"e","error":"boom"})),
+    ] {
+        let events = decode(&mut codec, &odd);
+        assert!(
+            !events.iter().any(|e| matches!(e, Event::Failed(_))),
+            "{odd}: {events:?}"
+        );
+    }
+}
+
+#[test]
+fn garbage_costs_a_warning_at_most() {
+    let mut codec = running();
+    for garbage in [
+        "",
+        "{",
+        "[]",
+        "null",
+        "7",
+        "\"x\"",
+        "{}",
+        r#"{"type":7}"#,
+        r#"{"type":"response.audio.delta"}"#,
+        r#"{"type":"conversation.item.input_audio_transcription.delta"}"#,
+        "{\"type\":\"\\ud800\"}",
+    ] {
+        assert!(
+            matches!(decode(&mut codec, garbage)[..], [Event::Warning(_)]),
+            "{garbage}"
+        );
+    }
+    let deep = "[".repeat(100_000);
+    assert!(matches!(decode(&mut codec, &deep)[..], [Event::Warning(_)]));
+    let (mut events, mut out) = (Vec::new(), Vec::new());
+    codec.decode(Incoming::Binary(&[0, 255]), &mut events, &mut out);
+    assert!(matches!(events[..], [Event::Warning(_)]));
+    let completed = transcription(
+        "completed",
+        json!({"item_id":"a","transcript":"still here"}),
+    );
+    assert_eq!(texts(&decode(&mut codec, &completed)).len(), 1);
+}
+
+#[test]
+fn another_model_than_the_asked_one_is_a_failure() {
+    for (asked, answering, fine) in [
+        ("qwen3-asr-flash-realtime", "qwen3-asr-flash-realtime", true),
+        (
+            "qwen3-asr-flash-realtime",
+            "qwen3-asr-flash-realtime-2025-10-27",
+            true,
+        ),
+        (
+            "qwen3-asr-flash-realtime-2025-10-27",
+            "qwen3-asr-flash-realtime",
+            true,
+        ),
+        (
+            "qwen3-asr-flash-realtime",
+            "qwen3-asr-flash-realtime-turbo-x",
+            false,
+        ),
+        (
+            "qwen3-asr-flash-realtime",
+            "qwen-omni-turbo-realtime",
+            false,
+        ),
+        ("qwen3-asr-flash-realtime", "", true),
+    ] {
+        for place in ["model", "transcription"] {
+            let mut session = json!({});
+            if place == "model" {
+                session["model"] = json!(answering);
+            } else {
+                session["input_audio_transcription"] = json!({"model": answering});
+            }
+            let mut codec = Realtime::new(Recognition {
+                model: asked.into(),
+                ..recognition()
+            });
+            let event = json!({"type": "session.created", "session": session}).to_string();
+            match &decode(&mut codec, &event)[..] {
+                [] => assert!(fine, "{asked} {answering} {place}"),
+                [Event::Failed(failure)] => {
+                    assert!(
+                        !fine && failure.kind == Kind::NotFound,
+                        "{asked} {answering} {place}"
+                    );
+                    assert!(failure.remedy.contains("model property"));
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+}
+
+#[test]
+fn errors_are_told_apart() {
+    for (error, kind) in [
+        (
+            json!({"type":"invalid_request_error","code":"invalid_value","message":"Invalid value: 'pcm16'.","param":"session.input_audio_format"}),
+            Kind::Settings,
+        ),
+        (
+            json!({"code":"COMMON_ERROR","message":"<400> InternalError.Algo.InvalidParameter: language"}),
+            Kind::Settings,
+        ),
+        (
+            json!({"message":"connections too much max_connections 100"}),
+            Kind::Limit,
+        ),
+        (
+            json!({"code":"Throttling.RateQuota","message":"Requests rate limit exceeded"}),
+            Kind::Limit,
+        ),
+        (
+            json!({"message":"Access denied, please make sure your account is in good standing."}),
+            Kind::Unauthorized,
+        ),
+        (json!({"code":"InvalidApiKey"}), Kind::Unauthorized),
+        (
+            json!({"code":"model_not_found","message":"no"}),
+            Kind::NotFound,
+        ),
+        (json!("just words"), Kind::Lost),
+        (json!(null), Kind::Lost),
+        (
+            json!({"type":"server_error","code":"internal_error"}),
+            Kind::Lost,
+        ),
+    ] {
+        let mut codec = running();
+        let events = decode(
+            &mut codec,
+            &json!({"type": "error", "error": error}).to_string(),
+        );
+        let [Event::Failed(failure)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(failure.kind, kind, "{error}");
+        assert!(!failure.remedy.is_empty());
+        assert_eq!(decode(&mut codec, CREATED), [], "nothing after the end");
+    }
+}
+
+#[test]
+fn a_rejected_language_names_its_property() {
+    let mut codec = running();
+    let error = json!({"type":"error","error":{"type":"invalid_request_error","param":"session.input_audio_transcription.language"}});
+    let events = decode(&mut codec, &error.to_string());
+    let [Event::Failed(failure)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(failure.remedy.contains("language-code"), "{failure}");
+}
+
+#[test]
+fn closes_are_told_apart() {
+    let opened = Realtime::new(recognition());
+    let running = running();
+    for (codec, code, reason, kind) in [
+        (&running, Some(1000), "", Kind::Lost),
+        (&running, Some(1007), "Model not found (x)!", Kind::NotFound),
+        (
+            &running,
+            Some(1007),
+            "Access denied, please make sure your account is in good standing.",
+            Kind::Unauthorized,
+        ),
+        (&running, Some(1007), "too fast", Kind::Lost),
+        (&running, Some(1009), "", Kind::Lost),
+        (&running, Some(1011), "Internal server error", Kind::Lost),
+        (&running, None, "", Kind::Lost),
+        (&opened, Some(1011), "", Kind::NotFound),
+    ] {
+        let failure = codec.closed(code, reason);
+        assert_eq!((failure.kind, failure.close_code), (kind, code), "{reason}");
+    }
+}
+
+#[test]
+fn refused_upgrades_are_told_apart() {
+    let codec = Realtime::new(recognition());
+    for (status, body, kind, says) in [
+        (
+            401,
+            r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
+            Kind::Unauthorized,
+            "DASHSCOPE_API_KEY",
+        ),
+        (
+            403,
+            r#"{"code":"AllocationQuota.FreeTierOnly","message":"The free tier is used up."}"#,
+            Kind::Unauthorized,
+            "free tier",
+        ),
+        (404, "", Kind::NotFound, "url property"),
+        (429, "slow down", Kind::Limit, "slow down"),
+        (503, "<html>busy</html>", Kind::Unreachable, "later"),
+        (302, "", Kind::Settings, "redirects"),
+        (418, "", Kind::Settings, "url"),
+    ] {
+        let failure = codec.refused(status, body);
+        assert_eq!((failure.kind, failure.http_status), (kind, Some(status)));
+        let text = failure.to_string();
+        assert!(
+            text.contains(says) && text.contains(&status.to_string()),
+            "{text}"
+        );
+        assert!(!text.contains("html"), "{text}");
+    }
+    assert_eq!(
+        codec
+            .refused(401, r#"{"code":"InvalidApiKey"}"#)
+            .code
+            .as_deref(),
+        Some("InvalidApiKey")
+    );
+}
+
+#[test]
+fn caps_follow_the_mode() {
+    assert_eq!(running().caps().max_utterance_ms, None);
+    let manual = Realtime::new(Recognition {
+        turn_detection: TurnDetection::Manual,
+        ..recognition()
+    });
+    assert!(manual.caps().max_speed > running().caps().max_speed);
+    assert!(
+        manual
+            .caps()
+            .max_utterance_ms
+            .is_some_and(|ms| ms <= 60_000)
+    );
+}
