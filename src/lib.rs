@@ -2,3 +2,5 @@
 //! GStreamer plugin for live captions with Alibaba's Qwen-ASR-Realtime service.
 
 pub mod protocol;
+pub mod session;
+pub mod timeline;

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The state machine of one caption session, without sockets or clocks.
+//!
+//! Audio, frames, the fate of the connection and the time come in through `handle_*`; what is to
+//! be done comes out of [`Session::poll_output`], which must be drained after every call, and
+//! [`Session::poll_timeout`] says when [`Session::handle_timeout`] wants to be called. The time is
+//! the span since any fixed moment.
+
+mod engine;
+mod utterances;
+
+use std::time::Duration;
+
+pub use engine::Session;
+
+use crate::protocol::{Failure, Frame};
+
+/// What a session needs to know.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Samples per second.
+    pub rate: u32,
+    /// Audio in one frame, in bytes; whole samples.
+    pub chunk_bytes: usize,
+    /// How many times real time audio may be sent; 0 is what the protocol bears.
+    pub max_speed: f64,
+    /// Biases the recognition; a result that only repeats it is none.
+    pub context: Option<String>,
+    /// For the connection, up to the service's agreement to speak WebSocket.
+    pub connect_timeout: Duration,
+    /// For the service's answer to the settings.
+    pub response_timeout: Duration,
+    /// For the last results, once the service was told that no more audio comes.
+    pub finish_timeout: Duration,
+}
+
+/// Where a session stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum State {
+    /// No audio came yet, or everything is over.
+    #[default]
+    Idle,
+    Connecting,
+    /// Audio flows.
+    Connected,
+    /// The last results are awaited.
+    Finishing,
+    Failed,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Output {
+    /// Open the connection.
+    Connect,
+    Send(Frame),
+    /// Close the connection; nothing more will come of this session.
+    Close,
+    Notice(Notice),
+}
+
+/// What the user of a session learns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Notice {
+    State {
+        state: State,
+        session_id: Option<String>,
+    },
+    SpeechStarted {
+        item_id: String,
+        time: u64,
+    },
+    SpeechStopped {
+        item_id: String,
+        time: u64,
+    },
+    /// Replaces what was said of this utterance before.
+    Interim(Transcript),
+    /// The utterance's last word. Finals come in the order in which the utterances began.
+    Final(Transcript),
+    /// All that began before this stream time is final: no more text will come for it.
+    Settled {
+        time: u64,
+    },
+    Warning(Warning),
+    /// The session is over, and not everything was recognised.
+    Failed(Failure),
+    /// The session is over: what could be recognised has been reported.
+    Drained,
+}
+
+/// Something a user should know of although the session goes on, or has ended well.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Warning {
+    /// The service sent something that was ignored.
+    Ignored(String),
+    /// The service could not recognise an utterance.
+    NotRecognised(String),
+    /// The service did not finish in time, or not in order: the last text may be incomplete.
+    Unfinished(String),
+}
+
+/// An utterance's text. Times are stream times in nanoseconds.
+#[derive(Debug, Clone, PartialEq, Default)]
+pub struct Transcript {
+    /// Identifies the utterance within the session.
+    pub item: u64,
+    /// The service's name of it.
+    pub item_id: String,
+    /// Counts the transcripts of the session.
+    pub seq: u64,
+    pub text: String,
+    /// Tentative continuation of `text`; empty in a final.
+    pub stash: String,
+    pub language: Option<String>,
+    pub emotion: Option<String>,
+    pub start: u64,
+    pub end: u64,
+}

@@ -1,0 +1,257 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The utterances of a session: where each begins and ends, and in which order they are reported.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+use super::Transcript;
+use crate::protocol::{ItemKey, Words};
+use crate::timeline::Timeline;
+
+/// A final that overtook an earlier utterance's waits this long for it.
+const REORDER_WINDOW: Duration = Duration::from_secs(2);
+
+/// Utterances that may be open at once. Services have one or two; more were lost by the service.
+const MOST_OPEN: usize = 64;
+
+/// How long before its first interim result an utterance began, where nothing tells.
+const USUAL_DELAY_MS: u64 = 1000;
+
+/// An utterance that is not reported as final yet. Positions are on the audio clock.
+#[derive(Debug, Default)]
+struct Utterance {
+    item_id: String,
+    /// Position as the service or a commit gave it.
+    begin: Option<u64>,
+    end: Option<u64>,
+    /// Where it probably began if nothing tells.
+    guess: u64,
+    words: Words,
+    /// Ended, and waiting for earlier ones until this time.
+    held_until: Option<Duration>,
+}
+
+/// All utterances that were begun and not reported.
+#[derive(Debug)]
+pub(super) struct Utterances {
+    rate: u32,
+    open: BTreeMap<ItemKey, Utterance>,
+    /// Spans between commits that no utterance has taken yet (manual turn detection).
+    spans: VecDeque<(u64, u64)>,
+    manual: bool,
+    /// Where the running span began.
+    span_begin: u64,
+    /// Where the last reported utterance ended.
+    last_end: u64,
+    seq: u64,
+}
+
+impl Utterances {
+    pub fn new(rate: u32, manual: bool) -> Self {
+        Utterances {
+            rate,
+            open: BTreeMap::new(),
+            spans: VecDeque::new(),
+            manual,
+            span_begin: 0,
+            last_end: 0,
+            seq: 0,
+        }
+    }
+
+    /// Position of a number of milliseconds, never beyond what was sent.
+    pub fn position(&self, ms: u64, timeline: &Timeline) -> u64 {
+        ms.saturating_mul(u64::from(self.rate) / 1000)
+            .min(timeline.clock())
+    }
+
+    /// Samples since the last commit.
+    pub fn uncommitted(&self, timeline: &Timeline) -> u64 {
+        timeline.clock() - self.span_begin
+    }
+
+    /// What was sent since the last commit is one utterance.
+    pub fn commit(&mut self, timeline: &Timeline) {
+        self.spans.push_back((self.span_begin, timeline.clock()));
+        self.span_begin = timeline.clock();
+        // An utterance that showed itself before its commit has taken this span already.
+        if let Some(utterance) = self
+            .open
+            .values_mut()
+            .find(|u| u.begin.is_some() && u.end.is_none())
+            && let Some((_, end)) = self.spans.pop_back()
+        {
+            utterance.end = Some(end);
+        }
+    }
+
+    /// The service mentioned the item.
+    pub fn seen(&mut self, item: ItemKey, timeline: &Timeline) {
+        if self.open.contains_key(&item) {
+            return;
+        }
+        if self.open.len() >= MOST_OPEN {
+            self.open.pop_first();
+        }
+        let mut utterance = Utterance::default();
+        if self.manual {
+            match self.spans.pop_front() {
+                Some((begin, end)) => {
+                    utterance.begin = Some(begin);
+                    utterance.end = Some(end);
+                }
+                None => utterance.begin = Some(self.span_begin),
+            }
+        }
+        let usual = USUAL_DELAY_MS * u64::from(self.rate) / 1000;
+        utterance.guess = timeline.clock().saturating_sub(usual).max(self.last_end);
+        self.open.insert(item, utterance);
+    }
+
+    pub fn started(&mut self, item: ItemKey, item_id: &str, position: u64, timeline: &Timeline) {
+        self.seen(item, timeline);
+        if let Some(utterance) = self.open.get_mut(&item) {
+            utterance.begin = Some(position);
+            utterance.item_id = item_id.to_owned();
+        }
+    }
+
+    pub fn stopped(&mut self, item: ItemKey, position: u64, timeline: &Timeline) {
+        self.seen(item, timeline);
+        if let Some(utterance) = self.open.get_mut(&item) {
+            utterance.end = Some(position);
+        }
+    }
+
+    /// New words for an open utterance. Returns its interim transcript.
+    pub fn interim(
+        &mut self,
+        item: ItemKey,
+        words: Words,
+        timeline: &Timeline,
+    ) -> Option<Transcript> {
+        self.seen(item, timeline);
+        let utterance = self.open.get_mut(&item)?;
+        if utterance.held_until.is_some() {
+            return None;
+        }
+        utterance.words = words;
+        Some(self.transcript(item, timeline, false))
+    }
+
+    /// The utterance's final words.
+    pub fn end(&mut self, item: ItemKey, words: Words, now: Duration, timeline: &Timeline) {
+        self.seen(item, timeline);
+        if let Some(utterance) = self.open.get_mut(&item) {
+            utterance.words = words;
+            utterance.held_until = Some(now + REORDER_WINDOW);
+        }
+    }
+
+    /// No final will come: what was last heard of the utterance is all there is.
+    pub fn give_up(&mut self, item: ItemKey, now: Duration) {
+        if let Some(utterance) = self.open.get_mut(&item) {
+            let stash = std::mem::take(&mut utterance.words.stash);
+            utterance.words.text.push_str(&stash);
+            utterance.held_until = Some(now);
+        }
+    }
+
+    /// As [`Self::give_up`], for all that are open. Returns how many of them had any text.
+    pub fn give_up_all(&mut self, now: Duration) -> usize {
+        let open: Vec<ItemKey> = self
+            .open
+            .iter()
+            .filter(|(_, u)| u.held_until.is_none())
+            .map(|(key, _)| *key)
+            .collect();
+        let mut lost = 0;
+        for item in open {
+            self.give_up(item, now);
+            lost += usize::from(
+                self.open
+                    .get(&item)
+                    .is_some_and(|u| !u.words.text.is_empty()),
+            );
+        }
+        lost
+    }
+
+    /// Whether any utterance waits for its final words.
+    pub fn any_open(&self) -> bool {
+        self.open
+            .values()
+            .any(|utterance| utterance.held_until.is_none())
+    }
+
+    /// When the next held final is due at the latest.
+    pub fn deadline(&self) -> Option<Duration> {
+        self.open
+            .values()
+            .filter_map(|utterance| utterance.held_until)
+            .min()
+    }
+
+    /// The next final to report: the earliest, once it has ended, or any that waited too long.
+    pub fn next_final(&mut self, now: Duration, timeline: &Timeline) -> Option<Transcript> {
+        let earliest = self
+            .open
+            .iter()
+            .min_by_key(|(key, u)| (u.begin.unwrap_or(u.guess), **key))
+            .filter(|(_, u)| u.held_until.is_some());
+        let item = *earliest
+            .or_else(|| {
+                self.open
+                    .iter()
+                    .find(|(_, u)| u.held_until.is_some_and(|due| due <= now))
+            })?
+            .0;
+        let transcript = self.transcript(item, timeline, true);
+        self.open.remove(&item);
+        Some(transcript)
+    }
+
+    /// Where the earliest utterance begins that is not reported yet.
+    pub fn begin_of_earliest(&self) -> Option<u64> {
+        self.open.values().map(|u| u.begin.unwrap_or(u.guess)).min()
+    }
+
+    /// Where the last reported utterance ended.
+    pub fn last_end(&self) -> u64 {
+        self.last_end
+    }
+
+    fn transcript(&mut self, item: ItemKey, timeline: &Timeline, last: bool) -> Transcript {
+        self.seq += 1;
+        let Some(utterance) = self.open.get_mut(&item) else {
+            return Transcript::default();
+        };
+        let begin = utterance.begin.unwrap_or(utterance.guess);
+        let end = utterance.end.unwrap_or_else(|| timeline.clock()).max(begin);
+        let words = if last {
+            std::mem::take(&mut utterance.words)
+        } else {
+            utterance.words.clone()
+        };
+        let item_id = if words.item_id.is_empty() {
+            &utterance.item_id
+        } else {
+            &words.item_id
+        };
+        if last {
+            self.last_end = self.last_end.max(end);
+        }
+        let start = timeline.start_time(begin).unwrap_or_default();
+        Transcript {
+            item,
+            item_id: item_id.clone(),
+            seq: self.seq,
+            text: words.text,
+            stash: words.stash,
+            language: words.language,
+            emotion: words.emotion,
+            start,
+            end: timeline.end_time(end).unwrap_or_default().max(start),
+        }
+    }
+}
