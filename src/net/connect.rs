@@ -1,0 +1,223 @@
+// SPDX-License-Identifier: MPL-2.0
+//! From an endpoint to an open WebSocket: proxy, TCP, TLS, upgrade.
+
+use std::io;
+use std::sync::Arc;
+
+use hyper_util::client::legacy::connect::HttpConnector;
+use hyper_util::client::legacy::connect::proxy::Tunnel;
+use hyper_util::client::proxy::matcher::{Intercept, Matcher};
+use once_cell::sync::OnceCell;
+use tokio::net::TcpStream;
+use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::handshake::client::Request;
+use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use tokio_tungstenite::tungstenite::http::{self, Uri};
+use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
+use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
+use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tower_service::Service;
+
+use crate::protocol::{Endpoint, Failure, Kind};
+
+pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// Results are some kilobytes; whatever is far beyond that is not a result.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+const NETWORK_REMEDY: &str = "Check the network, a proxy, a firewall and the url property.";
+
+/// Why there is no WebSocket.
+#[derive(Debug)]
+pub(super) enum ConnectError {
+    /// A server answered the upgrade with another status than 101.
+    Refused {
+        status: u16,
+        body: String,
+    },
+    Failed(Failure),
+}
+
+impl From<Failure> for ConnectError {
+    fn from(failure: Failure) -> Self {
+        ConnectError::Failed(failure)
+    }
+}
+
+fn unreachable(what: String) -> Failure {
+    Failure::new(Kind::Unreachable, what, NETWORK_REMEDY)
+}
+
+/// Opens the connection. Takes as long as the network takes: the caller gives up on it.
+pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
+    let request = request(&endpoint)?;
+    let connector = match endpoint.url().scheme() {
+        "wss" => Connector::Rustls(tls_config()?),
+        _ => Connector::Plain,
+    };
+    let stream = tcp(&endpoint).await?;
+    // Audio comes in steady small pieces: waiting to fill a packet only adds delay.
+    let _ = stream.set_nodelay(true);
+    let config = WebSocketConfig::default()
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    match client_async_tls_with_config(request, stream, Some(config), Some(connector)).await {
+        Ok((socket, _)) => Ok(socket),
+        Err(Error::Http(response)) => Err(ConnectError::Refused {
+            status: response.status().as_u16(),
+            body: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default())
+                .into_owned(),
+        }),
+        Err(error) => Err(handshake_failure(&endpoint, error).into()),
+    }
+}
+
+fn request(endpoint: &Endpoint) -> Result<Request, Failure> {
+    let mut request = endpoint
+        .url()
+        .as_str()
+        .into_client_request()
+        .map_err(|error| {
+            Failure::new(
+                Kind::Settings,
+                format!("The URL cannot be used: {error}."),
+                "Check the url property.",
+            )
+        })?;
+    let headers = request.headers_mut();
+    headers.insert(
+        USER_AGENT,
+        HeaderValue::from_static(concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"))),
+    );
+    if let Some(key) = endpoint.key() {
+        let mut value =
+            HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
+                Failure::new(
+                    Kind::Unauthorized,
+                    "The API key holds characters that no key has.",
+                    "Check api-key, api-key-file or DASHSCOPE_API_KEY for stray characters.",
+                )
+            })?;
+        value.set_sensitive(true);
+        headers.insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
+
+async fn tcp(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
+    let url = endpoint.url();
+    let host = url.host_str().unwrap_or_default().to_owned();
+    // The url crate knows the default ports of ws and wss.
+    let port = url.port_or_known_default().unwrap_or(443);
+    // Proxy settings name the scheme of what they carry as HTTP has it.
+    let scheme = if url.scheme() == "wss" {
+        "https"
+    } else {
+        "http"
+    };
+    let destination: Uri =
+        format!("{scheme}://{host}:{port}/")
+            .parse()
+            .map_err(|error: http::uri::InvalidUri| {
+                unreachable(format!("The host cannot be used: {error}."))
+            })?;
+    match Matcher::from_env().intercept(&destination) {
+        Some(proxy) => through_proxy(&proxy, destination).await,
+        None => directly(host.trim_matches(['[', ']']), port).await,
+    }
+}
+
+async fn directly(host: &str, port: u16) -> Result<TcpStream, Failure> {
+    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
+        .await
+        .map_err(|error| {
+            Failure::new(
+                Kind::NotFound,
+                format!("The host '{host}' was not found: {error}."),
+                "Check the url, region and workspace properties and the name service.",
+            )
+        })?
+        .collect();
+    TcpStream::connect(&addresses[..])
+        .await
+        .map_err(|error| unreachable(format!("No connection to {host}:{port}: {error}.")))
+}
+
+async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream, Failure> {
+    // Without user name and password, which may stand in the proxy's address.
+    let name = proxy
+        .uri()
+        .authority()
+        .map_or("", |a| a.as_str())
+        .rsplit('@')
+        .next()
+        .unwrap_or_default();
+    if proxy.uri().scheme_str() != Some("http") {
+        return Err(Failure::new(
+            Kind::Settings,
+            format!("The proxy {name} is of a kind that is not supported."),
+            "Set HTTPS_PROXY to an address that begins with http://, or NO_PROXY for this host.",
+        ));
+    }
+    let mut tunnel = Tunnel::new(proxy.uri().clone(), HttpConnector::new());
+    if let Some(auth) = proxy.basic_auth() {
+        tunnel = tunnel.with_auth(auth.clone());
+    }
+    let stream = tunnel.call(destination).await.map_err(|error| {
+        Failure::new(
+            Kind::Unreachable,
+            format!("No connection through the proxy {name}: {error}."),
+            "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
+        )
+    })?;
+    Ok(stream.into_inner())
+}
+
+/// Trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name. Verification
+/// cannot be switched off.
+fn tls_config() -> Result<Arc<ClientConfig>, Failure> {
+    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::new();
+    CONFIG
+        .get_or_try_init(|| {
+            const REMEDY: &str = "Install the package ca-certificates, or set SSL_CERT_FILE.";
+            let found = rustls_native_certs::load_native_certs();
+            let mut roots = RootCertStore::empty();
+            let (added, _) = roots.add_parsable_certificates(found.certs);
+            if added == 0 {
+                let why = found
+                    .errors
+                    .first()
+                    .map(|error| format!(": {error}"))
+                    .unwrap_or_default();
+                let what = format!("No trusted root certificate was found{why}.");
+                return Err(Failure::new(Kind::Settings, what, REMEDY));
+            }
+            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+                .with_safe_default_protocol_versions()
+                .map_err(|error| Failure::new(Kind::Settings, format!("TLS: {error}."), REMEDY))?
+                .with_root_certificates(roots)
+                .with_no_client_auth();
+            Ok(Arc::new(config))
+        })
+        .cloned()
+}
+
+fn handshake_failure(endpoint: &Endpoint, error: Error) -> Failure {
+    let server = endpoint.authority();
+    match error {
+        // rustls reports what it thinks of a certificate as invalid data.
+        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Failure::new(
+            Kind::Unreachable,
+            format!("The TLS connection to {server} failed: {error}."),
+            "Check the url property and this machine's clock; for a private certificate \
+             authority set SSL_CERT_FILE.",
+        ),
+        Error::Protocol(ProtocolError::HandshakeIncomplete) | Error::Io(_) => unreachable(format!(
+            "The connection to {server} broke during the handshake: {error}."
+        )),
+        error => unreachable(format!(
+            "{server} did not agree to speak WebSocket: {error}."
+        )),
+    }
+}

@@ -1,0 +1,306 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One task per session: a single loop over the audio queue, the socket, the session's deadlines
+//! and the wish to stop.
+
+use std::collections::VecDeque;
+use std::future::{pending, poll_fn};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use futures_util::{Sink, SinkExt, Stream, StreamExt};
+use tokio::sync::oneshot;
+use tokio::time::{Instant, sleep_until, timeout};
+use tokio_tungstenite::tungstenite::{Error, Message};
+
+use super::connect::{ConnectError, Socket, connect};
+use super::queue::{AudioQueue, Taken};
+use super::runtime;
+use crate::protocol::{Codec, Endpoint, Failure, Frame, Incoming};
+use crate::session::{Config, Notice, Output, Session};
+
+/// For saying goodbye to the service; nobody waits for it.
+const GOODBYE: Duration = Duration::from_millis(500);
+
+/// Learns what a session has to say, on a thread of the runtime: it must not block.
+pub trait Listener: Send + 'static {
+    fn notice(&mut self, notice: Notice);
+
+    /// Audio bytes sent and seconds billed in this session so far.
+    fn usage(&mut self, bytes_sent: u64, seconds_billed: f64);
+
+    /// So much text waits that no more audio should be sent. Whoever ends that state calls
+    /// [`AudioQueue::wake`].
+    fn is_congested(&self) -> bool;
+}
+
+/// Holds a session's task: it stops when this is dropped.
+#[derive(Debug)]
+pub struct Link {
+    _stop: oneshot::Sender<()>,
+}
+
+/// Starts a session that sends what comes through the queue.
+pub fn spawn(
+    endpoint: Endpoint,
+    config: Config,
+    codec: Box<dyn Codec>,
+    queue: Arc<AudioQueue>,
+    listener: impl Listener,
+) -> Result<Link, Failure> {
+    let (stop, stopped) = oneshot::channel();
+    let runtime = runtime()?;
+    runtime.spawn(async move {
+        let start = Instant::now();
+        let driver = Driver {
+            session: Session::new(config, codec, Duration::ZERO),
+            endpoint,
+            queue: queue.clone(),
+            listener,
+            start,
+            connection: Connection::None,
+            unsent: VecDeque::new(),
+            chunk: Vec::new(),
+        };
+        driver.run(stopped).await;
+        queue.close();
+    });
+    Ok(Link { _stop: stop })
+}
+
+enum Connection {
+    None,
+    Opening(Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>),
+    Open(Box<Socket>),
+}
+
+/// What the connection has to report.
+enum Happened {
+    Opened(Result<Box<Socket>, ConnectError>),
+    Received(Message),
+    /// Everything that was to be sent is on its way.
+    Sent,
+    Lost(Option<u16>, String),
+}
+
+struct Driver<L> {
+    session: Session,
+    endpoint: Endpoint,
+    queue: Arc<AudioQueue>,
+    listener: L,
+    start: Instant,
+    connection: Connection,
+    unsent: VecDeque<Message>,
+    chunk: Vec<u8>,
+}
+
+impl<L: Listener> Driver<L> {
+    async fn run(mut self, stopped: oneshot::Receiver<()>) {
+        let mut stopped = pin!(stopped);
+        loop {
+            self.perform_outputs();
+            if self.session.is_over() {
+                break;
+            }
+            let wait_for_audio = self.feed_audio();
+            if wait_for_audio.fed {
+                continue;
+            }
+            let deadline = [self.session.poll_timeout(), wait_for_audio.until]
+                .into_iter()
+                .flatten()
+                .min();
+            let deadline = deadline.map(|deadline| self.start + deadline);
+            tokio::select! {
+                _ = &mut stopped => break,
+                happened = self.connection.next(&mut self.unsent) => self.handle(happened),
+                () = self.queue.woken() => {}
+                () = async {
+                    match deadline {
+                        Some(deadline) => sleep_until(deadline).await,
+                        None => pending().await,
+                    }
+                } => self.session.handle_timeout(self.start.elapsed()),
+            }
+        }
+        self.close().await;
+    }
+
+    fn now(&self) -> Duration {
+        self.start.elapsed()
+    }
+
+    fn perform_outputs(&mut self) {
+        while let Some(output) = self.session.poll_output() {
+            match output {
+                Output::Connect => {
+                    self.connection = Connection::Opening(Box::pin(connect(self.endpoint.clone())));
+                }
+                Output::Send(Frame::Text(text)) => self.unsent.push_back(Message::text(text)),
+                // The session is over then, which ends the loop.
+                Output::Close => {}
+                Output::Notice(notice) => {
+                    let notice = self.redacted(notice);
+                    self.listener.notice(notice);
+                }
+            }
+        }
+        let (bytes, seconds) = self.session.usage();
+        self.listener.usage(bytes, seconds);
+    }
+
+    /// Services quote the key that they reject.
+    fn redacted(&self, notice: Notice) -> Notice {
+        match (notice, self.endpoint.key()) {
+            (Notice::Failed(failure), Some(key)) => Notice::Failed(failure.without(key.reveal())),
+            (notice, _) => notice,
+        }
+    }
+
+    /// Hands over one chunk if it may be sent now and the socket keeps up.
+    fn feed_audio(&mut self) -> Feeding {
+        let wait = |until| Feeding { fed: false, until };
+        let Some(due) = self.session.next_audio() else {
+            return wait(None);
+        };
+        if !self.unsent.is_empty() || self.listener.is_congested() {
+            return wait(None);
+        }
+        let now = self.now();
+        if due > now {
+            return wait(Some(due));
+        }
+        match self.queue.take(self.session.chunk_bytes(), &mut self.chunk) {
+            Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
+            Taken::Commit => self.session.handle_commit(),
+            Taken::Finish => self.session.handle_finish(now),
+            Taken::Nothing => return wait(None),
+        }
+        Feeding {
+            fed: true,
+            until: None,
+        }
+    }
+
+    fn handle(&mut self, happened: Happened) {
+        let now = self.now();
+        match happened {
+            Happened::Opened(Ok(socket)) => {
+                self.connection = Connection::Open(socket);
+                self.session.handle_connected(now);
+            }
+            Happened::Opened(Err(ConnectError::Refused { status, body })) => {
+                self.connection = Connection::None;
+                self.session.handle_refused(status, &body, now);
+            }
+            Happened::Opened(Err(ConnectError::Failed(failure))) => {
+                self.connection = Connection::None;
+                self.session.handle_unreachable(failure, now);
+            }
+            Happened::Received(Message::Text(text)) => {
+                self.session.handle_frame(Incoming::Text(&text), now);
+            }
+            Happened::Received(Message::Binary(bytes)) => {
+                self.session.handle_frame(Incoming::Binary(&bytes), now);
+            }
+            // Pings are answered by the WebSocket layer.
+            Happened::Received(_) | Happened::Sent => {}
+            Happened::Lost(code, reason) => {
+                self.session.handle_closed(code, &reason, now);
+            }
+        }
+    }
+
+    /// Closes in good manners, but not for long: an abrupt end shows as a failed session in the
+    /// service's console.
+    async fn close(mut self) {
+        // Whoever waits for room in the queue must not wait for the goodbye.
+        self.queue.close();
+        self.session.handle_finish(self.now());
+        while let Some(output) = self.session.poll_output() {
+            if let Output::Send(Frame::Text(text)) = output {
+                self.unsent.push_back(Message::text(text));
+            }
+        }
+        let Connection::Open(mut socket) = self.connection else {
+            return;
+        };
+        let goodbye = async {
+            for message in self.unsent {
+                socket.send(message).await?;
+            }
+            socket.close(None).await?;
+            while let Some(message) = socket.next().await {
+                message?;
+            }
+            Ok::<(), Error>(())
+        };
+        // The other side may be gone or not listen: there is nobody to tell.
+        let _ = timeout(GOODBYE, goodbye).await;
+    }
+}
+
+struct Feeding {
+    fed: bool,
+    /// When to look again, unless woken before.
+    until: Option<Duration>,
+}
+
+impl Connection {
+    /// The next thing to happen; safe to abandon and ask again.
+    async fn next(&mut self, unsent: &mut VecDeque<Message>) -> Happened {
+        match self {
+            Connection::None => pending().await,
+            Connection::Opening(opening) => Happened::Opened(opening.await.map(Box::new)),
+            Connection::Open(socket) => poll_fn(|cx| poll_socket(socket, unsent, cx)).await,
+        }
+    }
+}
+
+fn poll_socket(
+    socket: &mut Socket,
+    unsent: &mut VecDeque<Message>,
+    cx: &mut Context<'_>,
+) -> Poll<Happened> {
+    let mut socket = Pin::new(socket);
+    // Reading first: an answer that explains why writing fails must not be missed.
+    match socket.as_mut().poll_next(cx) {
+        Poll::Ready(Some(Ok(Message::Close(frame)))) => {
+            let (code, reason) = frame
+                .map(|frame| (u16::from(frame.code), frame.reason.as_str().to_owned()))
+                .map_or((None, String::new()), |(code, reason)| (Some(code), reason));
+            return Poll::Ready(Happened::Lost(code, reason));
+        }
+        Poll::Ready(Some(Ok(message))) => return Poll::Ready(Happened::Received(message)),
+        Poll::Ready(Some(Err(error))) => return Poll::Ready(lost(error)),
+        Poll::Ready(None) => return Poll::Ready(Happened::Lost(None, String::new())),
+        Poll::Pending => {}
+    }
+    let had_any = !unsent.is_empty();
+    while !unsent.is_empty() {
+        match socket.as_mut().poll_ready(cx) {
+            Poll::Ready(Ok(())) => {}
+            Poll::Ready(Err(error)) => return Poll::Ready(lost(error)),
+            Poll::Pending => return Poll::Pending,
+        }
+        if let Some(message) = unsent.pop_front()
+            && let Err(error) = socket.as_mut().start_send(message)
+        {
+            return Poll::Ready(lost(error));
+        }
+    }
+    match socket.as_mut().poll_flush(cx) {
+        Poll::Ready(Err(error)) => Poll::Ready(lost(error)),
+        Poll::Ready(Ok(())) if had_any => Poll::Ready(Happened::Sent),
+        _ => Poll::Pending,
+    }
+}
+
+fn lost(error: Error) -> Happened {
+    let reason = match error {
+        Error::ConnectionClosed | Error::AlreadyClosed => String::new(),
+        error => error.to_string(),
+    };
+    Happened::Lost(None, reason)
+}

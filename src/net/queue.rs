@@ -1,0 +1,417 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The bounded queue between the streaming thread and the session's task.
+
+use std::collections::VecDeque;
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+
+use crate::timeline::duration_of;
+
+/// What to do with audio that finds the queue full.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Wait for room (back-pressure).
+    Wait,
+    /// Make room by dropping the oldest audio.
+    DropOldest,
+}
+
+/// Audio that was dropped, in stream time (nanoseconds).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lost {
+    pub time: u64,
+    pub duration: u64,
+}
+
+/// Why audio was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PushError {
+    /// A flush, a state change or a shutdown interrupted.
+    Interrupted,
+    /// The session is over.
+    Closed,
+}
+
+/// What the session's task finds in the queue.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Taken {
+    /// Audio was copied out; its first sample has this stream time.
+    Audio { time: u64 },
+    /// The utterance ends here.
+    Commit,
+    /// No more audio will come.
+    Finish,
+    /// Less than a chunk is there yet.
+    Nothing,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Mark {
+    /// The audio from here on starts at this stream time.
+    Time(u64),
+    Commit,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    audio: VecDeque<u8>,
+    /// Position of the first byte of `audio`, and its stream time.
+    position: u64,
+    time: u64,
+    /// At absolute positions, ascending.
+    marks: VecDeque<(u64, Mark)>,
+    finished: bool,
+    interrupted: bool,
+    closed: bool,
+}
+
+/// Audio on its way to the service, with the stream time of every sample.
+#[derive(Debug)]
+pub struct AudioQueue {
+    state: Mutex<State>,
+    room: Condvar,
+    work: Notify,
+    rate: u32,
+    capacity: usize,
+    chunk: usize,
+}
+
+impl AudioQueue {
+    /// `capacity` and `chunk` are in bytes; the task is woken when a chunk is complete.
+    pub fn new(rate: u32, capacity: usize, chunk: usize) -> Self {
+        AudioQueue {
+            state: Mutex::default(),
+            room: Condvar::new(),
+            work: Notify::new(),
+            rate,
+            capacity: capacity.max(chunk),
+            chunk,
+        }
+    }
+
+    /// Adds whole samples. `jump` is the stream time of the first one where it does not simply
+    /// follow what was added before; the first audio needs it.
+    pub fn push(
+        &self,
+        jump: Option<u64>,
+        audio: &[u8],
+        full: Full,
+    ) -> Result<Option<Lost>, PushError> {
+        let mut state = self.lock();
+        // A buffer larger than the queue must pass all the same.
+        while full == Full::Wait
+            && !state.interrupted
+            && !state.closed
+            && !state.audio.is_empty()
+            && state.audio.len() + audio.len() > self.capacity
+        {
+            state = self
+                .room
+                .wait(state)
+                .unwrap_or_else(PoisonError::into_inner);
+        }
+        if state.interrupted {
+            return Err(PushError::Interrupted);
+        }
+        if state.closed {
+            return Err(PushError::Closed);
+        }
+        if let Some(time) = jump {
+            let end = state.end();
+            state.marks.push_back((end, Mark::Time(time)));
+        }
+        let before = state.audio.len();
+        state.audio.extend(audio);
+        let excess = state.audio.len().saturating_sub(self.capacity);
+        let lost =
+            (full == Full::DropOldest && excess > 0).then(|| state.drop_oldest(excess, self.rate));
+        let wake = before < self.chunk && state.audio.len() >= self.chunk;
+        drop(state);
+        if wake {
+            self.work.notify_one();
+        }
+        Ok(lost)
+    }
+
+    /// Ends the utterance after the audio added so far.
+    pub fn commit(&self) {
+        let mut state = self.lock();
+        let end = state.end();
+        state.marks.push_back((end, Mark::Commit));
+        drop(state);
+        self.work.notify_one();
+    }
+
+    /// No more audio will be added.
+    pub fn finish(&self) {
+        self.lock().finished = true;
+        self.work.notify_one();
+    }
+
+    /// Makes whoever waits in [`Self::push`] return at once, and whoever comes.
+    pub fn interrupt(&self) {
+        self.lock().interrupted = true;
+        self.room.notify_all();
+    }
+
+    /// Lets audio in again after [`Self::interrupt`].
+    pub fn resume(&self) {
+        self.lock().interrupted = false;
+    }
+
+    /// Makes the task look at the queue again.
+    pub fn wake(&self) {
+        self.work.notify_one();
+    }
+
+    /// Audio waiting to be sent, in nanoseconds.
+    pub fn level(&self) -> u64 {
+        duration_of(self.lock().audio.len() as u64 / 2, self.rate)
+    }
+
+    pub(super) fn close(&self) {
+        self.lock().closed = true;
+        self.room.notify_all();
+    }
+
+    pub(super) async fn woken(&self) {
+        self.work.notified().await;
+    }
+
+    /// Takes at most `chunk` bytes into `buffer`, or the mark that is due.
+    pub(super) fn take(&self, chunk: usize, buffer: &mut Vec<u8>) -> Taken {
+        buffer.clear();
+        let mut state = self.lock();
+        if let Some(Mark::Commit) = state.pass_marks() {
+            return Taken::Commit;
+        }
+        let until_mark = state
+            .marks
+            .front()
+            .map(|(at, _)| (*at - state.position) as usize);
+        let available = until_mark.unwrap_or(state.audio.len());
+        if available == 0 {
+            return if state.finished {
+                Taken::Finish
+            } else {
+                Taken::Nothing
+            };
+        }
+        if available < chunk && until_mark.is_none() && !state.finished {
+            return Taken::Nothing;
+        }
+        let length = available.min(chunk);
+        let time = state.time;
+        buffer.extend(state.audio.range(..length));
+        state.advance(length, self.rate);
+        drop(state);
+        self.room.notify_all();
+        Taken::Audio { time }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change below is complete before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn end(&self) -> u64 {
+        self.position + self.audio.len() as u64
+    }
+
+    /// Applies the marks at the front; returns at a commit.
+    fn pass_marks(&mut self) -> Option<Mark> {
+        while let Some((_, mark)) = self.marks.pop_front_if(|(at, _)| *at <= self.position) {
+            match mark {
+                Mark::Time(time) => self.time = time,
+                Mark::Commit => return Some(mark),
+            }
+        }
+        None
+    }
+
+    fn advance(&mut self, bytes: usize, rate: u32) {
+        self.audio.drain(..bytes);
+        self.position += bytes as u64;
+        self.time = self
+            .time
+            .saturating_add(duration_of(bytes as u64 / 2, rate));
+    }
+
+    /// Drops whole samples. Commits among them are kept: what is left is still one utterance.
+    fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
+        let target = self.position + ((bytes as u64 + 1) & !1);
+        let mut lost: Option<Lost> = None;
+        let mut commits = 0;
+        while self.position < target {
+            if self.pass_marks().is_some() {
+                commits += 1;
+                continue;
+            }
+            let mark = self
+                .marks
+                .front()
+                .map_or(target, |(at, _)| (*at).min(target));
+            let step = (mark - self.position) as usize;
+            let start = self.time;
+            self.advance(step, rate);
+            let first = lost.map_or(start, |lost| lost.time);
+            lost = Some(Lost {
+                time: first,
+                duration: self.time.saturating_sub(first),
+            });
+        }
+        for _ in 0..commits {
+            self.marks.push_front((self.position, Mark::Commit));
+        }
+        lost.unwrap_or(Lost {
+            time: self.time,
+            duration: 0,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::sync::Arc;
+
+    const SECOND: u64 = 1_000_000_000;
+
+    /// One second of audio per 100 bytes: 50 samples a second.
+    fn queue() -> AudioQueue {
+        AudioQueue::new(50, 400, 20)
+    }
+
+    fn take(queue: &AudioQueue) -> (Taken, Vec<u8>) {
+        let mut buffer = Vec::new();
+        (queue.take(20, &mut buffer), buffer)
+    }
+
+    #[test]
+    fn chunks_are_whole_until_the_end() {
+        let queue = queue();
+        queue.push(Some(5 * SECOND), &[1; 30], Full::Wait).unwrap();
+        assert_eq!(
+            take(&queue),
+            (Taken::Audio { time: 5 * SECOND }, vec![1; 20])
+        );
+        assert_eq!(take(&queue), (Taken::Nothing, vec![]));
+        queue.push(None, &[2; 14], Full::Wait).unwrap();
+        let mut expected = vec![1; 10];
+        expected.extend([2; 10]);
+        assert_eq!(
+            take(&queue),
+            (
+                Taken::Audio {
+                    time: 5 * SECOND + SECOND / 5
+                },
+                expected
+            )
+        );
+        queue.finish();
+        assert_eq!(
+            take(&queue),
+            (
+                Taken::Audio {
+                    time: 5 * SECOND + 2 * SECOND / 5
+                },
+                vec![2; 4]
+            )
+        );
+        assert_eq!(take(&queue), (Taken::Finish, vec![]));
+        assert_eq!(take(&queue), (Taken::Finish, vec![]));
+    }
+
+    #[test]
+    fn jumps_and_commits_keep_their_place() {
+        let queue = queue();
+        queue.push(Some(0), &[1; 6], Full::Wait).unwrap();
+        queue.commit();
+        queue.push(Some(9 * SECOND), &[2; 30], Full::Wait).unwrap();
+        assert_eq!(take(&queue), (Taken::Audio { time: 0 }, vec![1; 6]));
+        assert_eq!(take(&queue), (Taken::Commit, vec![]));
+        assert_eq!(
+            take(&queue),
+            (Taken::Audio { time: 9 * SECOND }, vec![2; 20])
+        );
+        assert_eq!(take(&queue), (Taken::Nothing, vec![]));
+    }
+
+    #[test]
+    fn a_full_live_queue_drops_the_oldest_and_says_what() {
+        let queue = queue();
+        queue.push(Some(0), &[1; 390], Full::DropOldest).unwrap();
+        queue.commit();
+        let lost = queue
+            .push(Some(10 * SECOND), &[2; 100], Full::DropOldest)
+            .unwrap();
+        assert_eq!(
+            lost,
+            Some(Lost {
+                time: 0,
+                duration: 9 * SECOND / 10
+            })
+        );
+        assert_eq!(queue.level(), 4 * SECOND);
+        assert_eq!(
+            take(&queue).0,
+            Taken::Audio {
+                time: 9 * SECOND / 10
+            }
+        );
+        let lost = queue
+            .push(None, &[3; 400], Full::DropOldest)
+            .unwrap()
+            .unwrap();
+        assert_eq!(lost.time, 11 * SECOND / 10);
+        assert_eq!(take(&queue).0, Taken::Commit, "survives what it stood in");
+        assert_eq!(
+            take(&queue),
+            (Taken::Audio { time: 11 * SECOND }, vec![3; 20])
+        );
+    }
+
+    #[test]
+    fn a_full_queue_holds_the_producer_until_there_is_room() {
+        let queue = Arc::new(queue());
+        queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
+        let producer = {
+            let queue = queue.clone();
+            std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
+        };
+        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
+        assert_eq!(producer.join().unwrap(), Ok(None));
+        assert_eq!(queue.level(), 4 * SECOND);
+    }
+
+    #[test]
+    fn interruption_and_closing_free_the_producer() {
+        for (end, expected) in [
+            (
+                AudioQueue::interrupt as fn(&AudioQueue),
+                PushError::Interrupted,
+            ),
+            (AudioQueue::close, PushError::Closed),
+        ] {
+            let queue = Arc::new(queue());
+            queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
+            let producer = {
+                let queue = queue.clone();
+                std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
+            };
+            end(&queue);
+            assert_eq!(producer.join().unwrap(), Err(expected));
+            assert_eq!(queue.push(None, &[3; 2], Full::DropOldest), Err(expected));
+        }
+    }
+
+    #[test]
+    fn a_buffer_larger_than_the_queue_passes() {
+        let queue = queue();
+        assert_eq!(queue.push(Some(0), &[1; 1000], Full::Wait), Ok(None));
+        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
+    }
+}
