@@ -1,0 +1,448 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! What the text of an utterance is made of: display columns, readable
+//! characters, and the places where one caption cue may end and the next begin.
+
+use unicode_linebreak::{BreakClass, break_property, linebreaks};
+use unicode_segmentation::UnicodeSegmentation;
+use unicode_width::UnicodeWidthStr;
+
+/// Words whose full stop does not end a sentence.
+const TITLES: &[&str] = &[
+    "Mr", "Mrs", "Ms", "Dr", "Prof", "St", "Jr", "Sr", "Gen", "Col", "Capt", "Lt", "Sgt", "Rev",
+    "Hon", "Sen", "Rep", "vs",
+];
+
+/// Width of `text` in display columns: wide characters count 2, combining ones 0.
+///
+/// Counted per grapheme cluster, so that the widths of the cues of a text add
+/// up to the width of that text.
+#[cfg(test)]
+pub fn width(text: &str) -> usize {
+    text.graphemes(true).map(UnicodeWidthStr::width).sum()
+}
+
+/// Whether `text` has nothing a viewer could read: it is empty, white space, or
+/// only punctuation and symbols. Emoji and musical notes can be read.
+pub fn is_blank(text: &str) -> bool {
+    !text.chars().any(is_readable)
+}
+
+/// `text` as it is shown: every run of white space is one space (a no-break
+/// space, if the run had no other kind), none at the edges, and no control
+/// characters. Joiners and bidirectional marks stay.
+pub fn normalise(text: &str) -> String {
+    let mut normal = String::with_capacity(text.len());
+    let mut space = None;
+    for c in text.chars() {
+        if c.is_whitespace() {
+            space = match (space, matches!(c, '\u{a0}' | '\u{202f}')) {
+                (None, true) => Some(c),
+                (Some(first), true) => Some(first),
+                (_, false) => Some(' '),
+            };
+        } else if !c.is_control() {
+            if let Some(space) = space.take()
+                && !normal.is_empty()
+            {
+                normal.push(space);
+            }
+            normal.push(c);
+        }
+    }
+    normal
+}
+
+/// The last part of `text` that fits in `max_chars` display columns (0 = all of
+/// it), for a rolling line of interim text.
+///
+/// It starts where a line may start, or, if the last word alone is too long, at
+/// a grapheme cluster; a last cluster wider than `max_chars` is kept.
+pub fn tail(text: &str, max_chars: usize) -> &str {
+    let text = text.trim();
+    let gaps = gaps(text);
+    let Some(last) = gaps.last() else {
+        return text;
+    };
+    let fits =
+        |gap: &&Gap| max_chars == 0 || last.end_column.saturating_sub(gap.column) <= max_chars;
+    let fitting = || gaps.iter().take(gaps.len().saturating_sub(1)).filter(fits);
+    let start = fitting()
+        .find(|gap| gap.kind != Break::Cluster)
+        .or_else(|| fitting().next())
+        .or_else(|| gaps.iter().rev().nth(1))
+        .map_or(last.end, |gap| gap.start);
+    text.get(start..last.end).unwrap_or_default()
+}
+
+/// How good a place is to end a cue, best first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Break {
+    /// After a sentence.
+    Sentence,
+    /// After a clause, or at a space of a script that has none between words.
+    Clause,
+    /// Between words, or next to an ideograph.
+    Line,
+    /// A line break without a space, such as after a hyphen or between the
+    /// syllables of a Korean word.
+    Tight,
+    /// Within a word, between grapheme clusters.
+    Cluster,
+}
+
+/// A place between two grapheme clusters of a text, together with the white
+/// space there; also the start and the end of the text.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Gap {
+    /// End of the text before, in bytes.
+    pub end: usize,
+    /// End of the text before, in columns.
+    pub end_column: usize,
+    /// Start of the text after, in bytes.
+    pub start: usize,
+    /// Start of the text after, in columns.
+    pub column: usize,
+    /// How good a break here is.
+    pub kind: Break,
+    /// Number of readable clusters before.
+    pub readable: usize,
+    /// Number of gaps up to here, this one included, that are no
+    /// [`Break::Cluster`].
+    pub opportunities: usize,
+}
+
+/// All gaps of `text`, one before each grapheme cluster that is not white space
+/// and one at the end.
+pub(super) fn gaps(text: &str) -> Vec<Gap> {
+    let mut gaps = Vec::new();
+    let mut line_breaks = linebreaks(text).map(|(at, _)| at).peekable();
+    let mut before = Before::default();
+    let mut here = Gap {
+        end: 0,
+        end_column: 0,
+        start: 0,
+        column: 0,
+        kind: Break::Sentence,
+        readable: 0,
+        opportunities: 0,
+    };
+    for (start, cluster) in text.grapheme_indices(true) {
+        let columns = cluster.width();
+        let first = cluster.chars().next().filter(|c| !c.is_whitespace());
+        // A space that carries a combining mark is seen.
+        let Some(base) = first.or_else(|| cluster.chars().find(|c| !c.is_whitespace())) else {
+            here.column = here.column.saturating_add(columns);
+            continue;
+        };
+        while line_breaks.next_if(|at| *at < start).is_some() {}
+        let opportunity = line_breaks.peek() == Some(&start);
+        here.start = start;
+        let spaced = here.start > here.end;
+        here.kind = before.break_kind(opportunity, spaced, base);
+        gaps.push(here);
+
+        before.push(text, start, spaced, base);
+        here.end = start.saturating_add(cluster.len());
+        here.column = here.column.saturating_add(columns);
+        here.end_column = here.column;
+        here.readable += usize::from(cluster.chars().any(is_readable));
+    }
+    here.start = text.len();
+    here.kind = Break::Sentence;
+    gaps.push(here);
+    keep_blanks_attached(&mut gaps);
+    gaps
+}
+
+/// Makes the breaks around a lone dash and the like a last resort, so that it
+/// stays with the word before it, or after it at the start of the text; and
+/// numbers the remaining opportunities.
+fn keep_blanks_attached(gaps: &mut [Gap]) {
+    let mut next_readable = None;
+    for gap in gaps.iter_mut().rev() {
+        if gap.kind != Break::Cluster {
+            let blank_follows = next_readable == Some(gap.readable);
+            next_readable = Some(gap.readable);
+            if blank_follows || gap.readable == 0 {
+                gap.kind = Break::Cluster;
+            }
+        }
+    }
+    if let Some(first) = gaps.first_mut() {
+        first.kind = Break::Sentence;
+    }
+    let mut opportunities = 0;
+    for gap in gaps {
+        opportunities += usize::from(gap.kind != Break::Cluster);
+        gap.opportunities = opportunities;
+    }
+}
+
+/// What must follow a punctuation mark for it to end something.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Follow {
+    Anything,
+    SpaceOrIdeograph,
+    Space,
+}
+
+/// The text before a gap, as far as it matters for the break there.
+#[derive(Debug, Default)]
+struct Before {
+    /// Base character of the last cluster.
+    last: Option<char>,
+    /// The mark that ended a sentence or clause, closing quotes skipped.
+    mark: Option<(Break, Follow)>,
+    /// Where the word that is not over yet began, in bytes.
+    word: Option<usize>,
+}
+
+impl Before {
+    /// Takes in the cluster at byte `start` with the base character `c`.
+    fn push(&mut self, text: &str, start: usize, spaced: bool, c: char) {
+        let word = self.word.filter(|_| !spaced);
+        self.mark = match mark(c) {
+            Some(_) if c == '.' && is_abbreviated(text, word, start) => None,
+            Some(mark) => Some(mark),
+            None if is_bidi_mark(c) || is_closing(c) && !spaced => self.mark,
+            None => None,
+        };
+        self.word = match word {
+            Some(word) if c.is_alphanumeric() || matches!(c, '\'' | '’') => Some(word),
+            _ => c.is_alphanumeric().then_some(start),
+        };
+        self.last = Some(c);
+    }
+
+    /// How good a break before `next` is; `opportunity` is what UAX #14 says.
+    fn break_kind(&self, opportunity: bool, spaced: bool, next: char) -> Break {
+        let mark = self.mark.filter(|(_, follow)| match follow {
+            Follow::Anything => true,
+            Follow::SpaceOrIdeograph => spaced || is_unspaced(next),
+            Follow::Space => spaced,
+        });
+        match mark {
+            Some((kind, _)) if opportunity => return kind,
+            // UAX #14 cannot tell opening from closing curly quotes and never
+            // breaks next to them, which in Chinese glues sentences together.
+            Some((kind, Follow::Anything)) if may_begin_cue(next) => return kind,
+            _ => {}
+        }
+        let unspaced_before = self.last.is_some_and(is_unspaced);
+        match (opportunity, spaced, unspaced_before, is_unspaced(next)) {
+            (false, ..) => Break::Cluster,
+            (true, true, true, true) => Break::Clause,
+            (true, true, ..) | (true, _, true, _) | (true, _, _, true) => Break::Line,
+            _ => Break::Tight,
+        }
+    }
+}
+
+/// Whether a full stop after the word from byte `word` to `end` belongs to an
+/// abbreviation.
+fn is_abbreviated(text: &str, word: Option<usize>, end: usize) -> bool {
+    let word = word
+        .and_then(|start| text.get(start..end))
+        .unwrap_or_default();
+    let mut chars = word.chars();
+    let single_letter = chars.next().is_some_and(char::is_alphabetic) && chars.next().is_none();
+    single_letter || TITLES.contains(&word)
+}
+
+/// What the punctuation mark `c` ends.
+fn mark(c: char) -> Option<(Break, Follow)> {
+    Some(match c {
+        '.' => (Break::Sentence, Follow::Space),
+        '!' | '?' => (Break::Sentence, Follow::SpaceOrIdeograph),
+        '…' | '。' | '！' | '？' | '．' | '｡' | '؟' | '۔' | '।' | '॥' | '။' | '។' | '።' | '։'
+        | '‼' | '⁇' | '⁈' | '⁉' => (Break::Sentence, Follow::Anything),
+        ',' | ';' | ':' | '–' => (Break::Clause, Follow::SpaceOrIdeograph),
+        '，' | '、' | '；' | '：' | '､' | '،' | '؛' | '၊' | '፣' | '—' => {
+            (Break::Clause, Follow::Anything)
+        }
+        _ => return None,
+    })
+}
+
+/// Quotes and brackets that belong to the sentence that ends before them.
+fn is_closing(c: char) -> bool {
+    "\"'”’»›)]}）］｝】〕〗』」》〉｣".contains(c)
+}
+
+fn is_bidi_mark(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+}
+
+/// Whether a viewer reads something in `c`: a letter, a digit, a pictograph.
+fn is_readable(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}')
+}
+
+/// Whether `c` is of a script that puts no spaces between words, so that a
+/// space means a pause: ideographs, kana, Thai, Lao, Khmer, Burmese.
+fn is_unspaced(c: char) -> bool {
+    match break_property(u32::from(c)) {
+        BreakClass::ComplexContext | BreakClass::ConditionalJapaneseStarter => true,
+        BreakClass::Ideographic => c.is_alphabetic(),
+        _ => false,
+    }
+}
+
+/// Whether a cue may begin with `c` right after the end of a clause.
+fn may_begin_cue(c: char) -> bool {
+    use BreakClass::{
+        Alphabetic, HangulLvSyllable, HangulLvtSyllable, HebrewLetter, Ideographic, Numeric,
+        OpenPunctuation,
+    };
+    matches!(c, '“' | '‘')
+        || matches!(
+            break_property(u32::from(c)),
+            Alphabetic
+                | HangulLvSyllable
+                | HangulLvtSyllable
+                | HebrewLetter
+                | Ideographic
+                | Numeric
+                | OpenPunctuation
+        )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths() {
+        for (text, columns) in [
+            ("", 0),
+            ("caption", 7),
+            ("字幕", 4),
+            ("ｶﾅ", 2),
+            ("กำลัง", 4),
+            ("e\u{301}", 1),
+            ("👨\u{200d}👩\u{200d}👧", 2),
+            ("🇨🇳🇩🇪", 4),
+            ("a\u{200b}\u{200f}b", 2),
+        ] {
+            assert_eq!(width(text), columns, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn blanks() {
+        for text in [
+            "",
+            " \n\u{3000}",
+            "。",
+            "…",
+            "?!",
+            "— “”",
+            "$ +",
+            "\0\u{200b}\u{feff}",
+        ] {
+            assert!(is_blank(text), "{text:?}");
+        }
+        for text in ["a", "1", "。啊。", "ไ", "نعم", "👍", "♪", "- 네"] {
+            assert!(!is_blank(text), "{text:?}");
+        }
+    }
+
+    #[test]
+    fn normalised() {
+        for (text, normal) in [
+            ("", ""),
+            (" \t\r\n", ""),
+            ("  a \n\n b\u{2028}c ", "a b c"),
+            ("\u{3000}你好\u{3000}世界\u{3000}", "你好 世界"),
+            ("a\0b\u{7f}c\u{9b}", "abc"),
+            ("a \0 b", "a b"),
+            ("10\u{a0}000 €", "10\u{a0}000 €"),
+            ("a\u{a0} b", "a b"),
+            ("می\u{200c}شود \u{200f}", "می\u{200c}شود \u{200f}"),
+            ("👩\u{200d}💻", "👩\u{200d}💻"),
+        ] {
+            assert_eq!(normalise(text), normal, "{text:?}");
+            assert_eq!(normalise(normal), normal, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn break_kinds() {
+        use Break::{Clause, Cluster, Line, Sentence, Tight};
+        // The kind of the break before the first `|`.
+        for (text, kind) in [
+            ("It works. |Next", Sentence),
+            ("He said \"go.\" |Next", Sentence),
+            ("(It works!) |Next", Sentence),
+            ("I don't. |Next", Sentence),
+            ("Wait... |Next", Sentence),
+            ("In 2024. |Next", Sentence),
+            ("Mr. |Smith", Line),
+            ("the U.S. |army", Line),
+            ("3.|14", Cluster),
+            ("example.|com", Cluster),
+            ("what?|x=1", Tight),
+            ("Well, |yes", Clause),
+            ("so — |yes", Clause),
+            ("so |— yes", Cluster),
+            ("1990–|1995", Tight),
+            ("1,|000", Cluster),
+            ("one |two", Line),
+            ("well-|known", Tight),
+            ("wo|rd", Cluster),
+            ("10\u{a0}|000", Cluster),
+            ("你好。|再见", Sentence),
+            ("他说：“好。”|然后", Sentence),
+            ("他说：|“好。”", Clause),
+            ("好|。", Cluster),
+            ("是OK?|然后", Sentence),
+            ("今天，|我们", Clause),
+            ("今天 |我们", Clause),
+            ("我|们", Line),
+            ("用 |Go", Line),
+            ("用|Go", Line),
+            ("「はい。」|と", Sentence),
+            ("き|ょう", Cluster),
+            ("カ|ード", Cluster),
+            ("สวัสดี |ครับ", Clause),
+            ("สวัส|ดี", Cluster),
+            ("안녕 |하세요", Line),
+            ("안|녕", Tight),
+            ("كيف حالك؟ |أنا", Sentence),
+            ("كيف؟\u{200f} |أنا", Sentence),
+            ("نعم، |أنا", Clause),
+            ("क्या है। |हाँ", Sentence),
+        ] {
+            let at = text.find('|').unwrap();
+            let text = text.replace('|', "");
+            let gaps = gaps(&text);
+            let gap = gaps.iter().find(|gap| gap.start == at).unwrap();
+            assert_eq!(gap.kind, kind, "{text:?} at {at}");
+        }
+    }
+
+    #[test]
+    fn tails() {
+        for (text, max, expected) in [
+            ("", 5, ""),
+            ("  \n", 5, ""),
+            (" one two ", 0, "one two"),
+            ("one two", 7, "one two"),
+            ("one two", 6, "two"),
+            ("one two three\n", 9, "two three"),
+            ("one  two\nthree", 9, "two\nthree"),
+            ("internationalisation", 5, "ation"),
+            ("今天我们用GStreamer做字幕。", 8, "做字幕。"),
+            ("今天我们用GStreamer做字幕。", 7, "字幕。"),
+            ("今日はカード。", 9, "カード。"),
+            ("今日はカード。", 7, "ド。"),
+            ("字幕", 1, "幕"),
+            ("ที่นี่", 1, "นี่"),
+            ("x 👨\u{200d}👩\u{200d}👧", 1, "👨\u{200d}👩\u{200d}👧"),
+            ("word", usize::MAX, "word"),
+        ] {
+            assert_eq!(tail(text, max), expected, "{text:?} in {max}");
+        }
+    }
+}
