@@ -1,8 +1,30 @@
 // SPDX-License-Identifier: MPL-2.0
 //! GStreamer plugin for live captions with Alibaba's Qwen-ASR-Realtime service.
 
-pub mod captions;
-pub mod net;
-pub mod protocol;
-pub mod session;
-pub mod timeline;
+use gst::glib;
+
+mod captions;
+mod element;
+mod net;
+mod protocol;
+mod session;
+mod sink;
+mod timeline;
+mod transcriber;
+
+fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    transcriber::register(plugin)?;
+    sink::register(plugin)
+}
+
+gst::plugin_define!(
+    qwenasr,
+    env!("CARGO_PKG_DESCRIPTION"),
+    plugin_init,
+    concat!(env!("CARGO_PKG_VERSION"), "-", env!("COMMIT_ID")),
+    "MPL",
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_NAME"),
+    env!("CARGO_PKG_REPOSITORY"),
+    env!("BUILD_REL_DATE")
+);

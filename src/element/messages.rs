@@ -1,0 +1,122 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The element messages, and errors as applications see them.
+
+use gst::glib;
+
+use super::settings::ConnectionState;
+use crate::protocol::{Failure, Kind};
+use crate::session::Transcript;
+
+/// The three clocks of a stream time: timestamp, running time and stream time.
+struct Clocks {
+    timestamp: gst::ClockTime,
+    running_time: Option<gst::ClockTime>,
+    stream_time: Option<gst::ClockTime>,
+}
+
+impl Clocks {
+    fn new(segment: &gst::FormattedSegment<gst::ClockTime>, time: u64) -> Self {
+        let timestamp = gst::ClockTime::from_nseconds(time);
+        Clocks {
+            timestamp,
+            running_time: segment.to_running_time(timestamp),
+            stream_time: segment.to_stream_time(timestamp),
+        }
+    }
+
+    /// `u64` nanoseconds, with all ones for a time outside of the segment, as C has it.
+    fn add_to(self, builder: gst::structure::Builder) -> gst::structure::Builder {
+        builder
+            .field("timestamp", self.timestamp)
+            .field("running-time", self.running_time)
+            .field("stream-time", self.stream_time)
+    }
+}
+
+pub(super) fn transcript(
+    transcript: &Transcript,
+    last: bool,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+    session_id: &str,
+) -> gst::Structure {
+    let builder = gst::Structure::builder("qwenasr/transcript")
+        .field("text", transcript.text.as_str())
+        .field("stash", transcript.stash.as_str())
+        .field("final", last)
+        .field(
+            "language",
+            transcript.language.as_deref().unwrap_or_default(),
+        )
+        .field("emotion", transcript.emotion.as_deref().unwrap_or_default())
+        .field("item-id", transcript.item_id.as_str())
+        .field("seq", transcript.seq)
+        .field("session-id", session_id)
+        .field(
+            "duration",
+            gst::ClockTime::from_nseconds(transcript.end - transcript.start),
+        );
+    Clocks::new(segment, transcript.start)
+        .add_to(builder)
+        .build()
+}
+
+pub(super) fn speech(
+    name: &str,
+    item_id: &str,
+    time: u64,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) -> gst::Structure {
+    let builder = gst::Structure::builder(name).field("item-id", item_id);
+    Clocks::new(segment, time).add_to(builder).build()
+}
+
+pub(super) fn connection(state: ConnectionState, reason: &str, session_id: &str) -> gst::Structure {
+    gst::Structure::builder("qwenasr/connection")
+        .field("state", state.nick())
+        .field("reason", reason)
+        .field("session-id", session_id)
+        .build()
+}
+
+pub(super) fn audio_lost(
+    time: u64,
+    duration: u64,
+    reason: &str,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) -> gst::Structure {
+    let builder = gst::Structure::builder("qwenasr/audio-lost")
+        .field("duration", gst::ClockTime::from_nseconds(duration))
+        .field("reason", reason);
+    Clocks::new(segment, time).add_to(builder).build()
+}
+
+/// What a failure is to a GStreamer application.
+pub(super) fn error_of(failure: &Failure) -> glib::Error {
+    let text = failure.to_string();
+    match failure.kind {
+        Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, &text),
+        Kind::NotFound => glib::Error::new(gst::ResourceError::NotFound, &text),
+        Kind::Settings => glib::Error::new(gst::ResourceError::Settings, &text),
+        Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, &text),
+        Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, &text),
+        Kind::Lost => glib::Error::new(gst::ResourceError::Read, &text),
+    }
+}
+
+/// The same for programs.
+pub(super) fn details_of(failure: &Failure) -> gst::Structure {
+    let mut details = gst::Structure::builder("qwenasr/error")
+        .field("kind", format!("{:?}", failure.kind).to_ascii_lowercase())
+        .field("retryable", failure.kind.retryable())
+        .field("remedy", failure.remedy.as_str());
+    if let Some(status) = failure.http_status {
+        details = details.field("http-status", u32::from(status));
+    }
+    if let Some(code) = failure.close_code {
+        details = details.field("close-code", u32::from(code));
+    }
+    if let Some(code) = &failure.code {
+        details = details.field("code", code.as_str());
+    }
+    details.build()
+}

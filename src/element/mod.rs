@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the elements have in common: settings, the way of the audio into a session, and the
+//! messages about what comes back.
+
+mod completion;
+mod input;
+mod messages;
+mod report;
+mod settings;
+
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
+
+use gst::glib;
+
+pub use input::{Input, Refused, is_live};
+pub use report::{Stats, TextOutput, post_failure};
+pub use settings::{Results, Settings, property_specs, text_property_specs};
+
+/// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
+/// pieces of text, TRACE every buffer and the text itself.
+pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
+    gst::DebugCategory::new(
+        "qwenasr",
+        gst::DebugColorFlags::empty(),
+        Some("Captions with the Qwen-ASR-Realtime service"),
+    )
+});
+
+/// Rates in order of preference: 8 kHz is upsampled by the service.
+pub fn audio_caps() -> gst::Caps {
+    gst_audio::AudioCapsBuilder::new_interleaved()
+        .format(gst_audio::AudioFormat::S16le)
+        .rate_list([16_000, 8_000])
+        .channels(1)
+        .build()
+}
+
+/// Locks what no thread leaves half changed: a panic elsewhere is no reason for another one here.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// An element whose utterances the application can end.
+pub trait Commit {
+    fn commit(&self);
+}
+
+/// The action signal `commit`.
+pub fn commit_signal<T>() -> glib::subclass::Signal
+where
+    T: glib::subclass::types::ObjectSubclass + Commit,
+    T::Type: glib::object::IsA<glib::Object>,
+{
+    glib::subclass::Signal::builder("commit")
+        .action()
+        .class_handler(|args| {
+            use glib::subclass::prelude::*;
+            if let Ok(object) = args[0].get::<T::Type>() {
+                T::from_obj(&object).commit();
+            }
+            None
+        })
+        .build()
+}
+
+/// Whether the event is the custom event that does the same as the signal, in the stream's order.
+pub fn is_commit(event: &gst::Event) -> bool {
+    event.type_() == gst::EventType::CustomDownstream
+        && event
+            .structure()
+            .is_some_and(|structure| structure.name() == "qwenasr/commit")
+}

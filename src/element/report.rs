@@ -1,0 +1,300 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Tells the application and the src pad what a session has to say.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::completion::{Completion, Ending};
+use super::settings::ConnectionState;
+use super::{CAT, messages};
+use crate::net::{Listener, Lost};
+use crate::protocol::Failure;
+use crate::session::{Notice, Transcript, Warning};
+use crate::timeline::duration_of;
+
+/// Where the text goes, besides to the bus. Called on a network thread: must not block.
+pub trait TextOutput: Send + 'static {
+    fn interim(&mut self, _transcript: &Transcript) {}
+    fn last(&mut self, _transcript: &Transcript) {}
+    /// No text will come for what was before this stream time.
+    fn settled(&mut self, _time: u64) {}
+    /// The session has no more text.
+    fn over(&mut self) {}
+    /// See [`Listener::is_congested`].
+    fn is_congested(&self) -> bool {
+        false
+    }
+}
+
+/// No src pad: messages only.
+impl TextOutput for () {}
+
+/// What an element knows of all its sessions.
+#[derive(Debug, Default)]
+pub struct Ledger {
+    state: ConnectionState,
+    sessions: u64,
+    bytes_sent: u64,
+    nanoseconds_sent: u64,
+    seconds_billed: f64,
+    interims: u64,
+    finals: u64,
+    audio_lost: u64,
+}
+
+/// The ledger, shared by the element and its sessions.
+#[derive(Debug, Clone, Default)]
+pub struct Stats(Arc<Mutex<Ledger>>);
+
+impl Stats {
+    pub fn connection_state(&self) -> ConnectionState {
+        self.with(|ledger| ledger.state)
+    }
+
+    /// The `stats` property; `queue_level` is in nanoseconds.
+    pub fn to_structure(&self, queue_level: u64) -> gst::Structure {
+        self.with(|ledger| {
+            gst::Structure::builder("qwenasr/stats")
+                .field("sessions", ledger.sessions)
+                .field("bytes-sent", ledger.bytes_sent)
+                .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
+                .field("seconds-billed", ledger.seconds_billed)
+                .field("interims", ledger.interims)
+                .field("finals", ledger.finals)
+                .field("audio-lost", ledger.audio_lost)
+                .field("queue-level", queue_level)
+                .build()
+        })
+    }
+
+    /// The lock is held for the length of `change` only, which does nothing but count.
+    fn with<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> R {
+        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+/// One session's way to the bus and to the text output.
+pub struct Report<T: TextOutput> {
+    element: glib::WeakRef<gst::Element>,
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    rate: u32,
+    stats: Stats,
+    completion: Arc<Completion>,
+    text: T,
+    session_id: String,
+    /// What the ledger has of this session already.
+    bytes_sent: u64,
+    seconds_billed: f64,
+    ignored: u64,
+}
+
+impl<T: TextOutput> Report<T> {
+    pub fn new(
+        element: &gst::Element,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        rate: u32,
+        stats: Stats,
+        completion: Arc<Completion>,
+        text: T,
+    ) -> Self {
+        stats.with(|ledger| ledger.sessions += 1);
+        Report {
+            element: element.downgrade(),
+            segment: segment.clone(),
+            rate,
+            stats,
+            completion,
+            text,
+            session_id: String::new(),
+            bytes_sent: 0,
+            seconds_billed: 0.0,
+            ignored: 0,
+        }
+    }
+
+    fn state(&mut self, state: ConnectionState, reason: &str) {
+        self.stats.with(|ledger| ledger.state = state);
+        let Some(element) = self.element.upgrade() else {
+            return;
+        };
+        gst::debug!(
+            CAT,
+            obj = element,
+            "connection {} ({})",
+            state.nick(),
+            self.session_id
+        );
+        post(
+            &element,
+            messages::connection(state, reason, &self.session_id),
+        );
+        element.notify("connection-state");
+    }
+
+    fn transcript(&mut self, transcript: &Transcript, last: bool) {
+        self.stats.with(|ledger| {
+            *(if last {
+                &mut ledger.finals
+            } else {
+                &mut ledger.interims
+            }) += 1;
+        });
+        let Some(element) = self.element.upgrade() else {
+            return;
+        };
+        gst::trace!(CAT, obj = element, "{transcript:?}, final: {last}");
+        post(
+            &element,
+            messages::transcript(transcript, last, &self.segment, &self.session_id),
+        );
+        if last {
+            self.text.last(transcript);
+        } else {
+            self.text.interim(transcript);
+        }
+    }
+
+    fn speech(&self, name: &str, item_id: &str, time: u64) {
+        if let Some(element) = self.element.upgrade() {
+            gst::log!(
+                CAT,
+                obj = element,
+                "{name} at {}",
+                gst::ClockTime::from_nseconds(time)
+            );
+            post(
+                &element,
+                messages::speech(name, item_id, time, &self.segment),
+            );
+        }
+    }
+
+    fn warning(&mut self, warning: Warning) {
+        let Some(element) = self.element.upgrade() else {
+            return;
+        };
+        let (code, text) = match warning {
+            Warning::Ignored(what) => {
+                self.ignored += 1;
+                // A server may babble for hours.
+                if self.ignored.is_power_of_two() {
+                    let times = self.ignored;
+                    gst::warning!(
+                        CAT,
+                        obj = element,
+                        "{what} (the {times}. odd frame of this session)"
+                    );
+                }
+                return;
+            }
+            Warning::NotRecognised(why) => (
+                gst::StreamError::Decode,
+                format!("The service could not recognise an utterance: {why}."),
+            ),
+            Warning::Unfinished(what) => (gst::StreamError::Failed, what),
+        };
+        gst::warning!(CAT, obj = element, "{text}");
+        let message = gst::message::Warning::builder(code, &text)
+            .src(&element)
+            .build();
+        let _ = element.post_message(message);
+    }
+
+    fn end(&mut self, ending: Ending) {
+        self.text.over();
+        self.completion.set(ending);
+    }
+}
+
+impl<T: TextOutput> Listener for Report<T> {
+    fn notice(&mut self, notice: Notice) {
+        match notice {
+            Notice::State { state, session_id } => {
+                self.session_id = session_id.unwrap_or_default();
+                self.state(state.into(), "");
+            }
+            Notice::SpeechStarted { item_id, time } => {
+                self.speech("qwenasr/speech-started", &item_id, time);
+            }
+            Notice::SpeechStopped { item_id, time } => {
+                self.speech("qwenasr/speech-stopped", &item_id, time);
+            }
+            Notice::Interim(transcript) => self.transcript(&transcript, false),
+            Notice::Final(transcript) => self.transcript(&transcript, true),
+            Notice::Settled { time } => self.text.settled(time),
+            Notice::Warning(warning) => self.warning(warning),
+            Notice::Failed(failure) => {
+                if let Some(element) = self.element.upgrade() {
+                    post_failure(&element, &failure);
+                }
+                self.end(Ending::Failed);
+            }
+            Notice::Drained => self.end(Ending::Drained),
+        }
+    }
+
+    fn usage(&mut self, bytes_sent: u64, seconds_billed: f64) {
+        if bytes_sent == self.bytes_sent && seconds_billed == self.seconds_billed {
+            return;
+        }
+        let bytes = bytes_sent - self.bytes_sent;
+        let seconds = seconds_billed - self.seconds_billed;
+        (self.bytes_sent, self.seconds_billed) = (bytes_sent, seconds_billed);
+        self.stats.with(|ledger| {
+            ledger.bytes_sent += bytes;
+            ledger.nanoseconds_sent += duration_of(bytes / 2, self.rate);
+            ledger.seconds_billed += seconds;
+        });
+    }
+
+    fn is_congested(&self) -> bool {
+        self.text.is_congested()
+    }
+}
+
+impl<T: TextOutput> Drop for Report<T> {
+    /// A session that was stopped ends without a notice.
+    fn drop(&mut self) {
+        if self.completion.get().is_none() {
+            self.stats
+                .with(|ledger| ledger.state = ConnectionState::Idle);
+            self.end(Ending::Stopped);
+        }
+    }
+}
+
+fn post(element: &gst::Element, structure: gst::Structure) {
+    let message = gst::message::Element::builder(structure)
+        .src(element)
+        .build();
+    // Fails where there is no bus: then nobody wants to know.
+    let _ = element.post_message(message);
+}
+
+/// Posts the one ERROR of a failure.
+pub fn post_failure(element: &gst::Element, failure: &Failure) {
+    gst::error!(CAT, obj = element, "{failure}");
+    let message = gst::message::Error::builder_from_error(messages::error_of(failure))
+        .details(messages::details_of(failure))
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
+/// Reports audio that was never sent.
+pub fn post_audio_lost(
+    element: &gst::Element,
+    stats: &Stats,
+    lost: Lost,
+    reason: &str,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) {
+    stats.with(|ledger| ledger.audio_lost += lost.duration);
+    gst::debug!(CAT, obj = element, "{lost:?}: {reason}");
+    post(
+        element,
+        messages::audio_lost(lost.time, lost.duration, reason, segment),
+    );
+}

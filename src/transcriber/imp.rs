@@ -1,0 +1,415 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The element itself: pads, properties, events and queries.
+//!
+//! Threads: upstream's streaming thread brings audio and events and never waits for the network
+//! in a live pipeline; network threads bring transcripts; the src pad's task pushes.
+//!
+//! Locks: `settings`, `input`, `timing` and the outlet's are held for moments only and never two
+//! at a time, nor while pushing, querying or posting. `pusher` is held by the src pad's task for
+//! a whole round and may be followed by any of the others; nobody else takes it while the task
+//! runs.
+
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+
+use gst::glib;
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+use gst_base::prelude::*;
+use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSuccess};
+use gst_base::subclass::prelude::*;
+
+use super::outlet::{Lane, Outlet};
+use super::pusher::Pusher;
+use crate::element::{
+    CAT, Commit, Input, Settings, Stats, audio_caps, commit_signal, is_commit, is_live, lock,
+    post_failure, property_specs, text_property_specs,
+};
+
+/// What upstream says about time.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Timing {
+    pub live: bool,
+    /// Latency of everything upstream.
+    pub upstream: gst::ClockTime,
+}
+
+#[derive(Default)]
+pub struct QwenAsr {
+    settings: Mutex<Settings>,
+    input: Mutex<Input>,
+    timing: Mutex<Timing>,
+    stats: Stats,
+    pub(super) outlet: Arc<Outlet>,
+    pusher: Mutex<Pusher>,
+}
+
+impl Commit for QwenAsr {
+    fn commit(&self) {
+        let settings = self.settings().clone();
+        self.input().commit(self.obj().upcast_ref(), &settings);
+    }
+}
+
+impl QwenAsr {
+    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
+        lock(&self.settings)
+    }
+
+    pub(super) fn input(&self) -> MutexGuard<'_, Input> {
+        lock(&self.input)
+    }
+
+    pub(super) fn pusher(&self) -> MutexGuard<'_, Pusher> {
+        lock(&self.pusher)
+    }
+
+    pub(super) fn timing(&self) -> Timing {
+        *lock(&self.timing)
+    }
+
+    pub(super) fn src_pad(&self) -> gst::Pad {
+        self.obj().src_pad().clone()
+    }
+
+    /// Sees to it that what was put into the line gets pushed.
+    fn ensure_task(&self) {
+        let src_pad = self.src_pad();
+        if src_pad.task_state() == gst::TaskState::Started {
+            return;
+        }
+        let element = self.obj().downgrade();
+        let started = src_pad.start_task(move || {
+            if let Some(element) = element.upgrade() {
+                element.imp().push_next();
+            }
+        });
+        if started.is_err() {
+            gst::error!(CAT, imp = self, "the src pad's task could not be started");
+        }
+    }
+
+    fn enqueue_event(&self, event: gst::Event) {
+        self.outlet.event(event);
+        self.ensure_task();
+    }
+
+    fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
+        self.outlet.flow()?;
+        gst::trace!(CAT, imp = self, "{buffer:?}");
+        let (clipped, needs_run) = {
+            let input = self.input();
+            (input.clip(buffer), input.needs_run())
+        };
+        let Some(buffer) = clipped else { return Ok(()) };
+        if needs_run {
+            self.start_run(&buffer)?;
+        }
+        let Some(mut feeding) = self.input().feed_buffer(&buffer) else {
+            return Err(gst::FlowError::Flushing);
+        };
+        feeding.push(
+            Some(&buffer),
+            &self.input,
+            self.obj().upcast_ref(),
+            &self.stats,
+        )?;
+        Ok(())
+    }
+
+    /// The connection opens with the first audio, not before.
+    fn start_run(&self, first: &gst::BufferRef) -> Result<(), gst::FlowError> {
+        if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
+            *lock(&self.timing) = Timing { live, upstream };
+        }
+        let live = self.timing().live;
+        let draining = self.input().draining();
+        if !live {
+            // One session at a time, where there is time.
+            draining.wait()?;
+        }
+        let settings = self.settings().clone();
+        let mut input = self.input();
+        let begin = first.pts().or(input.segment().start()).unwrap_or_default();
+        let lane = Lane::new(
+            &self.outlet,
+            begin.nseconds(),
+            settings.results,
+            settings.layout(),
+        );
+        let obj = self.obj();
+        let started = input.start_run(obj.upcast_ref(), &settings, &self.stats, live, lane);
+        drop(input);
+        self.ensure_task();
+        started.map_err(|failure| {
+            post_failure(obj.upcast_ref(), &failure);
+            gst::FlowError::Error
+        })
+    }
+
+    fn stream_start(&self, event: &gst::event::StreamStart) {
+        let id = format!("{}/captions", event.stream_id());
+        let mut start = gst::event::StreamStart::builder(&id)
+            .flags(gst::StreamFlags::SPARSE)
+            .seqnum(event.seqnum());
+        if let Some(group) = event.group_id() {
+            start = start.group_id(group);
+        }
+        let start = start.build();
+        // The base class pushes caps at once, which must not come first.
+        if self.outlet.is_empty() {
+            self.src_pad().push_event(start);
+        } else {
+            self.enqueue_event(start);
+        }
+    }
+
+    fn new_segment(&self, event: &gst::event::Segment) {
+        let mut input = self.input();
+        input.set_segment(event.segment());
+        let segment = input.segment().clone();
+        drop(input);
+        let event = gst::event::Segment::builder(&segment)
+            .seqnum(event.seqnum())
+            .build();
+        self.enqueue_event(event);
+    }
+
+    fn gap(&self, start: gst::ClockTime, end: gst::ClockTime) -> Result<(), gst::FlowError> {
+        let feeding = self.input().feed_gap(start, end);
+        if let Some(mut feeding) = feeding {
+            feeding.push(None, &self.input, self.obj().upcast_ref(), &self.stats)?;
+        }
+        Ok(())
+    }
+
+    /// Everything before the flush is void.
+    fn flush_stop(&self) {
+        // Waits until the task has seen the flush.
+        let _ = self.src_pad().pause_task();
+        self.input().stop();
+        *self.pusher() = Pusher::default();
+        self.outlet.reset();
+    }
+
+    /// Frees every thread that waits in here.
+    fn interrupt(&self) {
+        self.outlet.flush();
+        self.input().interrupt();
+    }
+
+    fn answer_latency(&self, query: &mut gst::query::Latency) -> bool {
+        let mut peer = gst::query::Latency::new();
+        if !self.obj().sink_pad().peer_query(&mut peer) {
+            return false;
+        }
+        let (live, min, max) = peer.result();
+        *lock(&self.timing) = Timing {
+            live,
+            upstream: min,
+        };
+        let ours = gst::ClockTime::from_mseconds(self.settings().latency.into());
+        if live {
+            query.set(true, min + ours, max.map(|max| max + ours));
+        } else {
+            query.set(false, min, max);
+        }
+        gst::debug!(CAT, imp = self, "latency: {:?}", query.result());
+        true
+    }
+}
+
+#[glib::object_subclass]
+impl ObjectSubclass for QwenAsr {
+    const NAME: &'static str = "GstQwenAsr";
+    type Type = super::QwenAsr;
+    type ParentType = gst_base::BaseTransform;
+}
+
+impl ObjectImpl for QwenAsr {
+    fn properties() -> &'static [glib::ParamSpec] {
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut specs = property_specs();
+            specs.extend(text_property_specs());
+            specs
+        });
+        &PROPERTIES
+    }
+
+    fn signals() -> &'static [glib::subclass::Signal] {
+        static SIGNALS: LazyLock<Vec<glib::subclass::Signal>> =
+            LazyLock::new(|| vec![commit_signal::<QwenAsr>()]);
+        &SIGNALS
+    }
+
+    fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
+        self.settings().set(value, pspec);
+        if pspec.name() == "latency" {
+            let obj = self.obj();
+            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+        }
+    }
+
+    fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "connection-state" => self.stats.connection_state().to_value(),
+            "stats" => self
+                .stats
+                .to_structure(self.input().queue_level())
+                .to_value(),
+            _ => self.settings().get(pspec),
+        }
+    }
+}
+
+impl GstObjectImpl for QwenAsr {}
+
+impl ElementImpl for QwenAsr {
+    fn metadata() -> Option<&'static gst::subclass::ElementMetadata> {
+        static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
+            gst::subclass::ElementMetadata::new(
+                "Qwen speech recogniser",
+                "Audio/Text/Filter",
+                "Captions speech with Alibaba's Qwen-ASR-Realtime service",
+                "The gst-plugin-qwenasr developers",
+            )
+        });
+        Some(&METADATA)
+    }
+
+    fn pad_templates() -> &'static [gst::PadTemplate] {
+        static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
+            let template = |name, direction, caps: &gst::Caps| {
+                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps)
+                    .expect("an always pad with valid caps makes a template")
+            };
+            vec![
+                template("sink", gst::PadDirection::Sink, &audio_caps()),
+                template("src", gst::PadDirection::Src, &text_caps()),
+            ]
+        });
+        &TEMPLATES
+    }
+
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        match transition {
+            gst::StateChange::ReadyToPaused => {
+                *self.pusher() = Pusher::default();
+                *lock(&self.timing) = Timing::default();
+                self.outlet.reset();
+            }
+            // Before the base class, which waits for the streaming thread and the task.
+            gst::StateChange::PausedToReady => self.interrupt(),
+            _ => {}
+        }
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady {
+            let _ = self.src_pad().stop_task();
+            *self.input() = Input::default();
+        }
+        result
+    }
+}
+
+fn text_caps() -> gst::Caps {
+    gst::Caps::builder("text/x-raw")
+        .field("format", "utf8")
+        .build()
+}
+
+impl BaseTransformImpl for QwenAsr {
+    const MODE: BaseTransformMode = BaseTransformMode::NeverInPlace;
+    const PASSTHROUGH_ON_SAME_CAPS: bool = false;
+    const TRANSFORM_IP_ON_PASSTHROUGH: bool = false;
+
+    fn transform_caps(
+        &self,
+        direction: gst::PadDirection,
+        _caps: &gst::Caps,
+        filter: Option<&gst::Caps>,
+    ) -> Option<gst::Caps> {
+        let caps = match direction {
+            gst::PadDirection::Src => audio_caps(),
+            _ => text_caps(),
+        };
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+            None => caps,
+        })
+    }
+
+    fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
+        let info = gst_audio::AudioInfo::from_caps(incaps)
+            .map_err(|_| gst::loggable_error!(CAT, "not audio: {incaps}"))?;
+        self.input().set_rate(info.rate());
+        Ok(())
+    }
+
+    /// The base class negotiates; the audio then goes its own way.
+    fn submit_input_buffer(
+        &self,
+        is_discont: bool,
+        inbuf: gst::Buffer,
+    ) -> Result<gst::FlowSuccess, gst::FlowError> {
+        self.parent_submit_input_buffer(is_discont, inbuf)?;
+        if let Some(buffer) = self.take_queued_buffer() {
+            self.process(buffer)?;
+        }
+        Ok(gst::FlowSuccess::Ok)
+    }
+
+    fn generate_output(&self) -> Result<GenerateOutputSuccess, gst::FlowError> {
+        Ok(GenerateOutputSuccess::NoOutput)
+    }
+
+    fn sink_event(&self, event: gst::Event) -> bool {
+        gst::log!(CAT, imp = self, "{event:?}");
+        match event.view() {
+            gst::EventView::StreamStart(start) => self.stream_start(start),
+            gst::EventView::Segment(segment) => self.new_segment(segment),
+            // Before any audio there is no session that could hear the silence.
+            gst::EventView::Gap(gap) if !self.input().needs_run() => {
+                let (start, duration) = gap.get();
+                return self
+                    .gap(start, start + duration.unwrap_or_default())
+                    .is_ok();
+            }
+            gst::EventView::Eos(_) => {
+                self.input().end_run();
+                self.enqueue_event(event);
+            }
+            gst::EventView::FlushStart(_) => {
+                self.interrupt();
+                return self.parent_sink_event(event);
+            }
+            gst::EventView::FlushStop(_) => {
+                self.flush_stop();
+                return self.parent_sink_event(event);
+            }
+            _ if is_commit(&event) => self.commit(),
+            gst::EventView::Caps(_) => return self.parent_sink_event(event),
+            _ if event.is_serialized() => self.enqueue_event(event),
+            _ => return self.parent_sink_event(event),
+        }
+        true
+    }
+
+    fn src_event(&self, event: gst::Event) -> bool {
+        // A late caption is no reason for upstream to drop audio.
+        if event.type_() == gst::EventType::Qos {
+            return true;
+        }
+        self.parent_src_event(event)
+    }
+
+    fn query(&self, direction: gst::PadDirection, query: &mut gst::QueryRef) -> bool {
+        match (direction, query.view_mut()) {
+            (gst::PadDirection::Src, gst::QueryViewMut::Latency(latency)) => {
+                self.answer_latency(latency)
+            }
+            _ => BaseTransformImplExt::parent_query(self, direction, query),
+        }
+    }
+}

@@ -1,0 +1,25 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The element `qwenasr`.
+
+mod imp;
+mod outlet;
+mod pusher;
+
+use gst::glib;
+use gst::prelude::*;
+
+glib::wrapper! {
+    /// Audio in, timed text out: a [`gst_base::BaseTransform`] whose text leaves from a task of
+    /// its own, since it comes later than the audio and also when no audio comes.
+    pub struct QwenAsr(ObjectSubclass<imp::QwenAsr>)
+        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+}
+
+pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    gst::Element::register(
+        Some(plugin),
+        "qwenasr",
+        gst::Rank::NONE,
+        QwenAsr::static_type(),
+    )
+}

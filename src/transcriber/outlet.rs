@@ -1,0 +1,352 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What waits to leave the src pad, in order.
+//!
+//! Events from upstream and the text of sessions come from different threads, and text comes long
+//! after the events that followed its audio. Each session has a lane; the line moves on when the
+//! lane is closed. So EOS and new segments never overtake text.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::captions::{Layout, cues, is_blank, normalise, tail};
+use crate::element::{Results, TextOutput};
+use crate::session::Transcript;
+
+/// Pieces of text that may wait before the session is told to send no more audio.
+const CONGESTION: usize = 64;
+
+/// One thing to push. Times are stream times in nanoseconds.
+#[derive(Debug)]
+pub(super) enum Item {
+    Event(gst::Event),
+    /// The audio begins here.
+    Begin(u64),
+    Text {
+        text: String,
+        start: u64,
+        end: u64,
+    },
+    /// Will be replaced by what comes next.
+    Interim {
+        text: String,
+        start: u64,
+        end: u64,
+    },
+    /// Nothing will come before this time.
+    Advance(u64),
+}
+
+#[derive(Debug)]
+enum Entry {
+    Item(Item),
+    Lane {
+        id: u64,
+        items: VecDeque<Item>,
+        closed: bool,
+    },
+}
+
+#[derive(Debug)]
+struct State {
+    line: VecDeque<Entry>,
+    next_lane: u64,
+    flushing: bool,
+    flow: Result<(), gst::FlowError>,
+}
+
+/// The line in front of the src pad.
+#[derive(Debug)]
+pub(super) struct Outlet {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Default for Outlet {
+    fn default() -> Self {
+        let state = State {
+            line: VecDeque::new(),
+            next_lane: 0,
+            flushing: true,
+            flow: Ok(()),
+        };
+        Outlet {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+/// What [`Outlet::next`] found.
+#[derive(Debug)]
+pub(super) enum Next {
+    Item(Item),
+    TimedOut,
+    Flushing,
+}
+
+impl Outlet {
+    /// Nothing leaves any more, whoever waits is freed.
+    pub fn flush(&self) {
+        self.lock().flushing = true;
+        self.changed.notify_all();
+    }
+
+    /// Forgets everything and opens up.
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        state.line.clear();
+        state.flushing = false;
+        state.flow = Ok(());
+    }
+
+    /// What downstream last said to a push.
+    pub fn flow(&self) -> Result<(), gst::FlowError> {
+        self.lock().flow
+    }
+
+    pub fn set_flow(&self, error: gst::FlowError) {
+        self.lock().flow = Err(error);
+    }
+
+    /// An event, to leave after everything before it.
+    pub fn event(&self, event: gst::Event) {
+        self.lock().line.push_back(Entry::Item(Item::Event(event)));
+        self.changed.notify_all();
+    }
+
+    /// Whether nothing waits.
+    pub fn is_empty(&self) -> bool {
+        self.lock().line.is_empty()
+    }
+
+    fn open_lane(&self, first: Item) -> u64 {
+        let mut state = self.lock();
+        let id = state.next_lane;
+        state.next_lane += 1;
+        let items = VecDeque::from([first]);
+        state.line.push_back(Entry::Lane {
+            id,
+            items,
+            closed: false,
+        });
+        drop(state);
+        self.changed.notify_all();
+        id
+    }
+
+    /// Changes a lane, if it has not been flushed away.
+    fn with_lane(&self, id: u64, change: impl FnOnce(&mut VecDeque<Item>, &mut bool)) {
+        let mut state = self.lock();
+        let lane = state.line.iter_mut().find_map(|entry| match entry {
+            Entry::Lane {
+                id: this,
+                items,
+                closed,
+            } if *this == id => Some((items, closed)),
+            _ => None,
+        });
+        if let Some((items, closed)) = lane {
+            change(items, closed);
+        }
+        drop(state);
+        self.changed.notify_all();
+    }
+
+    fn lane_length(&self, id: u64) -> usize {
+        let state = self.lock();
+        state
+            .line
+            .iter()
+            .find_map(|entry| match entry {
+                Entry::Lane {
+                    id: this, items, ..
+                } if *this == id => Some(items.len()),
+                _ => None,
+            })
+            .unwrap_or_default()
+    }
+
+    /// The next thing to push; waits for it, up to the timeout if there is one. The flag says
+    /// that a lane has just become short enough for more audio.
+    pub fn next(&self, timeout: Option<Duration>) -> (Next, bool) {
+        let mut state = self.lock();
+        loop {
+            if state.flushing {
+                return (Next::Flushing, false);
+            }
+            if let Some((item, relieved)) = state.pop() {
+                return (Next::Item(item), relieved);
+            }
+            state = match timeout {
+                None => self
+                    .changed
+                    .wait(state)
+                    .unwrap_or_else(PoisonError::into_inner),
+                Some(timeout) => {
+                    let (state, result) = self
+                        .changed
+                        .wait_timeout(state, timeout)
+                        .unwrap_or_else(PoisonError::into_inner);
+                    if result.timed_out() {
+                        return (Next::TimedOut, false);
+                    }
+                    state
+                }
+            };
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn pop(&mut self) -> Option<(Item, bool)> {
+        loop {
+            match self.line.front_mut()? {
+                Entry::Lane { items, closed, .. } => {
+                    let length = items.len();
+                    if let Some(item) = items.pop_front() {
+                        return Some((item, length == CONGESTION));
+                    }
+                    if !*closed {
+                        return None;
+                    }
+                    self.line.pop_front();
+                }
+                Entry::Item(_) => match self.line.pop_front() {
+                    Some(Entry::Item(item)) => return Some((item, false)),
+                    _ => return None,
+                },
+            }
+        }
+    }
+}
+
+/// A session's way into the line: makes cues of its transcripts.
+#[derive(Debug)]
+pub(super) struct Lane {
+    outlet: Arc<Outlet>,
+    id: u64,
+    results: Results,
+    layout: Layout,
+    language: Option<String>,
+    /// The utterance of which interim text has been shown.
+    shown: Option<u64>,
+}
+
+impl Lane {
+    /// `begin` is the time of the session's first audio.
+    pub fn new(outlet: &Arc<Outlet>, begin: u64, results: Results, layout: Layout) -> Self {
+        Lane {
+            outlet: outlet.clone(),
+            id: outlet.open_lane(Item::Begin(begin)),
+            results,
+            layout,
+            language: None,
+            shown: None,
+        }
+    }
+
+    fn put(&self, items: impl IntoIterator<Item = Item>) {
+        self.outlet.with_lane(self.id, |lane, _| lane.extend(items));
+    }
+
+    /// Says in which language the text is, when that changes.
+    fn tag(&mut self, transcript: &Transcript) -> Option<Item> {
+        let language = transcript.language.as_ref()?;
+        if self.language.as_ref() == Some(language) {
+            return None;
+        }
+        self.language = Some(language.clone());
+        let mut tags = gst::TagList::new();
+        {
+            // Just made, so nobody else holds it.
+            let tags = tags.make_mut();
+            tags.add::<gst::tags::LanguageCode>(&language.as_str(), gst::TagMergeMode::Replace);
+        }
+        Some(Item::Event(gst::event::Tag::new(tags)))
+    }
+}
+
+impl Drop for Lane {
+    /// However a session ends, what waits behind it must not wait for ever.
+    fn drop(&mut self) {
+        self.over();
+    }
+}
+
+impl TextOutput for Lane {
+    fn interim(&mut self, transcript: &Transcript) {
+        if self.results != Results::Interim {
+            return;
+        }
+        let text = normalise(&format!("{}{}", transcript.text, transcript.stash));
+        if is_blank(&text) {
+            return;
+        }
+        let tag = self.tag(transcript);
+        self.shown = Some(transcript.item);
+        let item = Item::Interim {
+            text: tail(&text, self.layout.max_chars).to_owned(),
+            start: transcript.start,
+            end: transcript.end,
+        };
+        self.outlet.with_lane(self.id, |lane, _| {
+            lane.extend(tag);
+            // Where the pad is behind, only the newest matters.
+            if matches!(lane.back(), Some(Item::Interim { .. })) {
+                lane.pop_back();
+            }
+            lane.push_back(item);
+        });
+    }
+
+    fn last(&mut self, transcript: &Transcript) {
+        if is_blank(&transcript.text) {
+            return;
+        }
+        let tag = self.tag(transcript);
+        let Transcript {
+            text, start, end, ..
+        } = transcript;
+        let mut cues = cues(text, *start, *end, &self.layout, &[]);
+        if self.shown == Some(transcript.item) {
+            // What came before has been read already.
+            if let Some(line) = cues.last_mut() {
+                line.text = tail(&normalise(text), self.layout.max_chars).to_owned();
+            }
+            cues.drain(..cues.len().saturating_sub(1));
+        }
+        let text = cues.into_iter().map(|cue| Item::Text {
+            text: cue.text,
+            start: cue.start,
+            end: cue.end,
+        });
+        // Understood by textaccumulate, tttocea608 and tttocea708.
+        let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
+        let end = Item::Event(gst::event::CustomDownstream::new(structure));
+        self.put(tag.into_iter().chain(text).chain([end]));
+    }
+
+    fn settled(&mut self, time: u64) {
+        self.outlet.with_lane(self.id, |lane, _| {
+            if let Some(Item::Advance(last)) = lane.back_mut() {
+                *last = time;
+            } else {
+                lane.push_back(Item::Advance(time));
+            }
+        });
+    }
+
+    fn over(&mut self) {
+        self.outlet.with_lane(self.id, |_, closed| *closed = true);
+    }
+
+    fn is_congested(&self) -> bool {
+        self.outlet.lane_length(self.id) >= CONGESTION
+    }
+}

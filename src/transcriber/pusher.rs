@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The src pad's task: the only one that pushes text and serialized events there.
+
+use std::time::Duration;
+
+use gst::prelude::*;
+use gst::subclass::prelude::*;
+
+use super::imp::QwenAsr;
+use super::outlet::{Item, Next};
+use crate::captions::{Piece, Track};
+use crate::element::CAT;
+
+/// How often a live pipeline hears that there is no text.
+const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// What the task knows of the pad. Nobody else looks at it while the task runs.
+#[derive(Debug, Default)]
+pub(super) struct Pusher {
+    track: Track,
+    /// As pushed, that is with the lateness.
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    discont: bool,
+    pieces: Vec<Piece>,
+}
+
+impl QwenAsr {
+    /// One round of the task.
+    pub(super) fn push_next(&self) {
+        let live = self.timing().live;
+        let mut pusher = self.pusher();
+        let timeout = (live && pusher.track.position().is_some()).then_some(HEARTBEAT);
+        let (next, relieved) = self.outlet.next(timeout);
+        if relieved {
+            self.input().wake();
+        }
+        let result = match next {
+            Next::Flushing => {
+                drop(pusher);
+                let _ = self.src_pad().pause_task();
+                return;
+            }
+            Next::TimedOut => self.beat(&mut pusher),
+            Next::Item(item) => {
+                let result = self.push_item(&mut pusher, item);
+                // Also between items: a talkative service must not silence the heart.
+                if live {
+                    result.and_then(|()| self.beat(&mut pusher))
+                } else {
+                    result
+                }
+            }
+        };
+        if let Err(error) = result {
+            gst::debug!(CAT, imp = self, "downstream: {error}");
+            self.outlet.set_flow(error);
+        }
+    }
+
+    fn push_item(&self, pusher: &mut Pusher, item: Item) -> Result<(), gst::FlowError> {
+        let shortest = u64::from(self.settings().min_duration) * 1_000_000;
+        let Pusher { track, pieces, .. } = pusher;
+        match item {
+            Item::Event(event) => return self.push_event(pusher, event),
+            Item::Begin(time) => track.begin(time),
+            Item::Text { text, start, end } => track.text(text, start, end, shortest, pieces),
+            Item::Interim { text, start, end } => track.interim(text, start, end, pieces),
+            Item::Advance(time) => track.advance(time, pieces),
+        }
+        self.push_pieces(pusher)
+    }
+
+    /// Moves the track on to where text would come too late, given the latency.
+    fn beat(&self, pusher: &mut Pusher) -> Result<(), gst::FlowError> {
+        let timing = self.timing();
+        let latency = gst::ClockTime::from_mseconds(self.settings().latency.into());
+        let due = self
+            .obj()
+            .current_running_time()
+            .and_then(|now| now.checked_sub(latency + timing.upstream))
+            .and_then(|due| pusher.segment.position_from_running_time(due));
+        let (Some(due), Some(position)) = (due, pusher.track.position()) else {
+            return Ok(());
+        };
+        // Small steps would only cost.
+        if due.nseconds() >= position.saturating_add(HEARTBEAT.as_nanos() as u64) {
+            pusher.track.advance(due.nseconds(), &mut pusher.pieces);
+        }
+        self.push_pieces(pusher)
+    }
+
+    fn push_pieces(&self, pusher: &mut Pusher) -> Result<(), gst::FlowError> {
+        let Pusher {
+            pieces, discont, ..
+        } = pusher;
+        for piece in pieces.drain(..) {
+            match piece {
+                Piece::Gap { start, duration } => {
+                    let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
+                        .duration(gst::ClockTime::from_nseconds(duration))
+                        .build();
+                    gst::trace!(CAT, imp = self, "{gap:?}");
+                    // Whether downstream wants it says nothing about the stream.
+                    self.src_pad().push_event(gap);
+                }
+                Piece::Text {
+                    text,
+                    start,
+                    duration,
+                } => {
+                    let mut buffer = gst::Buffer::from_slice(text.into_bytes());
+                    if let Some(buffer) = buffer.get_mut() {
+                        buffer.set_pts(gst::ClockTime::from_nseconds(start));
+                        buffer.set_duration(gst::ClockTime::from_nseconds(duration));
+                        if std::mem::take(discont) {
+                            buffer.set_flags(gst::BufferFlags::DISCONT);
+                        }
+                    }
+                    gst::log!(CAT, imp = self, "pushing {buffer:?}");
+                    match self.src_pad().push(buffer) {
+                        // Messages are all that is wanted then.
+                        Ok(_) | Err(gst::FlowError::NotLinked) => {}
+                        Err(error) => return Err(error),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_event(&self, pusher: &mut Pusher, event: gst::Event) -> Result<(), gst::FlowError> {
+        let event = match event.view() {
+            gst::EventView::Segment(segment) => {
+                // Only time segments are put into the line.
+                let mut time = segment
+                    .segment()
+                    .downcast_ref::<gst::ClockTime>()
+                    .cloned()
+                    .unwrap_or_default();
+                let lateness = gst::ClockTime::from_mseconds(self.settings().lateness.into());
+                time.set_base(time.base().map(|base| base + lateness));
+                pusher.segment = time.clone();
+                pusher.track = Track::default();
+                pusher.discont = true;
+                gst::event::Segment::builder(&time)
+                    .seqnum(event.seqnum())
+                    .build()
+            }
+            _ => event,
+        };
+        gst::debug!(CAT, imp = self, "pushing {event:?}");
+        self.src_pad().push_event(event);
+        Ok(())
+    }
+}
