@@ -1,0 +1,409 @@
+// SPDX-License-Identifier: MPL-2.0
+//! One typed error for each failure, which names the remedy and no secret.
+
+use super::common::*;
+use gst::prelude::*;
+use offline_service::faults::{CloseFault, ErrorFault};
+use offline_service::{Faults, Server};
+
+const SECRET: &str = "sk-6f1e5ec3e7";
+
+/// Runs into the failure and returns it. There must be one error of the element, not more.
+fn failure(url: &str, properties: &str) -> (gst::glib::Error, gst::Structure) {
+    let mut rig = Rig::new(16_000, url, properties);
+    rig.play();
+    rig.push_all(Speech::new(16_000).say(0..30).buffers(&[320], 0));
+    rig.push_eos();
+    let failure = rig.wait_for_error();
+    let bus = rig.pipeline.bus().unwrap();
+    while let Some(message) =
+        bus.timed_pop_filtered(gst::ClockTime::ZERO, &[gst::MessageType::Error])
+    {
+        assert_ne!(
+            message.src(),
+            Some(rig.element.upcast_ref()),
+            "a second one: {message:?}"
+        );
+    }
+    let (error, details) = &failure;
+    for text in [error.to_string(), details.to_string()] {
+        assert!(!text.contains(SECRET), "{text}");
+    }
+    failure
+}
+
+fn check(url: &str, properties: &str, code: gst::ResourceError, says: &str) -> gst::Structure {
+    let (error, details) = failure(url, properties);
+    assert_eq!(
+        error.kind::<gst::ResourceError>(),
+        Some(code),
+        "{properties}: {error}"
+    );
+    assert!(
+        error.message().contains(says),
+        "{properties}: '{error}' should say '{says}'"
+    );
+    details
+}
+
+fn with(change: impl FnOnce(&mut offline_service::Options)) -> Server {
+    server(change)
+}
+
+#[test]
+fn the_key_is_wrong_or_missing() {
+    let server = with(|options| {
+        options.api_key = Some("right".into());
+        options.forbidden_key = Some(format!("{SECRET}-forbidden"));
+    });
+    let url = server.url();
+    use gst::ResourceError::NotAuthorized;
+    let details = check(
+        &url,
+        &format!("api-key={SECRET}"),
+        NotAuthorized,
+        "DASHSCOPE_API_KEY",
+    );
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 401);
+    assert_eq!(details.get::<String>("code").unwrap(), "InvalidApiKey");
+    assert!(!details.get::<bool>("retryable").unwrap());
+    check(&url, "", NotAuthorized, "API key");
+    let details = check(
+        &url,
+        &format!("api-key={SECRET}-forbidden"),
+        NotAuthorized,
+        "permission",
+    );
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 403);
+    check("null", "url=\"\"", NotAuthorized, "DASHSCOPE_API_KEY");
+    check(
+        &url,
+        "api-key-file=/nonexistent",
+        NotAuthorized,
+        "api-key-file",
+    );
+    let connections = server.connections();
+    let file = TempFile::new("key");
+    std::fs::write(&file.0, "right\n").unwrap();
+    let mut rig = Rig::new(
+        16_000,
+        &url,
+        &format!("max-speed=100 api-key-file={}", file.0.display()),
+    );
+    rig.run(Speech::usual(16_000).buffers(&[320], 0));
+    assert_eq!(server.connections(), connections + 1);
+}
+
+#[test]
+fn the_server_quotes_the_key_and_we_do_not() {
+    let server = with(|options| {
+        let body = format!(r#"{{"code":"InvalidApiKey","message":"Incorrect key {SECRET}"}}"#);
+        options.faults = Faults {
+            http_status: Some((401, body)),
+            ..Faults::default()
+        };
+    });
+    let api_key = format!("api-key={SECRET}");
+    check(
+        &server.url(),
+        &api_key,
+        gst::ResourceError::NotAuthorized,
+        "***",
+    );
+}
+
+#[test]
+fn the_host_is_unknown_or_silent() {
+    init();
+    check(
+        "ws://no-such-host.invalid/",
+        "",
+        gst::ResourceError::NotFound,
+        "url",
+    );
+    let port = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.local_addr().unwrap().port()
+    };
+    let url = format!("ws://127.0.0.1:{port}/");
+    let details = check(&url, "", gst::ResourceError::OpenReadWrite, "firewall");
+    assert!(details.get::<bool>("retryable").unwrap());
+    let server = with(|options| {
+        options.faults = Faults {
+            stall_handshake: true,
+            ..Faults::default()
+        };
+    });
+    let timeout = "connect-timeout=100";
+    check(
+        &server.url(),
+        timeout,
+        gst::ResourceError::OpenReadWrite,
+        "connect-timeout",
+    );
+    for faults in [
+        Faults {
+            stall_created: true,
+            ..Faults::default()
+        },
+        Faults {
+            stall_updated: true,
+            ..Faults::default()
+        },
+    ] {
+        server.set_faults(faults);
+        let timeout = "response-timeout=100";
+        check(
+            &server.url(),
+            timeout,
+            gst::ResourceError::OpenReadWrite,
+            "response-timeout",
+        );
+    }
+}
+
+#[test]
+fn the_server_refuses() {
+    let server = with(|_| {});
+    for (status, code, says) in [
+        (404, gst::ResourceError::NotFound, "url property"),
+        (429, gst::ResourceError::NoSpaceLeft, "Wait"),
+        (503, gst::ResourceError::OpenReadWrite, "later"),
+        (302, gst::ResourceError::Settings, "url property"),
+    ] {
+        server.set_faults(Faults {
+            http_status: Some((status, String::new())),
+            ..Faults::default()
+        });
+        let details = check(&server.url(), "", code, says);
+        assert_eq!(
+            details.get::<u32>("http-status").unwrap(),
+            u32::from(status)
+        );
+    }
+    let url = server.url().replace("/api-ws/v1/realtime", "/elsewhere");
+    server.set_faults(Faults::default());
+    check(&url, "", gst::ResourceError::NotFound, "path");
+}
+
+#[test]
+fn the_model_is_unknown_or_another_one_answers() {
+    let server =
+        with(|options| options.known_models = Some(vec!["qwen3-asr-flash-realtime".into()]));
+    let details = check(
+        &server.url(),
+        "model=qwen9",
+        gst::ResourceError::NotFound,
+        "model property",
+    );
+    assert_eq!(details.get::<u32>("close-code").unwrap(), 1007);
+    server.set_faults(Faults {
+        wrong_model_echo: true,
+        ..Faults::default()
+    });
+    let (error, _) = failure(&server.url(), "");
+    assert!(error.matches(gst::ResourceError::NotFound), "{error}");
+    assert!(
+        error.message().contains("'qwen-omni-turbo-realtime'"),
+        "{error}"
+    );
+    assert!(error.message().contains("model property"), "{error}");
+    let sent: usize = server
+        .sessions()
+        .iter()
+        .map(|session| session.audio_bytes())
+        .sum();
+    assert_eq!(sent, 0, "no audio for a model that was not asked for");
+}
+
+#[test]
+fn settings_that_cannot_work_are_found_before_connecting() {
+    let server = with(|_| {});
+    let url = server.url();
+    use gst::ResourceError::Settings;
+    check(&url, "language-code=tlh", Settings, "language-code");
+    check(&url, "model=\"\"", Settings, "model property");
+    check("http://127.0.0.1/", "", Settings, "url property");
+    check("what", "", Settings, "url property");
+    check(
+        &format!("wss://me:{SECRET}@localhost/"),
+        "",
+        Settings,
+        "api-key",
+    );
+    check(
+        "ws://192.0.2.1/",
+        &format!("api-key={SECRET}"),
+        Settings,
+        "allow-insecure",
+    );
+    check(
+        "null",
+        &format!("url=\"\" workspace=a/b api-key={SECRET}"),
+        Settings,
+        "workspace",
+    );
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn the_connection_is_lost_on_the_way() {
+    let server = with(|_| {});
+    let lost = gst::ResourceError::Read;
+    for (faults, code, says) in [
+        (
+            Faults {
+                reset_after_ms: Some(1500),
+                ..Faults::default()
+            },
+            lost,
+            "start again",
+        ),
+        (
+            close(1011, "Internal server error"),
+            lost,
+            "1011: Internal server error",
+        ),
+        (
+            close(
+                1007,
+                "Access denied, please make sure your account is in good standing.",
+            ),
+            gst::ResourceError::NotAuthorized,
+            "good standing",
+        ),
+        (
+            error("COMMON_ERROR", "<400> InvalidParameter"),
+            gst::ResourceError::Settings,
+            "language-code",
+        ),
+        (
+            error("", "connections too much max_connections 100"),
+            gst::ResourceError::NoSpaceLeft,
+            "fewer connections",
+        ),
+    ] {
+        server.set_faults(faults.clone());
+        let (failure, _) = failure(&server.url(), "max-speed=100");
+        assert_eq!(
+            failure.kind::<gst::ResourceError>(),
+            Some(code),
+            "{faults:?}: {failure}"
+        );
+        assert!(failure.message().contains(says), "{failure}");
+    }
+}
+
+fn close(code: u16, reason: &str) -> Faults {
+    let close = CloseFault {
+        after_ms: 1500,
+        code,
+        reason: reason.into(),
+    };
+    Faults {
+        close: Some(close),
+        ..Faults::default()
+    }
+}
+
+fn error(code: &str, message: &str) -> Faults {
+    let error = ErrorFault {
+        after_ms: 1500,
+        code: code.into(),
+        message: message.into(),
+        close: None,
+    };
+    Faults {
+        error: Some(error),
+        ..Faults::default()
+    }
+}
+
+#[test]
+fn what_was_heard_before_the_loss_is_not_lost() {
+    let server = with(|options| {
+        options.faults = Faults {
+            reset_after_ms: Some(2000),
+            ..Faults::default()
+        }
+    });
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+    rig.play();
+    rig.push_all(Speech::new(16_000).say(0..30).buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_error();
+    let finals = rig.finals();
+    assert_eq!(finals.len(), 1, "{finals:?}");
+    let heard = numbers(&finals[0]);
+    assert!(
+        heard.len() >= 10 && heard.iter().enumerate().all(|(n, word)| n as u32 == *word),
+        "{finals:?}"
+    );
+}
+
+#[test]
+fn the_key_is_not_to_be_seen() {
+    let dir = std::env::temp_dir().join(format!("qwenasr-dots-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let server = with(|options| options.api_key = Some(SECRET.into()));
+    let wav = Speech::usual(16_000).wav();
+    // Through the application's own setting: a command line cannot keep a secret.
+    const CHILD: &str = "QWENASR_TEST_SECRET";
+    if let Ok(arguments) = std::env::var(CHILD) {
+        let (url, wav) = arguments.split_once(' ').unwrap();
+        let mut rig = Rig::launch(&format!(
+            "filesrc location={wav} ! wavparse ! qwenasr name=asr max-speed=100 url={url} context=private-context ! fakesink name=out sync=false"
+        ));
+        rig.element.set_property("api-key", SECRET);
+        let verbose = rig.pipeline.add_property_deep_notify_watch(None, true);
+        rig.play();
+        rig.wait_for_eos();
+        rig.pipeline.remove_property_notify_watch(verbose);
+        println!(
+            "{:?} {:?}",
+            rig.messages,
+            rig.pipeline
+                .debug_to_dot_data(gst::DebugGraphDetails::all())
+        );
+        return;
+    }
+    let output = std::process::Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "errors::the_key_is_not_to_be_seen",
+            "--nocapture",
+        ])
+        .env(CHILD, format!("{} {}", server.url(), wav.0.display()))
+        .env("GST_DEBUG", "qwenasr:9")
+        .env("GST_DEBUG_DUMP_DOT_DIR", &dir)
+        .env("GST_DEBUG_NO_COLOR", "1")
+        .output()
+        .unwrap();
+    let text = format!(
+        "{}{}",
+        String::from_utf8_lossy(&output.stdout),
+        String::from_utf8_lossy(&output.stderr)
+    );
+    assert!(output.status.success(), "{text}");
+    assert!(
+        text.contains("qwenasr/transcript") && text.contains("digraph"),
+        "something was seen"
+    );
+    assert!(!text.contains(SECRET));
+    // What is said and what it is about is for TRACE only.
+    let quiet: Vec<_> = text
+        .lines()
+        .filter(|line| line.contains(" qwenasr ") && !line.contains("TRACE"))
+        .filter(|line| line.contains("w0005") || line.contains("private-context"))
+        .collect();
+    assert!(quiet.is_empty(), "{quiet:#?}");
+    for file in std::fs::read_dir(&dir).unwrap() {
+        let dot = std::fs::read_to_string(file.unwrap().path()).unwrap();
+        assert!(!dot.contains(SECRET));
+    }
+    let _ = std::fs::remove_dir_all(&dir);
+    assert_eq!(
+        server.sessions()[0].header("authorization"),
+        Some(&*format!("Bearer {SECRET}"))
+    );
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Whatever the service sends, captions go on.
+
+use super::common::*;
+use offline_service::faults::Items;
+use offline_service::{Faults, RawFrame};
+
+/// All words come through, and nothing worse than a warning.
+fn survives(faults: Faults) -> Rig {
+    let server = server(|options| options.faults = faults.clone());
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+    rig.run(speech.buffers(&[320], 0));
+    let heard: Vec<u32> = rig
+        .texts()
+        .iter()
+        .flat_map(|(text, ..)| numbers(text))
+        .collect();
+    assert_eq!(heard, speech.numbers(), "{faults:?}");
+    assert_eq!(server.connections(), 1);
+    rig
+}
+
+#[test]
+fn garbage_unknown_and_enormous_frames() {
+    let texts = [
+        "",
+        "{",
+        "[1,2",
+        "null",
+        "\u{0}",
+        "\"text\"",
+        "{\"type\":7}",
+        "{\"type\":\"response.audio.delta\"}",
+        "{\"type\":\"conversation.item.input_audio_transcription.completed\"",
+        "{\"type\":\"conversation.item.input_audio_transcription.delta\",\"delta\":\"x\"}",
+        "{\"type\":\"input_audio_buffer.speech_stopped\"}",
+        "{\"type\":\"session.updated\",\"session\":null}",
+    ];
+    let mut inject: Vec<_> = texts
+        .iter()
+        .map(|text| (700, RawFrame::Text((*text).into())))
+        .collect();
+    inject.push((900, RawFrame::Binary(vec![0xff; 1000])));
+    inject.push((
+        1000,
+        RawFrame::Text(format!(
+            "{{\"type\":\"x\",\"y\":\"{}\"}}",
+            "z".repeat(1 << 20)
+        )),
+    ));
+    inject.push((1100, RawFrame::Text("[".repeat(1 << 20))));
+    inject.push((1200, RawFrame::Ping(b"are you there".to_vec())));
+    let rig = survives(Faults {
+        inject,
+        ..Faults::default()
+    });
+    assert!(
+        rig.warnings.is_empty(),
+        "for the log only: {:?}",
+        rig.warnings
+    );
+}
+
+#[test]
+fn frames_before_the_session_is_set_up() {
+    let inject = vec![
+        (0, RawFrame::Text("{".into())),
+        (
+            0,
+            RawFrame::Text("{\"type\":\"input_audio_buffer.committed\",\"item_id\":\"x\"}".into()),
+        ),
+    ];
+    survives(Faults {
+        inject,
+        ..Faults::default()
+    });
+}
+
+#[test]
+fn missing_doubled_and_additional_parts() {
+    for faults in [
+        Faults {
+            omit_item_id: true,
+            ..Faults::default()
+        },
+        Faults {
+            omit_event_id: true,
+            ..Faults::default()
+        },
+        Faults {
+            extra_fields: true,
+            ..Faults::default()
+        },
+        Faults {
+            fragment: true,
+            ..Faults::default()
+        },
+        Faults {
+            drop_speech_started: Items::All,
+            ..Faults::default()
+        },
+        Faults {
+            drop_speech_stopped: Items::All,
+            ..Faults::default()
+        },
+        Faults {
+            duplicate_committed: Items::All,
+            ..Faults::default()
+        },
+        Faults {
+            duplicate_completed: Items::All,
+            ..Faults::default()
+        },
+        Faults {
+            swap_finals: Some(0),
+            ..Faults::default()
+        },
+        Faults {
+            completed_lag_ms: 1500,
+            ..Faults::default()
+        },
+        Faults {
+            keep_open: true,
+            ..Faults::default()
+        },
+    ] {
+        survives(faults);
+    }
+}
+
+#[test]
+fn finals_that_never_come_or_fail_leave_the_interim_text() {
+    for (faults, warnings) in [
+        (
+            Faults {
+                never_complete: Items::nth(1),
+                ..Faults::default()
+            },
+            1,
+        ),
+        (
+            Faults {
+                failed: Items::nth(1),
+                ..Faults::default()
+            },
+            1,
+        ),
+    ] {
+        let server = server(|options| options.faults = faults.clone());
+        let speech = Speech::usual(16_000);
+        let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+        rig.run(speech.buffers(&[320], 0));
+        let mut heard: Vec<u32> = rig
+            .texts()
+            .iter()
+            .flat_map(|(text, ..)| numbers(text))
+            .collect();
+        // Without its final the middle one may be reported after the last one.
+        heard.sort_unstable();
+        heard.dedup();
+        assert!(
+            heard.len() >= speech.numbers().len() - 5,
+            "{faults:?}: {heard:?}"
+        );
+        assert_eq!(
+            rig.warnings.len(),
+            warnings,
+            "{faults:?}: {:?}",
+            rig.warnings
+        );
+    }
+}
+
+#[test]
+fn empty_finals_make_no_cue() {
+    for faults in [
+        Faults {
+            empty_final: Items::nth(1),
+            ..Faults::default()
+        },
+        Faults {
+            full_stop_final: Items::nth(1),
+            ..Faults::default()
+        },
+    ] {
+        let server = server(|options| options.faults = faults.clone());
+        let speech = Speech::usual(16_000);
+        let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+        rig.run(speech.buffers(&[320], 0));
+        let heard: Vec<u32> = rig
+            .texts()
+            .iter()
+            .flat_map(|(text, ..)| numbers(text))
+            .collect();
+        let expected: Vec<u32> = (0..20).chain(32..67).collect();
+        assert_eq!(heard, expected, "{faults:?}");
+        assert_eq!(rig.finals().len(), 3, "the message comes all the same");
+    }
+}

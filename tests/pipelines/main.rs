@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The plugin in real pipelines, against the offline service on a real socket.
+
+mod common;
+
+mod endings;
+mod errors;
+mod frames;
+mod launch;
+mod manual;
+mod network;
+mod sink;
+mod stopping;
+mod timing;

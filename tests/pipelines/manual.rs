@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The application says where utterances end.
+
+use super::common::*;
+use gst::prelude::*;
+
+const MANUAL: &str = "turn-detection=manual max-speed=100";
+
+fn sent(rig: &Rig) -> u64 {
+    rig.element
+        .property::<gst::Structure>("stats")
+        .get::<u64>("bytes-sent")
+        .unwrap()
+        / 32
+}
+
+#[test]
+fn the_signal_and_the_event_end_utterances() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..36);
+    let buffers = speech.buffers(&[1600], 0);
+    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    rig.play();
+    rig.push_all(buffers[..12].to_vec());
+    rig.wait_for_state("connected");
+    while sent(&rig) < 1200 {
+        std::thread::yield_now();
+    }
+    rig.element.emit_by_name::<()>("commit", &[]);
+    rig.wait_for("the first final", |message| {
+        message
+            .structure()
+            .filter(|s| s.has_field("final") && s.get::<bool>("final").unwrap())
+            .map(drop)
+    });
+    rig.push_all(buffers[12..24].to_vec());
+    while sent(&rig) < 2400 {
+        std::thread::yield_now();
+    }
+    let structure = gst::Structure::new_empty("qwenasr/commit");
+    let sink = rig.element.static_pad("sink").unwrap();
+    assert!(sink.send_event(gst::event::CustomDownstream::new(structure)));
+    rig.push_all(buffers[24..].to_vec());
+    rig.push_eos();
+    rig.wait_for_eos();
+    let texts = rig.texts();
+    assert_eq!(texts.len(), 3, "{texts:?}");
+    check_cues(&speech, &texts, 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    let session = &server.sessions()[0];
+    let update = session.received_events("session.update").next().unwrap();
+    assert!(update["session"]["turn_detection"].is_null());
+    assert_eq!(
+        session.received_events("input_audio_buffer.commit").count(),
+        3
+    );
+    assert!(
+        !rig.left().contains(&Left::Event("qwenasr/commit".into())),
+        "it ends here"
+    );
+}
+
+#[test]
+fn without_commits_the_end_of_the_stream_is_one() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..60);
+    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    rig.run(speech.buffers(&[320], 0));
+    assert_eq!(rig.finals().len(), 1);
+    check_cues(&speech, &rig.texts(), 0);
+}
+
+#[test]
+fn long_speech_is_committed_before_the_protocols_limit() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..1500);
+    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    rig.run(speech.buffers(&[16_000], 0));
+    let heard: Vec<u32> = rig
+        .texts()
+        .iter()
+        .flat_map(|(text, ..)| numbers(text))
+        .collect();
+    assert_eq!(heard, speech.numbers());
+    assert_eq!(
+        server.sessions()[0]
+            .received_events("input_audio_buffer.commit")
+            .count(),
+        3
+    );
+}
+
+#[test]
+fn commits_are_left_out_where_the_service_segments() {
+    let server = server(|_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=100");
+    rig.play();
+    rig.element.emit_by_name::<()>("commit", &[]);
+    rig.push_all(speech.buffers(&[320], 0));
+    rig.wait_for_state("connected");
+    rig.element.emit_by_name::<()>("commit", &[]);
+    rig.push_eos();
+    rig.wait_for_eos();
+    check_cues(&speech, &rig.texts(), 0);
+    assert_eq!(
+        server.sessions()[0]
+            .received_events("input_audio_buffer.commit")
+            .count(),
+        0
+    );
+}

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: MPL-2.0
+//! TLS and proxies, as the environment sets them up.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::process::Output;
+use std::sync::{Arc, Mutex};
+
+use super::common::*;
+use super::launch::tool;
+use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
+use tokio_rustls::rustls::{ServerConfig, crypto::ring};
+
+/// Runs a file through the element in a process with this environment.
+fn caption(url: &str, environment: &[(&str, &str)]) -> Output {
+    let wav = Speech::usual(16_000).wav();
+    let pipeline = format!(
+        "-m filesrc location={} ! wavparse ! qwenasrsink url={url} max-speed=20 connect-timeout=5000",
+        wav.0.display()
+    );
+    let mut command = tool("gst-launch-1.0");
+    for name in [
+        "HTTP_PROXY",
+        "HTTPS_PROXY",
+        "ALL_PROXY",
+        "NO_PROXY",
+        "SSL_CERT_FILE",
+        "SSL_CERT_DIR",
+    ] {
+        command
+            .env_remove(name)
+            .env_remove(name.to_ascii_lowercase());
+    }
+    command.envs(environment.iter().copied());
+    command.args(pipeline.split_whitespace()).output().unwrap()
+}
+
+fn captioned(output: &Output) -> bool {
+    output.status.success() && String::from_utf8_lossy(&output.stdout).contains("w0066")
+}
+
+/// Copies both ways between two connections, until both ends are closed.
+fn splice(a: TcpStream, b: TcpStream) {
+    for (mut from, mut to) in [(a.try_clone().unwrap(), b.try_clone().unwrap()), (b, a)] {
+        std::thread::spawn(move || {
+            let _ = std::io::copy(&mut from, &mut to);
+            let _ = to.shutdown(std::net::Shutdown::Write);
+        });
+    }
+}
+
+/// A TLS server for `localhost` in front of a port, and its certificate as a file.
+fn tls_in_front_of(port: u16) -> (SocketAddr, TempFile) {
+    let made = rcgen::generate_simple_self_signed(["localhost".to_owned()]).unwrap();
+    let pem = TempFile::new("pem");
+    std::fs::write(&pem.0, made.cert.pem()).unwrap();
+    let key = PrivateKeyDer::from(PrivatePkcs8KeyDer::from(made.signing_key.serialize_der()));
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(vec![made.cert.der().clone()], key)
+        .unwrap();
+    let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .build()
+            .unwrap();
+        runtime.block_on(async move {
+            listener.set_nonblocking(true).unwrap();
+            let listener = tokio::net::TcpListener::from_std(listener).unwrap();
+            while let Ok((stream, _)) = listener.accept().await {
+                let acceptor = acceptor.clone();
+                tokio::spawn(async move {
+                    let Ok(mut tls) = acceptor.accept(stream).await else {
+                        return;
+                    };
+                    let mut plain = tokio::net::TcpStream::connect((Ipv4Addr::LOCALHOST, port))
+                        .await
+                        .unwrap();
+                    let _ = tokio::io::copy_bidirectional(&mut tls, &mut plain).await;
+                });
+            }
+        });
+    });
+    (address, pem)
+}
+
+#[test]
+fn tls_is_verified_against_the_systems_roots() {
+    let server = server(|_| {});
+    let (address, pem) = tls_in_front_of(server.port());
+    let trusted = [("SSL_CERT_FILE", pem.0.to_str().unwrap())];
+    let url = format!("wss://localhost:{}/api-ws/v1/realtime", address.port());
+    let output = caption(&url, &trusted);
+    assert!(captioned(&output), "{output:?}");
+    // The same without trust, and with trust under another name.
+    let other_name = url.replace("localhost", "127.0.0.1");
+    for (url, environment) in [(&url, &[][..]), (&other_name, &trusted)] {
+        let output = caption(url, environment);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{url}");
+        assert!(
+            text.contains("TLS") && text.contains("certificate"),
+            "{text}"
+        );
+    }
+    assert_eq!(
+        server.connections(),
+        1,
+        "nothing is said to a server that cannot be trusted"
+    );
+}
+
+#[test]
+fn a_missing_certificate_file_is_named_as_the_cause() {
+    let output = caption(
+        "wss://localhost:1/",
+        &[("SSL_CERT_FILE", "/nonexistent.pem")],
+    );
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("SSL_CERT_FILE") && text.contains("ca-certificates"),
+        "{text}"
+    );
+}
+
+/// An HTTP proxy that tunnels everything to one port, and the first lines of what it was asked.
+fn proxy_to(port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = listener.local_addr().unwrap().port();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = asked.clone();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let head: Vec<String> = BufReader::new(client.try_clone().unwrap())
+                .lines()
+                .map_while(Result::ok)
+                .take_while(|line| !line.is_empty())
+                .collect();
+            let authorised = head.iter().any(|line| {
+                line.to_ascii_lowercase()
+                    .starts_with("proxy-authorization: basic")
+            });
+            log.lock().unwrap().push(head[0].clone());
+            if !authorised {
+                let _ = client.write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n");
+                continue;
+            }
+            client.write_all(b"HTTP/1.1 200 OK\r\n\r\n").unwrap();
+            splice(
+                client,
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(),
+            );
+        }
+    });
+    (proxy, asked)
+}
+
+#[test]
+fn proxies_are_taken_from_the_environment() {
+    let server = server(|_| {});
+    let (proxy, asked) = proxy_to(server.port());
+    let address = format!("http://me:secret@127.0.0.1:{proxy}");
+    // A name that only the proxy could know.
+    let url = "ws://service.invalid:8080/api-ws/v1/realtime";
+    let output = caption(url, &[("http_proxy", &address)]);
+    assert!(captioned(&output), "{output:?}");
+    assert_eq!(
+        *asked.lock().unwrap(),
+        ["CONNECT service.invalid:8080 HTTP/1.1"]
+    );
+
+    let output = caption(
+        &server.url(),
+        &[("ALL_PROXY", &address), ("NO_PROXY", "127.0.0.1")],
+    );
+    assert!(captioned(&output), "{output:?}");
+    assert_eq!(asked.lock().unwrap().len(), 1, "not for this host");
+
+    let refused = format!("http://127.0.0.1:{proxy}");
+    let output = caption(url, &[("http_proxy", &refused)]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains(&format!("proxy 127.0.0.1:{proxy}")) && text.contains("HTTP_PROXY"),
+        "{text}"
+    );
+
+    let output = caption(url, &[("http_proxy", "socks5://me:secret@127.0.0.1:1")]);
+    let text = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        text.contains("not supported") && !text.contains("secret"),
+        "{text}"
+    );
+}

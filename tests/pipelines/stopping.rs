@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Stopping is quick whatever the network does, and leaves nothing behind.
+
+use std::time::{Duration, Instant};
+
+use super::common::*;
+use gst::prelude::*;
+use offline_service::Faults;
+
+/// What a state change may take. Generous: other tests run at the same time.
+const QUICK: Duration = Duration::from_millis(200);
+
+fn stop_quickly(rig: &Rig, when: &str) {
+    let start = Instant::now();
+    rig.stop();
+    let took = start.elapsed();
+    assert!(took < QUICK, "{when}: {took:?}");
+}
+
+fn speech() -> Speech {
+    Speech::new(16_000).say(0..100)
+}
+
+#[test]
+fn while_connecting_to_a_black_hole() {
+    init();
+    // A listener whose backlog is full takes no connection and refuses none.
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    let fillers: Vec<_> = (0..300)
+        .map_while(|_| {
+            std::net::TcpStream::connect_timeout(&address, Duration::from_millis(50)).ok()
+        })
+        .collect();
+    assert!(fillers.len() < 300, "the backlog is full");
+    let url = format!("ws://{address}/api-ws/v1/realtime");
+    let mut rig = Rig::new(16_000, &url, "connect-timeout=60000");
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.wait_for_state("connecting");
+    stop_quickly(&rig, "connecting");
+}
+
+#[test]
+fn during_each_step_of_the_handshake() {
+    for faults in [
+        Faults {
+            stall_handshake: true,
+            ..Faults::default()
+        },
+        Faults {
+            stall_created: true,
+            ..Faults::default()
+        },
+        Faults {
+            stall_updated: true,
+            ..Faults::default()
+        },
+    ] {
+        let server = server(|options| options.faults = faults.clone());
+        let mut rig = Rig::new(16_000, &server.url(), "");
+        rig.play();
+        rig.push_all(speech().buffers(&[320], 0));
+        rig.wait_for_state("connecting");
+        assert!(server.wait_for_connections(|accepted, _| accepted == 1, LONG));
+        stop_quickly(&rig, &format!("{faults:?}"));
+        assert!(
+            server.wait_for_connections(|_, open| open == 0, LONG),
+            "{faults:?}"
+        );
+    }
+}
+
+#[test]
+fn while_the_queue_is_full() {
+    let server = server(|options| {
+        options.faults = Faults {
+            stall_updated: true,
+            ..Faults::default()
+        };
+    });
+    let mut rig = Rig::new(16_000, &server.url(), "max-queue-time=500");
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.wait_for_state("connecting");
+    let full = gst::ClockTime::from_mseconds(480).nseconds();
+    while rig
+        .element
+        .property::<gst::Structure>("stats")
+        .get::<u64>("queue-level")
+        .unwrap()
+        < full
+    {
+        std::thread::yield_now();
+    }
+    stop_quickly(&rig, "queue full");
+}
+
+#[test]
+fn while_draining() {
+    let server = server(|options| {
+        options.faults = Faults {
+            never_finished: true,
+            ..Faults::default()
+        };
+    });
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=100");
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_state("finishing");
+    stop_quickly(&rig, "draining");
+    assert!(server.wait_for_connections(|_, open| open == 0, LONG));
+}
+
+#[test]
+fn while_the_socket_takes_no_more() {
+    let server = server(|options| {
+        options.faults = Faults {
+            stall_after_ms: Some(500),
+            ..Faults::default()
+        };
+    });
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=10000 max-queue-time=1000");
+    rig.play();
+    let long = Speech::new(16_000)
+        .say((0..200).map(|n| n % 100))
+        .buffers(&[16_000], 0);
+    for _ in 0..20 {
+        rig.push_all(long.clone());
+    }
+    rig.wait_for_state("connected");
+    rig.wait_for_message("qwenasr/speech-started");
+    stop_quickly(&rig, "socket full");
+}
+
+#[test]
+fn a_pause_in_between_loses_nothing() {
+    let server = server(|_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=20");
+    rig.play();
+    rig.push_all(speech.buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_message("qwenasr/speech-started");
+    rig.pipeline.set_state(gst::State::Paused).unwrap();
+    rig.play();
+    rig.wait_for_eos();
+    check_cues(&speech, &rig.texts(), 0);
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn fifty_cycles_leave_nothing_behind() {
+    // In a process of its own: other tests' threads and sockets are none of its business.
+    const CHILD: &str = "QWENASR_TEST_CYCLES";
+    if std::env::var_os(CHILD).is_none() {
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args([
+                "--exact",
+                "stopping::fifty_cycles_leave_nothing_behind",
+                "--nocapture",
+            ])
+            .env(CHILD, "1")
+            .env("GST_TRACERS", "leaks(check-refs=true)")
+            .env("GST_DEBUG", "GST_TRACER:7")
+            .env("GST_DEBUG_NO_COLOR", "1")
+            .output()
+            .unwrap();
+        let log = String::from_utf8_lossy(&output.stderr);
+        assert!(
+            output.status.success(),
+            "{}{log}",
+            String::from_utf8_lossy(&output.stdout)
+        );
+        let leaks: Vec<_> = log
+            .lines()
+            .filter(|line| {
+                line.contains("object-alive, type-name") && !line.contains("=(string)%s")
+            })
+            .collect();
+        assert!(leaks.is_empty(), "{leaks:#?}");
+        return;
+    }
+    let server = server(|_| {});
+    let speech = speech();
+    let count = |what: &str| {
+        std::fs::read_dir(format!("/proc/self/{what}"))
+            .unwrap()
+            .count()
+    };
+    let mut before = (0, 0);
+    for cycle in 0..50 {
+        let mut rig = Rig::new(16_000, &server.url(), "max-speed=100");
+        rig.play();
+        rig.push_all(speech.buffers(&[320], 0));
+        match cycle % 3 {
+            0 => {}
+            1 => rig.wait_for_state("connected"),
+            _ => {
+                rig.push_eos();
+                rig.wait_for_eos();
+            }
+        }
+        rig.stop();
+        drop(rig);
+        assert!(
+            server.wait_for_connections(|_, open| open == 0, LONG),
+            "cycle {cycle}"
+        );
+        // The first cycles start what the process keeps: the runtime and its blocking thread.
+        if cycle == 9 {
+            before = (count("task"), count("fd"));
+        }
+    }
+    // Threads of the last cycle may be on their way out.
+    let deadline = Instant::now() + LONG;
+    while (count("task") > before.0 || count("fd") > before.1) && Instant::now() < deadline {
+        std::thread::yield_now();
+    }
+    assert!(
+        count("task") <= before.0,
+        "threads: {} after {}",
+        count("task"),
+        before.0
+    );
+    assert!(
+        count("fd") <= before.1,
+        "descriptors: {} after {}",
+        count("fd"),
+        before.1
+    );
+    drop(server);
+    unsafe { gst::deinit() };
+}
+
+#[test]
+fn a_stopped_session_is_finished_in_good_manners() {
+    let server = server(|_| {});
+    let mut rig = Rig::new(16_000, &server.url(), "");
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.wait_for_state("connected");
+    rig.stop();
+    let finished = server.wait_for(
+        |sessions| {
+            let session = &sessions[0];
+            !session.is_open() && session.received_events("session.finish").count() == 1
+        },
+        LONG,
+    );
+    assert!(finished, "{:?}", server.sessions());
+}
