@@ -7,6 +7,7 @@ mod endings;
 mod errors;
 mod frames;
 mod launch;
+mod live;
 mod manual;
 mod network;
 mod sink;
