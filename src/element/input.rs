@@ -289,7 +289,8 @@ impl Input {
 
     /// Audio waiting to be sent, in nanoseconds.
     pub fn queue_level(&self) -> u64 {
-        self.run.as_ref().map_or(0, |run| run.queue.level())
+        let runs = self.run.iter().chain(&self.draining);
+        runs.map(|run| run.queue.level()).sum()
     }
 }
 
