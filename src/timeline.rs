@@ -45,6 +45,11 @@ impl Timeline {
         }
     }
 
+    /// Samples per second.
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
     /// Samples noted so far: the service's audio clock.
     pub fn clock(&self) -> u64 {
         self.clock
@@ -76,6 +81,21 @@ impl Timeline {
     pub fn end_time(&self, clock: u64) -> Option<u64> {
         let after = self.points.partition_point(|point| point.clock < clock);
         self.at(after, clock)
+    }
+
+    /// The stretches of continuous time from this position on: time and number of samples.
+    pub fn stretches(&self, from: u64) -> Vec<(u64, u64)> {
+        let first = self.points.partition_point(|point| point.clock <= from);
+        let starts = self.points.range(first.saturating_sub(1)..);
+        let ends = self.points.range(first..).map(|point| point.clock);
+        starts
+            .zip(ends.chain([self.clock]))
+            .map(|(point, end)| {
+                let start = point.clock.max(from);
+                (self.extrapolate(*point, start), end.saturating_sub(start))
+            })
+            .filter(|(_, samples)| *samples > 0)
+            .collect()
     }
 
     /// Forgets what is only needed for positions before this one.
@@ -253,6 +273,23 @@ mod tests {
         assert_eq!(timeline.end_time(3200), Some(10 * SECOND + 200 * MS));
         assert_eq!(timeline.start_time(3200), Some(20 * SECOND));
         assert_eq!(timeline.end_time(4800), Some(20 * SECOND + 100 * MS));
+    }
+
+    #[test]
+    fn stretches_cover_what_was_noted() {
+        let mut timeline = Timeline::new(1000);
+        timeline.append(5 * SECOND, 100);
+        timeline.append(7 * SECOND, 50);
+        timeline.append(1 * SECOND, 10);
+        let ms = |ms: u64| ms * MS;
+        assert_eq!(
+            timeline.stretches(40),
+            [(ms(5040), 60), (ms(7000), 50), (ms(1000), 10)]
+        );
+        assert_eq!(timeline.stretches(100), [(ms(7000), 50), (ms(1000), 10)]);
+        assert_eq!(timeline.stretches(155), [(ms(1005), 5)]);
+        assert_eq!(timeline.stretches(160), []);
+        assert_eq!(Timeline::new(1000).stretches(0), []);
     }
 
     #[test]

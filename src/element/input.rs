@@ -170,7 +170,7 @@ impl Input {
     ) -> Result<(), Failure> {
         let rate = self.rate;
         let endpoint = settings.endpoint()?;
-        let codec = settings.codec(rate)?;
+        let codecs = settings.codecs(rate)?;
         let config = settings.session(rate);
         let queue = Arc::new(AudioQueue::new(
             rate,
@@ -192,7 +192,7 @@ impl Input {
             completion.clone(),
             text,
         );
-        let link = net::spawn(endpoint, config, codec, queue.clone(), report)?;
+        let link = net::spawn(endpoint, config, codecs, queue.clone(), report)?;
         self.run = Some(Run {
             queue,
             completion,

@@ -95,7 +95,7 @@ pub(super) fn error_of(failure: &Failure) -> glib::Error {
     let text = failure.to_string();
     match failure.kind {
         Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, &text),
-        Kind::NotFound => glib::Error::new(gst::ResourceError::NotFound, &text),
+        Kind::NotFound | Kind::UnknownHost => glib::Error::new(gst::ResourceError::NotFound, &text),
         Kind::Settings => glib::Error::new(gst::ResourceError::Settings, &text),
         Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, &text),
         Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, &text),
@@ -106,7 +106,7 @@ pub(super) fn error_of(failure: &Failure) -> glib::Error {
 /// The same for programs.
 pub(super) fn details_of(failure: &Failure) -> gst::Structure {
     let mut details = gst::Structure::builder("qwenasr/error")
-        .field("kind", format!("{:?}", failure.kind).to_ascii_lowercase())
+        .field("kind", failure.kind.nick())
         .field("retryable", failure.kind.retryable())
         .field("remedy", failure.remedy.as_str());
     if let Some(status) = failure.http_status {

@@ -13,7 +13,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use gst::glib;
 
 pub use input::{Input, Refused, is_live};
-pub use report::{Stats, TextOutput, post_failure};
+pub use report::{Stats, TextOutput, post_failure, post_outage};
 pub use settings::{Results, Settings, property_specs, text_property_specs};
 
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and

@@ -42,6 +42,8 @@ pub struct Ledger {
     interims: u64,
     finals: u64,
     audio_lost: u64,
+    outages: u64,
+    reconnects: u64,
 }
 
 /// The ledger, shared by the element and its sessions.
@@ -58,6 +60,8 @@ impl Stats {
         self.with(|ledger| {
             gst::Structure::builder("qwenasr/stats")
                 .field("sessions", ledger.sessions)
+                .field("outages", ledger.outages)
+                .field("reconnects", ledger.reconnects)
                 .field("bytes-sent", ledger.bytes_sent)
                 .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
                 .field("seconds-billed", ledger.seconds_billed)
@@ -115,7 +119,11 @@ impl<T: TextOutput> Report<T> {
     }
 
     fn state(&mut self, state: ConnectionState, reason: &str) {
-        self.stats.with(|ledger| ledger.state = state);
+        self.stats.with(|ledger| {
+            let again = ledger.state == ConnectionState::Reconnecting;
+            ledger.reconnects += u64::from(again && state == ConnectionState::Connected);
+            ledger.state = state;
+        });
         let Some(element) = self.element.upgrade() else {
             return;
         };
@@ -211,9 +219,13 @@ impl<T: TextOutput> Report<T> {
 impl<T: TextOutput> Listener for Report<T> {
     fn notice(&mut self, notice: Notice) {
         match notice {
-            Notice::State { state, session_id } => {
+            Notice::State {
+                state,
+                session_id,
+                reason,
+            } => {
                 self.session_id = session_id.unwrap_or_default();
-                self.state(state.into(), "");
+                self.state(state.into(), &reason);
             }
             Notice::SpeechStarted { item_id, time } => {
                 self.speech("qwenasr/speech-started", &item_id, time);
@@ -224,6 +236,19 @@ impl<T: TextOutput> Listener for Report<T> {
             Notice::Interim(transcript) => self.transcript(&transcript, false),
             Notice::Final(transcript) => self.transcript(&transcript, true),
             Notice::Settled { time } => self.text.settled(time),
+            Notice::AudioLost { time, duration } => {
+                if let Some(element) = self.element.upgrade() {
+                    let lost = Lost { time, duration };
+                    let reason = "more than max-queue-time would have to be sent again";
+                    post_audio_lost(&element, &self.stats, lost, reason, &self.segment);
+                }
+            }
+            Notice::Outage(failure) => {
+                self.stats.with(|ledger| ledger.outages += 1);
+                if let Some(element) = self.element.upgrade() {
+                    post_outage(&element, &failure);
+                }
+            }
             Notice::Warning(warning) => self.warning(warning),
             Notice::Failed(failure) => {
                 if let Some(element) = self.element.upgrade() {
@@ -277,6 +302,16 @@ fn post(element: &gst::Element, structure: gst::Structure) {
 pub fn post_failure(element: &gst::Element, failure: &Failure) {
     gst::error!(CAT, obj = element, "{failure}");
     let message = gst::message::Error::builder_from_error(messages::error_of(failure))
+        .details(messages::details_of(failure))
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
+/// Posts the one WARNING of an outage.
+pub fn post_outage(element: &gst::Element, failure: &Failure) {
+    gst::warning!(CAT, obj = element, "captions are interrupted: {failure}");
+    let message = gst::message::Warning::builder_from_error(messages::error_of(failure))
         .details(messages::details_of(failure))
         .src(element)
         .build();

@@ -9,9 +9,9 @@ use gst::prelude::*;
 use crate::captions::Layout;
 use crate::protocol::realtime::{self, Realtime};
 use crate::protocol::{
-    self, Codec, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, normalise_language,
+    self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, normalise_language,
 };
-use crate::session::{self, Config};
+use crate::session::{self, CodecFactory, Config, RetryPolicy};
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -55,6 +55,24 @@ pub enum Results {
     Interim,
 }
 
+/// What happens when the service cannot be used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstQwenAsrFailurePolicy")]
+#[repr(i32)]
+pub enum FailurePolicy {
+    #[default]
+    #[enum_value(
+        name = "Retry what may pass, up to max-retries; else an error",
+        nick = "error"
+    )]
+    Error,
+    #[enum_value(
+        name = "Warn, run on without captions, and keep trying whatever it is",
+        nick = "continue"
+    )]
+    Continue,
+}
+
 /// What the connection to the service is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstQwenAsrConnectionState")]
@@ -67,6 +85,11 @@ pub enum ConnectionState {
     Connecting,
     #[enum_value(name = "Audio flows", nick = "connected")]
     Connected,
+    #[enum_value(
+        name = "The connection is down and will be tried again",
+        nick = "reconnecting"
+    )]
+    Reconnecting,
     #[enum_value(name = "The last results are awaited", nick = "finishing")]
     Finishing,
     #[enum_value(name = "The session has failed", nick = "failed")]
@@ -80,6 +103,7 @@ impl ConnectionState {
             ConnectionState::Idle => "idle",
             ConnectionState::Connecting => "connecting",
             ConnectionState::Connected => "connected",
+            ConnectionState::Reconnecting => "reconnecting",
             ConnectionState::Finishing => "finishing",
             ConnectionState::Failed => "failed",
         }
@@ -92,6 +116,7 @@ impl From<session::State> for ConnectionState {
             session::State::Idle => ConnectionState::Idle,
             session::State::Connecting => ConnectionState::Connecting,
             session::State::Connected => ConnectionState::Connected,
+            session::State::Reconnecting => ConnectionState::Reconnecting,
             session::State::Finishing => ConnectionState::Finishing,
             session::State::Failed => ConnectionState::Failed,
         }
@@ -115,6 +140,8 @@ pub struct Settings {
     pub chunk_duration: u32,
     pub max_speed: f64,
     pub allow_insecure: bool,
+    pub failure_policy: FailurePolicy,
+    pub max_retries: i32,
     pub connect_timeout: u32,
     pub response_timeout: u32,
     pub finish_timeout: u32,
@@ -144,6 +171,8 @@ impl Default for Settings {
             chunk_duration: 100,
             max_speed: 0.0,
             allow_insecure: false,
+            failure_policy: FailurePolicy::default(),
+            max_retries: -1,
             connect_timeout: 10_000,
             response_timeout: 15_000,
             finish_timeout: 20_000,
@@ -275,6 +304,21 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
             .default_value(defaults.allow_insecure)
             .mutable_ready()
             .build(),
+        glib::ParamSpecEnum::builder_with_default("failure-policy", defaults.failure_policy)
+            .nick("Failure policy")
+            .blurb("What happens when the service cannot be used")
+            .mutable_ready()
+            .build(),
+        glib::ParamSpecInt::builder("max-retries")
+            .nick("Maximum retries")
+            .blurb(
+                "Attempts to reconnect in an outage before it is an error; -1 = for ever. Means \
+                 nothing with failure-policy=continue",
+            )
+            .minimum(-1)
+            .default_value(defaults.max_retries)
+            .mutable_ready()
+            .build(),
         uint(
             "connect-timeout",
             "Connect timeout",
@@ -286,7 +330,8 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         uint(
             "response-timeout",
             "Response timeout",
-            "How long the service may take to accept a session, in milliseconds",
+            "How long the service may take to accept a session, to answer a ping, and to give \
+             results for speech, in milliseconds",
             defaults.response_timeout,
         )
         .minimum(1)
@@ -301,8 +346,8 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         uint(
             "max-queue-time",
             "Maximum queue time",
-            "Audio kept for the network, in milliseconds; beyond that a live stream loses its \
-             oldest audio and another one waits",
+            "Audio kept for the network, and as much again for sending it anew after an outage, in \
+             milliseconds; beyond that a live stream loses its oldest audio and another one waits",
             defaults.max_queue_time,
         )
         .minimum(200)
@@ -315,8 +360,8 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "bytes-sent (audio), seconds-sent, seconds-billed, sessions, finals, interims, \
-                 audio-lost (nanoseconds), queue-level (nanoseconds)",
+                "bytes-sent (audio), seconds-sent, seconds-billed, sessions, outages, reconnects, \
+                 finals, interims, audio-lost (nanoseconds), queue-level (nanoseconds)",
             )
             .read_only()
             .build(),
@@ -407,6 +452,8 @@ impl Settings {
             "chunk-duration" => self.chunk_duration = get(value),
             "max-speed" => self.max_speed = get(value),
             "allow-insecure" => self.allow_insecure = get(value),
+            "failure-policy" => self.failure_policy = get(value),
+            "max-retries" => self.max_retries = get(value),
             "connect-timeout" => self.connect_timeout = get(value),
             "response-timeout" => self.response_timeout = get(value),
             "finish-timeout" => self.finish_timeout = get(value),
@@ -437,6 +484,8 @@ impl Settings {
             "chunk-duration" => self.chunk_duration.to_value(),
             "max-speed" => self.max_speed.to_value(),
             "allow-insecure" => self.allow_insecure.to_value(),
+            "failure-policy" => self.failure_policy.to_value(),
+            "max-retries" => self.max_retries.to_value(),
             "connect-timeout" => self.connect_timeout.to_value(),
             "response-timeout" => self.response_timeout.to_value(),
             "finish-timeout" => self.finish_timeout.to_value(),
@@ -449,6 +498,11 @@ impl Settings {
             "lateness" => self.lateness.to_value(),
             name => unreachable!("no readable property '{name}' is installed"),
         }
+    }
+
+    /// Whether the pipeline is to run on whatever happens.
+    pub fn keeps_going(&self) -> bool {
+        self.failure_policy == FailurePolicy::Continue
     }
 
     /// Where to connect; checks everything that can be checked without connecting.
@@ -493,14 +547,12 @@ impl Settings {
             .and_then(Secret::new))
     }
 
-    /// A codec for a new connection at this sample rate.
-    pub fn codec(&self, rate: u32) -> Result<Box<dyn Codec>, Failure> {
+    /// What makes a codec for each connection at this sample rate.
+    pub fn codecs(&self, rate: u32) -> Result<CodecFactory, Failure> {
         let language = normalise_language(self.language_code.as_deref()).map_err(|error| {
-            Failure::new(
-                Kind::Settings,
-                error.to_string(),
-                "Check the language-code property.",
-            )
+            let remedy = "Set language-code to one of these, or leave it empty to have the \
+                          language detected.";
+            Failure::new(Kind::Settings, error.to_string(), remedy)
         })?;
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
@@ -509,13 +561,16 @@ impl Settings {
             },
             TurnDetection::Manual => protocol::TurnDetection::Manual,
         };
-        Ok(Box::new(Realtime::new(Recognition {
+        let recognition = Recognition {
             model: self.model.trim().to_owned(),
             language,
             context: self.context(),
             rate,
             turn_detection,
-        })))
+        };
+        Ok(Box::new(move || {
+            Box::new(Realtime::new(recognition.clone()))
+        }))
     }
 
     /// The session's share of the settings.
@@ -529,6 +584,13 @@ impl Settings {
             connect_timeout: millis(self.connect_timeout),
             response_timeout: millis(self.response_timeout),
             finish_timeout: millis(self.finish_timeout),
+            backlog_bytes: self.queue_bytes(rate),
+            retry: RetryPolicy {
+                keep_going: self.keeps_going(),
+                // Any negative number is -1.
+                max_retries: u32::try_from(self.max_retries).ok(),
+            },
+            seed: fastrand::u64(..),
         }
     }
 

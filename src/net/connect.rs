@@ -133,7 +133,7 @@ async fn directly(host: &str, port: u16) -> Result<TcpStream, Failure> {
         .await
         .map_err(|error| {
             Failure::new(
-                Kind::NotFound,
+                Kind::UnknownHost,
                 format!("The host '{host}' was not found: {error}."),
                 "Check the url, region and workspace properties and the name service.",
             )

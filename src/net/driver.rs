@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Taken};
 use super::runtime;
-use crate::protocol::{Codec, Endpoint, Failure, Frame, Incoming};
-use crate::session::{Config, Notice, Output, Session};
+use crate::protocol::{Endpoint, Failure, Frame, Incoming};
+use crate::session::{CodecFactory, Config, Notice, Output, Session};
 
 /// For saying goodbye to the service; nobody waits for it.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -45,7 +45,7 @@ pub struct Link {
 pub fn spawn(
     endpoint: Endpoint,
     config: Config,
-    codec: Box<dyn Codec>,
+    make_codec: CodecFactory,
     queue: Arc<AudioQueue>,
     listener: impl Listener,
 ) -> Result<Link, Failure> {
@@ -54,7 +54,9 @@ pub fn spawn(
     runtime.spawn(async move {
         let start = Instant::now();
         let driver = Driver {
-            session: Session::new(config, codec, Duration::ZERO),
+            // A live programme goes on whatever happens: nobody may wait for the network then.
+            lossy_outages: config.retry.keep_going,
+            session: Session::new(config, make_codec, Duration::ZERO),
             endpoint,
             queue: queue.clone(),
             listener,
@@ -85,6 +87,7 @@ enum Happened {
 }
 
 struct Driver<L> {
+    lossy_outages: bool,
     session: Session,
     endpoint: Endpoint,
     queue: Arc<AudioQueue>,
@@ -102,6 +105,9 @@ impl<L: Listener> Driver<L> {
             self.perform_outputs();
             if self.session.is_over() {
                 break;
+            }
+            if self.lossy_outages {
+                self.queue.set_lossy(self.session.is_down());
             }
             let wait_for_audio = self.feed_audio();
             if wait_for_audio.fed {
@@ -138,8 +144,14 @@ impl<L: Listener> Driver<L> {
                     self.connection = Connection::Opening(Box::pin(connect(self.endpoint.clone())));
                 }
                 Output::Send(Frame::Text(text)) => self.unsent.push_back(Message::text(text)),
-                // The session is over then, which ends the loop.
-                Output::Close => {}
+                Output::Ping => self.unsent.push_back(Message::Ping(Default::default())),
+                Output::Close => {
+                    let unsent = std::mem::take(&mut self.unsent);
+                    let connection = std::mem::replace(&mut self.connection, Connection::None);
+                    if let Connection::Open(socket) = connection {
+                        tokio::spawn(goodbye(socket, unsent));
+                    }
+                }
                 Output::Notice(notice) => {
                     let notice = self.redacted(notice);
                     self.listener.notice(notice);
@@ -162,6 +174,9 @@ impl<L: Listener> Driver<L> {
     fn feed_audio(&mut self) -> Feeding {
         let wait = |until| Feeding { fed: false, until };
         let Some(due) = self.session.next_audio() else {
+            if self.queue.is_finished() {
+                self.session.handle_end_announced(self.now());
+            }
             return wait(None);
         };
         if !self.unsent.is_empty() || self.listener.is_congested() {
@@ -170,6 +185,12 @@ impl<L: Listener> Driver<L> {
         let now = self.now();
         if due > now {
             return wait(Some(due));
+        }
+        if self.session.replay(now) {
+            return Feeding {
+                fed: true,
+                until: None,
+            };
         }
         match self.queue.take(self.session.chunk_bytes(), &mut self.chunk) {
             Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
@@ -205,15 +226,15 @@ impl<L: Listener> Driver<L> {
                 self.session.handle_frame(Incoming::Binary(&bytes), now);
             }
             // Pings are answered by the WebSocket layer.
-            Happened::Received(_) | Happened::Sent => {}
+            Happened::Received(_) => self.session.handle_sign_of_life(now),
+            Happened::Sent => {}
             Happened::Lost(code, reason) => {
                 self.session.handle_closed(code, &reason, now);
             }
         }
     }
 
-    /// Closes in good manners, but not for long: an abrupt end shows as a failed session in the
-    /// service's console.
+    /// The session is not wanted any more.
     async fn close(mut self) {
         // Whoever waits for room in the queue must not wait for the goodbye.
         self.queue.close();
@@ -223,22 +244,27 @@ impl<L: Listener> Driver<L> {
                 self.unsent.push_back(Message::text(text));
             }
         }
-        let Connection::Open(mut socket) = self.connection else {
-            return;
-        };
-        let goodbye = async {
-            for message in self.unsent {
-                socket.send(message).await?;
-            }
-            socket.close(None).await?;
-            while let Some(message) = socket.next().await {
-                message?;
-            }
-            Ok::<(), Error>(())
-        };
-        // The other side may be gone or not listen: there is nobody to tell.
-        let _ = timeout(GOODBYE, goodbye).await;
+        if let Connection::Open(socket) = self.connection {
+            goodbye(socket, self.unsent).await;
+        }
     }
+}
+
+/// Closes in good manners, but not for long: an abrupt end shows as a failed session in the
+/// service's console.
+async fn goodbye(mut socket: Box<Socket>, unsent: VecDeque<Message>) {
+    let goodbye = async {
+        for message in unsent {
+            socket.send(message).await?;
+        }
+        socket.close(None).await?;
+        while let Some(message) = socket.next().await {
+            message?;
+        }
+        Ok::<(), Error>(())
+    };
+    // The other side may be gone or not listen: there is nobody to tell.
+    let _ = timeout(GOODBYE, goodbye).await;
 }
 
 struct Feeding {

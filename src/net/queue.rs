@@ -64,6 +64,7 @@ struct State {
     finished: bool,
     interrupted: bool,
     closed: bool,
+    lossy: bool,
 }
 
 /// Audio on its way to the service, with the stream time of every sample.
@@ -99,8 +100,9 @@ impl AudioQueue {
         full: Full,
     ) -> Result<Option<Lost>, PushError> {
         let mut state = self.lock();
+        let waits = |state: &State| full == Full::Wait && !state.lossy;
         // A buffer larger than the queue must pass all the same.
-        while full == Full::Wait
+        while waits(&state)
             && !state.interrupted
             && !state.closed
             && !state.audio.is_empty()
@@ -124,8 +126,7 @@ impl AudioQueue {
         let before = state.audio.len();
         state.audio.extend(audio);
         let excess = state.audio.len().saturating_sub(self.capacity);
-        let lost =
-            (full == Full::DropOldest && excess > 0).then(|| state.drop_oldest(excess, self.rate));
+        let lost = (!waits(&state) && excess > 0).then(|| state.drop_oldest(excess, self.rate));
         let wake = before < self.chunk && state.audio.len() >= self.chunk;
         drop(state);
         if wake {
@@ -168,6 +169,21 @@ impl AudioQueue {
     /// Audio waiting to be sent, in nanoseconds.
     pub fn level(&self) -> u64 {
         duration_of(self.lock().audio.len() as u64 / 2, self.rate)
+    }
+
+    /// Nobody waits for room as long as this is set: the oldest audio is dropped instead.
+    pub(super) fn set_lossy(&self, lossy: bool) {
+        let mut state = self.lock();
+        if state.lossy != lossy {
+            state.lossy = lossy;
+            drop(state);
+            self.room.notify_all();
+        }
+    }
+
+    /// Whether no more audio will be added.
+    pub(super) fn is_finished(&self) -> bool {
+        self.lock().finished
     }
 
     pub(super) fn close(&self) {
@@ -406,6 +422,22 @@ mod tests {
             assert_eq!(producer.join().unwrap(), Err(expected));
             assert_eq!(queue.push(None, &[3; 2], Full::DropOldest), Err(expected));
         }
+    }
+
+    #[test]
+    fn an_outage_may_end_the_waiting() {
+        let queue = Arc::new(queue());
+        queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
+        let producer = {
+            let queue = queue.clone();
+            std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
+        };
+        queue.set_lossy(true);
+        let lost = Lost {
+            time: 0,
+            duration: SECOND / 5,
+        };
+        assert_eq!(producer.join().unwrap(), Ok(Some(lost)));
     }
 
     #[test]

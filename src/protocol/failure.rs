@@ -8,8 +8,10 @@ use std::fmt;
 pub enum Kind {
     /// Key or account refused.
     Unauthorized,
-    /// No such host, endpoint or model.
+    /// No such endpoint or model.
     NotFound,
+    /// The name service does not know the host, or cannot be asked.
+    UnknownHost,
     /// The settings cannot work.
     Settings,
     /// A limit of the account: rate, connections, quota.
@@ -23,7 +25,23 @@ pub enum Kind {
 impl Kind {
     /// Whether the same request may succeed later without anybody mending anything.
     pub fn retryable(self) -> bool {
-        matches!(self, Kind::Limit | Kind::Unreachable | Kind::Lost)
+        matches!(
+            self,
+            Kind::UnknownHost | Kind::Limit | Kind::Unreachable | Kind::Lost
+        )
+    }
+
+    /// The name that messages use.
+    pub fn nick(self) -> &'static str {
+        match self {
+            Kind::Unauthorized => "unauthorized",
+            Kind::NotFound => "not-found",
+            Kind::UnknownHost => "unknown-host",
+            Kind::Settings => "settings",
+            Kind::Limit => "limit",
+            Kind::Unreachable => "unreachable",
+            Kind::Lost => "lost",
+        }
     }
 }
 

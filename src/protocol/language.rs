@@ -18,8 +18,7 @@ impl std::fmt::Display for UnsupportedLanguage {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(
             f,
-            "The language '{}' is not supported. Set language-code to one of {}, or leave it \
-             empty to have the language detected.",
+            "The language '{}' is not among those that the service supports: {}.",
             self.0,
             SUPPORTED.join(", ")
         )

@@ -2,25 +2,38 @@
 //! The state machine itself.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
-use super::utterances::Utterances;
-use super::{Config, Notice, Output, State, Warning};
+use super::backlog::{Piece, Replay};
+use super::connection::Connection;
+use super::liveness::Need;
+use super::retry::{Verdict, verdict};
+use super::{Config, Notice, Output, State, Transcript, Warning};
 use crate::protocol::{Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind};
-use crate::timeline::{Timeline, duration_of};
-
-/// Speech that the service heard is reported within this time: what was sent longer ago without
-/// any utterance being open is silence.
-const QUIET: Duration = Duration::from_secs(2);
-
-/// How often the position of the audio is noted for that.
-const QUIET_STEP: Duration = Duration::from_millis(200);
+use crate::timeline::duration_of;
 
 /// How much of the time that a busy machine cost may be made up for at once.
 const PACING_CREDIT: Duration = Duration::from_millis(50);
 
+/// A connection that lasted this long was a good one: the next outage is another one.
+const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// Reported utterances remembered, so that none is reported again after a replay.
+const MOST_REPORTED: usize = 64;
+
+/// How far apart the begins of the same utterance may be when it is heard again, in nanoseconds.
+const BEGIN_TOLERANCE: u64 = 500_000_000;
+
+/// Makes a codec for each connection.
+pub type CodecFactory = Box<dyn Fn() -> Box<dyn Codec> + Send>;
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
+    /// There is no connection; the next attempt is due.
+    Waiting {
+        until: Duration,
+    },
     /// The connection is being made.
     Connecting {
         until: Duration,
@@ -29,33 +42,48 @@ enum Phase {
     Opening {
         until: Duration,
     },
-    Running,
+    Running {
+        since: Duration,
+    },
     /// The service was told that no more audio comes.
     Finishing {
-        until: Duration,
+        since: Duration,
     },
     Over,
 }
 
-/// One session: from the first audio to the last word.
+/// One session: from the first audio to the last word, over as many connections as it takes.
 pub struct Session {
     config: Config,
-    codec: Box<dyn Codec>,
+    make_codec: CodecFactory,
     caps: Caps,
     phase: Phase,
-    timeline: Timeline,
-    utterances: Utterances,
+    connection: Connection,
+    /// Connections so far.
+    connections: u64,
+    replay: Replay,
     outputs: VecDeque<Output>,
     session_id: Option<String>,
+    random: fastrand::Rng,
+    /// Attempts to reconnect in this outage.
+    retries: u32,
+    connected_before: bool,
+    /// The outage has been reported; a connection that breaks at once does not end it.
+    outage_reported: bool,
+    /// The service was told once that no more audio comes.
+    finishing: bool,
+    /// Until when all must be over, once the end of the audio is known.
+    finish_by: Option<Duration>,
+    last_failure: Option<Failure>,
     /// When the next audio may be sent.
     next_audio: Duration,
     /// Everything before this stream time was said to be settled.
     settled: u64,
-    /// When the audio up to which position was sent; the last [`QUIET`] of it.
-    sent: VecDeque<(Duration, u64)>,
-    /// Position before which nothing was heard.
-    quiet_until: u64,
-    billed: f64,
+    /// The last reported utterances: number of the connection, and stream times.
+    reported: VecDeque<(u64, Range<u64>)>,
+    /// What was last heard of utterances that a lost connection left open.
+    cut: Vec<Transcript>,
+    billed_before: f64,
     bytes_sent: u64,
     // Kept so that decoding allocates nothing in the steady state.
     events: Vec<Event>,
@@ -64,30 +92,36 @@ pub struct Session {
 
 impl Session {
     /// A session that asks at once for its connection.
-    pub fn new(config: Config, codec: Box<dyn Codec>, now: Duration) -> Self {
-        let caps = codec.caps();
+    pub fn new(config: Config, make_codec: CodecFactory, now: Duration) -> Self {
+        let codec = make_codec();
         let mut session = Session {
-            timeline: Timeline::new(config.rate),
-            utterances: Utterances::new(config.rate, caps.max_utterance_ms.is_some()),
-            phase: Phase::Connecting {
-                until: now + config.connect_timeout,
-            },
-            config,
-            codec,
-            caps,
+            caps: codec.caps(),
+            phase: Phase::Over,
+            connection: Connection::new(codec, &config, 0, 0, now),
+            connections: 0,
+            replay: Replay::default(),
             outputs: VecDeque::new(),
             session_id: None,
+            random: fastrand::Rng::with_seed(config.seed),
+            retries: 0,
+            connected_before: false,
+            outage_reported: false,
+            finishing: false,
+            finish_by: None,
+            last_failure: None,
             next_audio: now,
             settled: 0,
-            sent: VecDeque::new(),
-            quiet_until: 0,
-            billed: 0.0,
+            reported: VecDeque::new(),
+            cut: Vec::new(),
+            billed_before: 0.0,
             bytes_sent: 0,
             events: Vec::new(),
             frames: Vec::new(),
+            config,
+            make_codec,
         };
-        session.announce(State::Connecting);
-        session.outputs.push_back(Output::Connect);
+        session.announce(State::Connecting, "");
+        session.connect(now);
         session
     }
 
@@ -98,16 +132,13 @@ impl Session {
     /// When [`Self::handle_timeout`] is to be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Duration> {
         let phase = match self.phase {
-            Phase::Connecting { until } | Phase::Opening { until } | Phase::Finishing { until } => {
-                Some(until)
+            Phase::Waiting { until } | Phase::Connecting { until } | Phase::Opening { until } => {
+                until
             }
-            Phase::Running => self.sent.front().map(|(sent, _)| *sent + QUIET),
+            Phase::Running { .. } | Phase::Finishing { .. } => self.connection.next_timeout(),
             Phase::Over => return None,
         };
-        [phase, self.utterances.deadline()]
-            .into_iter()
-            .flatten()
-            .min()
+        Some(self.finish_by.map_or(phase, |until| until.min(phase)))
     }
 
     /// Nothing more will come of this session.
@@ -115,33 +146,45 @@ impl Session {
         self.phase == Phase::Over
     }
 
+    /// There is no connection over which audio could be sent.
+    pub fn is_down(&self) -> bool {
+        !matches!(self.phase, Phase::Running { .. } | Phase::Finishing { .. })
+    }
+
     /// When the next audio may be handed over; `None` while none may.
     pub fn next_audio(&self) -> Option<Duration> {
-        (self.phase == Phase::Running).then_some(self.next_audio)
+        matches!(self.phase, Phase::Running { .. }).then_some(self.next_audio)
     }
 
     /// Most bytes that [`Self::handle_audio`] takes at once.
     pub fn chunk_bytes(&self) -> usize {
-        self.config
-            .chunk_bytes
-            .min(self.caps.max_audio_bytes)
-            .max(2)
-            & !1
+        let most = self.caps.max_audio_bytes;
+        self.config.chunk_bytes.min(most).max(2) & !1
     }
 
     /// Audio bytes sent, and seconds of audio that the service billed.
     pub fn usage(&self) -> (u64, f64) {
-        (self.bytes_sent, self.billed)
+        (self.bytes_sent, self.billed_before + self.connection.billed)
+    }
+
+    /// Sends some of the audio that a lost connection left. Returns whether there was any: new
+    /// audio has to wait then.
+    pub fn replay(&mut self, now: Duration) -> bool {
+        match self.replay.next() {
+            Some(Piece::Audio { time, audio }) => self.handle_audio(time, &audio, now),
+            Some(Piece::Commit) => self.handle_commit(),
+            None => return false,
+        }
+        true
     }
 
     /// Sends audio whose first sample has this stream time.
     pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
         let audio = &audio[..audio.len() & !1];
-        if self.phase != Phase::Running || audio.is_empty() {
+        if !matches!(self.phase, Phase::Running { .. }) || audio.is_empty() {
             return;
         }
-        let samples = audio.len() as u64 / 2;
-        self.timeline.append(time, samples);
+        let length = self.connection.sent_audio(time, audio, now);
         self.bytes_sent += audio.len() as u64;
         self.command(Command::Audio(audio));
         let speed = if self.config.max_speed > 0.0 {
@@ -149,21 +192,12 @@ impl Session {
         } else {
             self.caps.max_speed
         };
-        let length = Duration::from_nanos(duration_of(samples, self.config.rate));
         let pause = Duration::try_from_secs_f64(length.as_secs_f64() / speed).unwrap_or(length);
         self.next_audio = self.next_audio.max(now.saturating_sub(PACING_CREDIT)) + pause;
         if let Some(limit) = self.caps.max_utterance_ms
-            && self.utterances.uncommitted(&self.timeline)
-                >= limit * u64::from(self.config.rate) / 1000
+            && duration_of(self.connection.uncommitted(), self.config.rate) >= limit * 1_000_000
         {
             self.handle_commit();
-        }
-        if self
-            .sent
-            .back()
-            .is_none_or(|(sent, _)| now >= *sent + QUIET_STEP)
-        {
-            self.sent.push_back((now, self.timeline.clock()));
         }
         self.settle(now);
     }
@@ -172,32 +206,43 @@ impl Session {
     pub fn handle_commit(&mut self) {
         let manual = self.caps.max_utterance_ms.is_some();
         // The service answers an empty commit with an error.
-        if self.phase == Phase::Running && manual && self.utterances.uncommitted(&self.timeline) > 0
+        if matches!(self.phase, Phase::Running { .. })
+            && manual
+            && self.connection.uncommitted() > 0
         {
-            self.utterances.commit(&self.timeline);
+            self.connection.commit();
             self.command(Command::Commit);
         }
     }
 
-    /// No more audio will come.
+    /// No more audio will come, but what there is cannot be handed over: that may not last for
+    /// ever.
+    pub fn handle_end_announced(&mut self, now: Duration) {
+        if self.is_down() && !self.is_over() {
+            self.finish_by
+                .get_or_insert(now + self.config.finish_timeout);
+        }
+    }
+
+    /// No more audio will come, and all of it was handed over.
     pub fn handle_finish(&mut self, now: Duration) {
-        if self.phase == Phase::Running {
+        if matches!(self.phase, Phase::Running { .. }) {
             self.handle_commit();
             self.command(Command::Finish);
-            self.phase = Phase::Finishing {
-                until: now + self.config.finish_timeout,
-            };
-            self.announce(State::Finishing);
+            self.phase = Phase::Finishing { since: now };
+            self.finishing = true;
+            self.finish_by
+                .get_or_insert(now + self.config.finish_timeout);
+            self.announce(State::Finishing, "");
         }
     }
 
     /// The connection is there.
     pub fn handle_connected(&mut self, now: Duration) {
         if matches!(self.phase, Phase::Connecting { .. }) {
-            self.phase = Phase::Opening {
-                until: now + self.config.response_timeout,
-            };
-            self.codec.open(&mut self.frames);
+            let until = now + self.config.response_timeout;
+            self.phase = Phase::Opening { until };
+            self.connection.codec.open(&mut self.frames);
             self.send_frames();
         }
     }
@@ -209,25 +254,31 @@ impl Session {
 
     /// The service refused the upgrade to WebSocket.
     pub fn handle_refused(&mut self, status: u16, body: &str, now: Duration) {
-        let failure = self.codec.refused(status, body);
+        let failure = self.connection.codec.refused(status, body);
         self.fail(failure, now);
     }
 
     /// The connection is gone; `code` is that of a close frame, if there was one.
     pub fn handle_closed(&mut self, code: Option<u16>, reason: &str, now: Duration) {
-        if self.phase != Phase::Over {
-            let failure = self.codec.closed(code, reason);
-            self.fail(failure, now);
-        }
+        let failure = self.connection.codec.closed(code, reason);
+        self.fail(failure, now);
+    }
+
+    /// Something arrived, if only the answer to a ping.
+    pub fn handle_sign_of_life(&mut self, now: Duration) {
+        self.connection.liveness.received(now);
     }
 
     /// A frame arrived.
     pub fn handle_frame(&mut self, frame: Incoming<'_>, now: Duration) {
-        if self.phase == Phase::Over {
+        if matches!(self.phase, Phase::Over | Phase::Waiting { .. }) {
             return;
         }
+        self.handle_sign_of_life(now);
         let mut events = std::mem::take(&mut self.events);
-        self.codec.decode(frame, &mut events, &mut self.frames);
+        self.connection
+            .codec
+            .decode(frame, &mut events, &mut self.frames);
         self.send_frames();
         for event in events.drain(..) {
             self.handle_event(event, now);
@@ -238,62 +289,84 @@ impl Session {
 
     /// Time has passed.
     pub fn handle_timeout(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
+        if self.finish_by.is_some_and(|until| until <= now) {
+            return self.finish_too_late(now);
+        }
         match self.phase {
-            Phase::Connecting { until } if until <= now => self.fail(
-                Failure::new(
+            Phase::Waiting { until } if until <= now => self.connect(now),
+            Phase::Connecting { until } if until <= now => {
+                let within = self.config.connect_timeout.as_millis();
+                let failure = Failure::new(
                     Kind::Unreachable,
-                    format!(
-                        "No connection could be made within {} ms.",
-                        self.config.connect_timeout.as_millis()
-                    ),
+                    format!("No connection could be made within {within} ms."),
                     "Check the network, a proxy and the url property, or raise connect-timeout.",
-                ),
-                now,
-            ),
-            Phase::Opening { until } if until <= now => self.fail(
-                Failure::new(
+                );
+                self.fail(failure, now);
+            }
+            Phase::Opening { until } if until <= now => {
+                let within = self.config.response_timeout.as_millis();
+                let failure = Failure::new(
                     Kind::Unreachable,
-                    format!(
-                        "The service did not accept the session within {} ms.",
-                        self.config.response_timeout.as_millis()
-                    ),
+                    format!("The service did not accept the session within {within} ms."),
                     "Check that the url property points to such a service, or raise \
                      response-timeout.",
-                ),
-                now,
-            ),
-            Phase::Finishing { until } if until <= now => self.end_unfinished(
-                format!(
-                    "The service did not finish within {} ms (finish-timeout).",
-                    self.config.finish_timeout.as_millis()
-                ),
-                now,
-            ),
-            _ => self.report_finals(now),
+                );
+                self.fail(failure, now);
+            }
+            Phase::Running { .. } | Phase::Finishing { .. } => self.stay_alive(now),
+            _ => {}
         }
+        self.report_finals(now);
+    }
+
+    fn stay_alive(&mut self, now: Duration) {
+        let what = match self.connection.liveness.need(now) {
+            None => return,
+            Some(Need::Ping) => return self.outputs.push_back(Output::Ping),
+            Some(Need::Silence) => return self.send_silence(now),
+            Some(Need::Dead) => "The service gives no sign of life any more.",
+            Some(Need::Deaf) => "The service gives no results for what it is sent.",
+        };
+        let remedy = "Check the network, or raise response-timeout.";
+        self.fail(Failure::new(Kind::Lost, what, remedy), now);
+    }
+
+    /// Keeps an idle connection open, with as little as possible to be billed.
+    fn send_silence(&mut self, now: Duration) {
+        let bytes = self.config.rate as usize / 10 * 2;
+        let timeline = &self.connection.timeline;
+        let time = timeline.end_time(timeline.clock()).unwrap_or_default();
+        self.handle_audio(time, &vec![0; bytes], now);
+    }
+
+    fn connect(&mut self, now: Duration) {
+        let until = now + self.config.connect_timeout;
+        self.phase = Phase::Connecting { until };
+        self.connections += 1;
+        self.outputs.push_back(Output::Connect);
     }
 
     fn handle_event(&mut self, event: Event, now: Duration) {
-        let timeline = &self.timeline;
+        let connection = &mut self.connection;
+        let (utterances, timeline) = (&mut connection.utterances, &connection.timeline);
+        if !matches!(event, Event::Ready { .. } | Event::Warning(_)) {
+            connection.liveness.result(now);
+        }
         match event {
-            Event::Ready { session_id } => {
-                if matches!(self.phase, Phase::Opening { .. }) {
-                    self.phase = Phase::Running;
-                    self.next_audio = now;
-                    self.session_id = session_id;
-                    self.announce(State::Connected);
-                }
-            }
-            Event::ItemSeen { item } => self.utterances.seen(item, timeline),
+            Event::Ready { session_id } => self.ready(session_id, now),
+            Event::ItemSeen { item } => utterances.seen(item, timeline),
             Event::SpeechStarted {
                 item,
                 item_id,
                 at_ms,
             } => {
-                self.utterances.seen(item, timeline);
+                utterances.seen(item, timeline);
                 if let Some(ms) = at_ms {
-                    let position = self.utterances.position(ms, timeline);
-                    self.utterances.started(item, &item_id, position, timeline);
+                    let position = utterances.position(ms, timeline);
+                    utterances.started(item, &item_id, position, timeline);
                     let time = timeline.start_time(position).unwrap_or_default();
                     self.notice(Notice::SpeechStarted { item_id, time });
                 }
@@ -304,63 +377,80 @@ impl Session {
                 at_ms,
             } => {
                 if let Some(ms) = at_ms {
-                    let position = self.utterances.position(ms, timeline);
-                    self.utterances.stopped(item, position, timeline);
+                    let position = utterances.position(ms, timeline);
+                    utterances.stopped(item, position, timeline);
                     let time = timeline.end_time(position).unwrap_or_default();
                     self.notice(Notice::SpeechStopped { item_id, time });
                 }
             }
             Event::Partial { item, words } => {
-                if let Some(transcript) = self.utterances.interim(item, words, timeline) {
+                if let Some(transcript) = utterances.interim(item, words, timeline) {
                     self.notice(Notice::Interim(transcript));
                 }
             }
             Event::Final { item, mut words } => {
-                if self.echoes_context(&words.text) {
+                let context = self.config.context.as_deref();
+                // On silence the service may give back the context for a transcript.
+                if context.is_some_and(|context| context.trim() == words.text.trim()) {
                     words.text.clear();
                 }
-                self.utterances.end(item, words, now, timeline);
+                utterances.end(item, words, now, timeline);
             }
             Event::ItemFailed { item, message } => {
-                self.utterances.give_up(item, now);
+                utterances.give_up(item, now);
                 self.notice(Notice::Warning(Warning::NotRecognised(message)));
             }
-            Event::Billed { seconds } => self.billed = self.billed.max(seconds),
+            Event::Billed { seconds } => connection.billed = connection.billed.max(seconds),
             Event::Finished => self.finished(now),
             Event::Failed(failure) => self.fail(failure, now),
             Event::Warning(message) => self.notice(Notice::Warning(Warning::Ignored(message))),
         }
     }
 
-    /// On silence the service may give back the context for a transcript.
-    fn echoes_context(&self, text: &str) -> bool {
-        self.config
-            .context
-            .as_deref()
-            .is_some_and(|context| context.trim() == text.trim())
+    fn ready(&mut self, session_id: Option<String>, now: Duration) {
+        if matches!(self.phase, Phase::Opening { .. }) {
+            self.phase = Phase::Running { since: now };
+            self.next_audio = now;
+            self.session_id = session_id;
+            self.connected_before = true;
+            if !self.finishing {
+                // From now on it depends on the amount of audio.
+                self.finish_by = None;
+            }
+            self.announce(State::Connected, "");
+        }
     }
 
     fn report_finals(&mut self, now: Duration) {
-        while let Some(transcript) = self.utterances.next_final(now, &self.timeline) {
-            self.notice(Notice::Final(transcript));
+        while let Some(transcript) = self.connection.next_final(now) {
+            self.report(transcript);
         }
         self.settle(now);
     }
 
-    /// Tells up to when no more text can come: the begin of the earliest open utterance, or else
-    /// the end of the last one, or of the silence after it.
-    fn settle(&mut self, now: Duration) {
-        while let Some((_, position)) = self.sent.pop_front_if(|(sent, _)| *sent + QUIET <= now) {
-            if self.caps.max_utterance_ms.is_none() {
-                self.quiet_until = position;
-            }
+    /// Reports a final, unless it was reported before its audio was sent again.
+    fn report(&mut self, transcript: Transcript) {
+        let this = self.connections;
+        let before = self
+            .reported
+            .iter()
+            .filter(|(connection, _)| *connection < this);
+        if covers(before, &transcript) {
+            return;
         }
-        let position = self
-            .utterances
-            .begin_of_earliest()
-            .unwrap_or_else(|| self.utterances.last_end().max(self.quiet_until));
-        self.timeline.forget_before(position);
-        if let Some(time) = self.timeline.end_time(position)
+        let Transcript { start, end, .. } = transcript;
+        if self.reported.len() == MOST_REPORTED {
+            self.reported.pop_front();
+        }
+        self.reported.push_back((this, start..end));
+        // Whatever happens next is another outage.
+        self.outage_reported = false;
+        self.notice(Notice::Final(transcript));
+    }
+
+    /// Tells up to when no more text can come.
+    fn settle(&mut self, now: Duration) {
+        if let Some(time) = self.connection.settle(now)
             && time > self.settled
         {
             self.settled = time;
@@ -377,67 +467,172 @@ impl Session {
             );
             return self.fail(failure, now);
         }
-        if self.utterances.any_open() {
+        if self.connection.utterances.any_open() {
             return self.end_unfinished("The service left an utterance unfinished.".into(), now);
         }
         self.end(now);
     }
 
-    /// Ends a session whose audio was all sent, but not all recognised.
+    /// The time to finish is over.
+    fn finish_too_late(&mut self, now: Duration) {
+        let within = self.config.finish_timeout.as_millis();
+        if self.is_down() && !self.finishing && !self.config.retry.keep_going {
+            // Audio is left that nobody has listened to.
+            let failure = self.last_failure.take().unwrap_or_else(|| {
+                Failure::new(
+                    Kind::Unreachable,
+                    format!("No session came about within {within} ms (finish-timeout)."),
+                    "Check the network, a proxy and the url property.",
+                )
+            });
+            return self.give_up(failure, now);
+        }
+        let what = format!("The service did not finish within {within} ms (finish-timeout).");
+        self.end_unfinished(what, now);
+    }
+
+    /// Ends a session of which not everything was recognised.
     fn end_unfinished(&mut self, what: String, now: Duration) {
-        self.utterances.give_up_all(now);
+        self.connection.utterances.give_up_all(now);
         self.notice(Notice::Warning(Warning::Unfinished(what)));
         self.end(now);
+    }
+
+    fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
+        let what = format!("The last text may be incomplete: {}", failure.what);
+        self.end_unfinished(what, now);
     }
 
     fn end(&mut self, now: Duration) {
         self.flush_finals(now);
         self.phase = Phase::Over;
         self.outputs.push_back(Output::Close);
-        self.announce(State::Idle);
+        self.announce(State::Idle, "");
         self.notice(Notice::Drained);
+    }
+
+    fn give_up(&mut self, failure: Failure, now: Duration) {
+        self.connection.utterances.give_up_all(now);
+        self.flush_finals(now);
+        self.phase = Phase::Over;
+        self.outputs.push_back(Output::Close);
+        self.announce(State::Failed, &failure.what);
+        self.notice(Notice::Failed(failure));
     }
 
     fn fail(&mut self, failure: Failure, now: Duration) {
         match self.phase {
-            Phase::Over => {}
-            // All was said to the service that there was to say: the end, if not a perfect one.
-            Phase::Finishing { .. } => {
-                let clean = failure.close_code == Some(1000) && !self.utterances.any_open();
-                if clean {
-                    self.end(now);
+            Phase::Over | Phase::Waiting { .. } => return,
+            Phase::Finishing { .. } if !self.connection.owes_text() => {
+                return if failure.close_code == Some(1000) {
+                    self.end(now)
                 } else {
-                    self.end_unfinished(
-                        format!("The last text may be incomplete: {}", failure.what),
-                        now,
-                    );
+                    self.end_incomplete(&failure, now)
+                };
+            }
+            Phase::Running { since } | Phase::Finishing { since } => {
+                if now >= since + GOOD_CONNECTION {
+                    self.retries = 0;
+                    self.outage_reported = false;
                 }
             }
-            _ => {
-                self.utterances.give_up_all(now);
-                self.flush_finals(now);
-                self.phase = Phase::Over;
-                self.outputs.push_back(Output::Close);
-                self.announce(State::Failed);
-                self.notice(Notice::Failed(failure));
+            Phase::Connecting { .. } | Phase::Opening { .. } => {}
+        }
+        let (policy, random) = (self.config.retry, self.random.f64());
+        match verdict(
+            failure.kind,
+            self.retries,
+            self.connected_before,
+            policy,
+            random,
+        ) {
+            // All audio was sent: what is missing is an end, not a session.
+            Verdict::GiveUp if self.finishing => self.end_incomplete(&failure, now),
+            Verdict::GiveUp => self.give_up(failure, now),
+            Verdict::RetryAfter(wait) => {
+                self.retries = self.retries.saturating_add(1);
+                self.reconnect_after(wait, failure, now);
+            }
+        }
+    }
+
+    fn reconnect_after(&mut self, wait: Duration, failure: Failure, now: Duration) {
+        let deaf = self.connection.liveness.deaf();
+        let codec = (self.make_codec)();
+        let next = Connection::new(codec, &self.config, self.connections, deaf, now);
+        let mut last = std::mem::replace(&mut self.connection, next);
+        self.billed_before += last.billed;
+        let chunk = self.chunk_bytes() as u64 / 2;
+        if let Some((time, duration)) = last.leave_to(&mut self.replay, chunk) {
+            self.notice(Notice::AudioLost { time, duration });
+        }
+        self.remember_cut(last.open_transcripts());
+        self.outputs.push_back(Output::Close);
+        self.phase = Phase::Waiting { until: now + wait };
+        if !std::mem::replace(&mut self.outage_reported, true) {
+            self.notice(Notice::Outage(failure.clone()));
+        }
+        self.session_id = None;
+        self.announce(State::Reconnecting, &failure.what);
+        self.last_failure = Some(failure);
+    }
+
+    /// Whether an utterance that was cut has been reported after all. Of such a one only the
+    /// begin is known for sure, and that not to the millisecond.
+    fn heard_again(&self, cut: &Transcript) -> bool {
+        let begin = cut.start..cut.start.saturating_add(BEGIN_TOLERANCE);
+        let mut reported = self.reported.iter();
+        reported.any(|(_, span)| span.start < begin.end && begin.start < span.end)
+    }
+
+    /// Keeps the best of what was heard of each utterance that was cut.
+    fn remember_cut(&mut self, transcripts: Vec<Transcript>) {
+        let cut = std::mem::take(&mut self.cut);
+        self.cut = cut
+            .into_iter()
+            .filter(|cut| !self.heard_again(cut))
+            .collect();
+        for transcript in transcripts {
+            let Transcript { start, end, .. } = transcript;
+            let same = |cut: &Transcript| cut.start < end && start < cut.end;
+            let best = self
+                .cut
+                .iter()
+                .filter(|cut| same(cut))
+                .map(|cut| cut.text.len())
+                .max();
+            if best.is_none_or(|best| best <= transcript.text.len()) {
+                self.cut.retain(|cut| !same(cut));
+                self.cut.push(transcript);
             }
         }
     }
 
     /// Reports all that is final, held ones included: nothing earlier will come.
     fn flush_finals(&mut self, now: Duration) {
-        let late = self.utterances.deadline().map_or(now, |_| Duration::MAX);
-        while let Some(transcript) = self.utterances.next_final(late, &self.timeline) {
-            self.notice(Notice::Final(transcript));
+        let late = match self.connection.utterances.deadline() {
+            Some(_) => Duration::MAX,
+            None => now,
+        };
+        while let Some(transcript) = self.connection.next_final(late) {
+            self.report(transcript);
         }
-        if let Some(time) = self.timeline.end_time(self.timeline.clock()) {
+        // Better than nothing, where the audio could not be recognised anew.
+        for transcript in std::mem::take(&mut self.cut) {
+            if !self.heard_again(&transcript) {
+                self.report(transcript);
+            }
+        }
+        if let Some(time) = self.connection.end_time()
+            && time > self.settled
+        {
             self.settled = time;
             self.notice(Notice::Settled { time });
         }
     }
 
     fn command(&mut self, command: Command<'_>) {
-        self.codec.command(command, &mut self.frames);
+        self.connection.codec.command(command, &mut self.frames);
         self.send_frames();
     }
 
@@ -445,14 +640,28 @@ impl Session {
         self.outputs.extend(self.frames.drain(..).map(Output::Send));
     }
 
-    fn announce(&mut self, state: State) {
+    fn announce(&mut self, state: State, reason: &str) {
         let session_id = self.session_id.clone();
-        self.notice(Notice::State { state, session_id });
+        let reason = reason.to_owned();
+        self.notice(Notice::State {
+            state,
+            session_id,
+            reason,
+        });
     }
 
     fn notice(&mut self, notice: Notice) {
         self.outputs.push_back(Output::Notice(notice));
     }
+}
+
+/// Whether the middle of an utterance lies in one of those.
+fn covers<'a>(
+    spans: impl IntoIterator<Item = &'a (u64, Range<u64>)>,
+    transcript: &Transcript,
+) -> bool {
+    let middle = transcript.start + (transcript.end - transcript.start) / 2;
+    spans.into_iter().any(|(_, span)| span.contains(&middle))
 }
 
 #[cfg(test)]

@@ -6,12 +6,17 @@
 //! [`Session::poll_timeout`] says when [`Session::handle_timeout`] wants to be called. The time is
 //! the span since any fixed moment.
 
+mod backlog;
+mod connection;
 mod engine;
+mod liveness;
+mod retry;
 mod utterances;
 
 use std::time::Duration;
 
-pub use engine::Session;
+pub use engine::{CodecFactory, Session};
+pub use retry::RetryPolicy;
 
 use crate::protocol::{Failure, Frame};
 
@@ -28,10 +33,15 @@ pub struct Config {
     pub context: Option<String>,
     /// For the connection, up to the service's agreement to speak WebSocket.
     pub connect_timeout: Duration,
-    /// For the service's answer to the settings.
+    /// For the service's answer to the settings, to a ping, and to speech.
     pub response_timeout: Duration,
     /// For the last results, once the service was told that no more audio comes.
     pub finish_timeout: Duration,
+    /// Audio kept to be sent again over a new connection, in bytes.
+    pub backlog_bytes: usize,
+    pub retry: RetryPolicy,
+    /// For the random part of the waits between attempts.
+    pub seed: u64,
 }
 
 /// Where a session stands.
@@ -43,6 +53,8 @@ pub enum State {
     Connecting,
     /// Audio flows.
     Connected,
+    /// The connection was lost or could not be made; another attempt follows.
+    Reconnecting,
     /// The last results are awaited.
     Finishing,
     Failed,
@@ -51,10 +63,12 @@ pub enum State {
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Open the connection.
+    /// Open a connection.
     Connect,
     Send(Frame),
-    /// Close the connection; nothing more will come of this session.
+    /// Send a WebSocket ping.
+    Ping,
+    /// Close the connection, or give up opening it.
     Close,
     Notice(Notice),
 }
@@ -65,6 +79,8 @@ pub enum Notice {
     State {
         state: State,
         session_id: Option<String>,
+        /// Why, where that is not plain.
+        reason: String,
     },
     SpeechStarted {
         item_id: String,
@@ -82,6 +98,13 @@ pub enum Notice {
     Settled {
         time: u64,
     },
+    /// Audio of this stream time will not be recognised.
+    AudioLost {
+        time: u64,
+        duration: u64,
+    },
+    /// The connection was lost or could not be made, and will be tried again.
+    Outage(Failure),
     Warning(Warning),
     /// The session is over, and not everything was recognised.
     Failed(Failure),

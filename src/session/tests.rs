@@ -3,7 +3,7 @@
 
 use super::*;
 use crate::protocol::Words;
-use crate::session::Transcript;
+use crate::session::RetryPolicy;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
 struct PlainCodec {
@@ -109,9 +109,16 @@ impl Script {
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(15),
             finish_timeout: Duration::from_secs(20),
+            backlog_bytes: 960_000,
+            retry: RetryPolicy {
+                keep_going: false,
+                max_retries: Some(0),
+            },
+            seed: 1,
         };
         change(&mut config);
-        let session = Session::new(config, Box::new(PlainCodec { manual }), Duration::ZERO);
+        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec { manual }));
+        let session = Session::new(config, make_codec, Duration::ZERO);
         let mut script = Script {
             session,
             now: Duration::ZERO,
@@ -149,6 +156,7 @@ impl Script {
             };
             self.log.push(match output {
                 Output::Connect => "CONNECT".into(),
+                Output::Ping => "PING".into(),
                 Output::Send(Frame::Text(text)) => text,
                 Output::Close => "CLOSE".into(),
                 Output::Notice(Notice::State { state, .. }) => {
@@ -161,6 +169,10 @@ impl Script {
                 Output::Notice(Notice::SpeechStopped { time, .. }) => {
                     format!("STOPPED {}", time / MS)
                 }
+                Output::Notice(Notice::AudioLost { time, duration }) => {
+                    format!("LOST {}+{}", time / MS, duration / MS)
+                }
+                Output::Notice(Notice::Outage(failure)) => format!("OUTAGE {:?}", failure.kind),
                 Output::Notice(Notice::Interim(t)) => format!("INTERIM {}", text(&t)),
                 Output::Notice(Notice::Final(t)) => format!("FINAL {}", text(&t)),
                 Output::Notice(Notice::Settled { time }) => format!("SETTLED {}", time / MS),
@@ -414,11 +426,10 @@ fn silence_is_settled_without_any_utterance() {
         "it might still be speech"
     );
     // Also when the audio stalls, as it does where others wait for our progress.
-    for _ in 0..20 {
-        let Some(due) = s.session.poll_timeout() else {
-            break;
-        };
-        s.now = due;
+    let end = s.now + Duration::from_millis(2500);
+    while s.session.poll_timeout().is_some_and(|due| due <= end) {
+        s.now = s.session.poll_timeout().unwrap();
+        s.session.handle_sign_of_life(s.now);
         s.pass(Duration::ZERO);
     }
     let last = s.take().pop().unwrap();
@@ -446,9 +457,13 @@ fn a_service_that_does_not_finish_is_given_up() {
     s.receive("partial 0 half a |sen");
     s.finish();
     s.said();
-    s.pass(Duration::from_millis(19_999));
-    assert!(s.said().is_empty());
-    s.pass(Duration::from_millis(1));
+    for _ in 0..19 {
+        s.pass(Duration::from_secs(1));
+        s.session.handle_sign_of_life(s.now);
+    }
+    assert!(!s.session.is_over());
+    s.said();
+    s.pass(Duration::from_secs(1));
     let said = s.said();
     assert_eq!(said[1], "FINAL 0 200..1000 half a sen|");
     assert!(said[0].contains("finish-timeout"), "{said:?}");
@@ -602,5 +617,424 @@ fn usage_is_counted() {
         s.session.usage(),
         (32_000, 3.0),
         "cumulative: the largest counts"
+    );
+}
+
+/// A session that tries for ever.
+fn persistent(manual: bool) -> Script {
+    let mut script = Script::with(manual, |config| config.retry.max_retries = None);
+    script.connect();
+    script
+}
+
+impl Script {
+    fn lose(&mut self) {
+        self.session.handle_closed(None, "", self.now);
+        self.drain();
+    }
+
+    /// Lets the wait pass and connects again.
+    fn reconnect(&mut self) {
+        let wait = self.session.poll_timeout().unwrap();
+        assert!(wait <= self.now + Duration::from_secs(31), "{wait:?}");
+        self.now = wait;
+        self.pass(Duration::ZERO);
+        self.session.handle_connected(self.now);
+        self.receive("ready");
+    }
+
+    /// Sends again what is to be; returns how much, in milliseconds.
+    fn replay(&mut self) -> u64 {
+        let before = self.session.usage().0;
+        loop {
+            self.now = self.now.max(self.session.next_audio().expect("running"));
+            if !self.session.replay(self.now) {
+                self.drain();
+                return (self.session.usage().0 - before) / 32;
+            }
+            self.drain();
+        }
+    }
+}
+
+#[test]
+fn an_utterance_that_was_cut_is_heard_again_and_nothing_else() {
+    let mut s = persistent(false);
+    s.speak(5000);
+    s.receive("start 0 500");
+    s.receive("stop 0 1500");
+    s.receive("final 0 One.");
+    s.receive("start 1 3000");
+    s.receive("partial 1 |two");
+    s.said();
+    s.lose();
+    assert_eq!(s.said(), ["CLOSE", "OUTAGE Lost"]);
+    assert_eq!(s.states.last(), Some(&State::Reconnecting));
+    s.reconnect();
+    assert_eq!(s.said(), ["CONNECT", "hello"]);
+    assert_eq!(s.replay(), 2300, "from a little before the second");
+    s.speak(500);
+    s.receive("start 0 300");
+    s.receive("stop 0 1700");
+    s.receive("final 0 Two.");
+    assert_eq!(
+        s.said(),
+        [
+            "STARTED 3000",
+            "STOPPED 4400",
+            "FINAL 4294967296 3000..4400 Two.|"
+        ]
+    );
+}
+
+#[test]
+fn silence_is_not_sent_again() {
+    let mut s = persistent(false);
+    s.speak(20_000);
+    s.said();
+    s.lose();
+    s.reconnect();
+    let replayed = s.replay();
+    // What the service would have reported, had it heard anything, is not worth repeating.
+    assert!(replayed <= 2 * 2000 + 1000, "{replayed}");
+}
+
+#[test]
+fn a_final_that_comes_twice_is_reported_once() {
+    let mut s = persistent(false);
+    s.speak(5000);
+    s.receive("start 0 500");
+    s.receive("start 1 2500");
+    s.receive("stop 1 3500");
+    s.receive("final 1 Two.");
+    s.pass(Duration::from_secs(2));
+    assert!(s.said().contains(&"FINAL 1 2500..3500 Two.|".to_owned()));
+    s.lose();
+    s.reconnect();
+    s.replay();
+    s.said();
+    // The first one was open still, so all came again from its begin.
+    for frame in [
+        "start 0 10",
+        "stop 0 1500",
+        "final 0 One.",
+        "start 1 2000",
+        "stop 1 3000",
+        "final 1 Two.",
+    ] {
+        s.receive(frame);
+    }
+    let finals: Vec<_> = s
+        .said()
+        .into_iter()
+        .filter(|line| line.starts_with("FINAL"))
+        .collect();
+    assert_eq!(finals.len(), 1, "{finals:?}");
+    assert!(finals[0].ends_with("One.|"));
+}
+
+#[test]
+fn commits_are_repeated_with_their_audio() {
+    let mut s = persistent(true);
+    s.speak(300);
+    s.session.handle_commit();
+    s.speak(200);
+    s.said();
+    s.lose();
+    s.reconnect();
+    s.said();
+    assert_eq!(s.replay(), 500);
+    assert_eq!(s.said(), ["commit"]);
+    s.receive("final 0 One.");
+    s.finish();
+    s.receive("final 1 Two.");
+    s.receive("finished");
+    let finals: Vec<_> = s
+        .said()
+        .into_iter()
+        .filter(|line| line.starts_with("FINAL"))
+        .collect();
+    assert_eq!(
+        finals,
+        [
+            "FINAL 4294967296 0..300 One.|",
+            "FINAL 4294967297 300..500 Two.|"
+        ]
+    );
+}
+
+#[test]
+fn a_connection_that_breaks_again_and_again_loses_nothing() {
+    let mut s = persistent(false);
+    s.speak(3000);
+    s.receive("start 0 0");
+    for _ in 0..20 {
+        s.lose();
+        s.reconnect();
+        s.now += Duration::from_millis(300);
+        s.session.replay(s.now);
+        s.drain();
+    }
+    let outages = s
+        .said()
+        .iter()
+        .filter(|line| line.starts_with("OUTAGE"))
+        .count();
+    assert_eq!(
+        outages, 1,
+        "a connection that breaks at once ends no outage"
+    );
+    s.lose();
+    s.reconnect();
+    assert_eq!(s.replay(), 3000);
+}
+
+#[test]
+fn an_outage_is_reported_once_and_the_waits_grow() {
+    let mut s = persistent(false);
+    s.speak(1000);
+    s.lose();
+    let mut longest = Duration::ZERO;
+    for _ in 0..30 {
+        let due = s.session.poll_timeout().unwrap();
+        longest = longest.max(due - s.now);
+        s.now = due;
+        s.pass(Duration::ZERO);
+        let failure = Failure::new(Kind::Unreachable, "No.", "Wait.");
+        s.session.handle_unreachable(failure, s.now);
+        s.drain();
+    }
+    let said = s.said();
+    assert_eq!(
+        said.iter()
+            .filter(|line| line.starts_with("OUTAGE"))
+            .count(),
+        1
+    );
+    assert_eq!(said.iter().filter(|line| *line == "CONNECT").count(), 30);
+    assert!(longest > Duration::from_secs(10) && longest <= Duration::from_secs(30));
+}
+
+#[test]
+fn what_no_retry_mends_ends_the_session_unless_it_must_go_on() {
+    let mut s = persistent(false);
+    s.session.handle_closed(None, "", s.now);
+    s.now = s.session.poll_timeout().unwrap();
+    s.pass(Duration::ZERO);
+    s.said();
+    s.session.handle_refused(401, "no", s.now);
+    s.drain();
+    assert_eq!(s.said(), ["CLOSE", "FAILED Unauthorized"]);
+
+    let mut s = Script::with(false, |config| config.retry.keep_going = true);
+    s.said();
+    s.session.handle_refused(401, "no", s.now);
+    s.drain();
+    assert_eq!(s.said(), ["CLOSE", "OUTAGE Unauthorized"]);
+    let due = s.session.poll_timeout().unwrap();
+    assert!(due >= s.now + Duration::from_secs(60));
+}
+
+#[test]
+fn more_than_the_backlog_holds_is_lost_and_said_so() {
+    let mut s = Script::with(false, |config| {
+        config.retry.max_retries = None;
+        config.backlog_bytes = 32_000;
+    });
+    s.connect();
+    s.speak(5000);
+    s.receive("start 0 1000");
+    s.speak(1000);
+    s.said();
+    s.lose();
+    assert_eq!(s.said(), ["LOST 700+4300", "CLOSE", "OUTAGE Lost"]);
+    s.reconnect();
+    assert_eq!(s.replay(), 1000);
+}
+
+#[test]
+fn a_tail_that_was_cut_is_finished_over_a_new_connection() {
+    let mut s = persistent(false);
+    s.speak(2000);
+    s.receive("start 0 500");
+    s.finish();
+    s.said();
+    s.lose();
+    s.reconnect();
+    s.replay();
+    s.finish();
+    s.receive("start 0 300");
+    s.receive("final 0 One.");
+    s.receive("finished");
+    let said = s.said();
+    assert!(
+        said.contains(&"FINAL 4294967296 500..2000 One.|".to_owned()),
+        "{said:?}"
+    );
+    assert_eq!(said.last().unwrap(), "DRAINED");
+}
+
+#[test]
+fn the_end_of_the_audio_limits_an_outage() {
+    for (keep_going, expected) in [(false, "FAILED Lost"), (true, "DRAINED")] {
+        let mut s = Script::with(false, |config| {
+            config.retry = RetryPolicy {
+                keep_going,
+                max_retries: None,
+            };
+        });
+        s.connect();
+        s.speak(1000);
+        s.receive("partial 0 |half");
+        s.lose();
+        s.session.handle_end_announced(s.now);
+        let end = s.now + Duration::from_secs(20);
+        while !s.session.is_over() {
+            s.now = s.session.poll_timeout().unwrap();
+            s.pass(Duration::ZERO);
+            if s.now < end {
+                let failure = Failure::new(Kind::Lost, "No.", "Wait.");
+                s.session.handle_unreachable(failure, s.now);
+                s.drain();
+            }
+        }
+        assert_eq!(s.now, end);
+        assert_eq!(s.said().last().unwrap(), expected);
+    }
+}
+
+#[test]
+fn a_connection_that_has_died_is_noticed() {
+    let mut s = persistent(false);
+    let mut heard = Vec::new();
+    while !heard.iter().any(|line| line == "OUTAGE Lost") {
+        s.now = s.session.poll_timeout().unwrap();
+        s.pass(Duration::ZERO);
+        heard.extend(s.said());
+        assert!(s.now <= Duration::from_secs(15), "{heard:?}");
+    }
+    assert_eq!(heard, ["PING", "CLOSE", "OUTAGE Lost"]);
+}
+
+#[test]
+fn an_idle_connection_is_kept_open_at_little_cost() {
+    let mut s = persistent(false);
+    s.speak(1000);
+    let before = s.session.usage().0;
+    let end = s.now + Duration::from_secs(600);
+    while s.now < end {
+        s.now = s.session.poll_timeout().unwrap();
+        s.pass(Duration::ZERO);
+        s.session.handle_sign_of_life(s.now);
+    }
+    let said = s.said();
+    assert!(
+        !said.iter().any(|line| line.starts_with("OUTAGE")),
+        "{said:?}"
+    );
+    let sent_ms = (s.session.usage().0 - before) / 32;
+    assert!(
+        (1000..=1300).contains(&sent_ms),
+        "100 ms each 50 s: {sent_ms}"
+    );
+    // It does not shift what comes later.
+    s.time = 700_000 * MS;
+    s.speak(1000);
+    s.receive(&format!("start 0 {}", 1000 + sent_ms + 500));
+    assert_eq!(s.said(), ["STARTED 700500"]);
+}
+
+#[test]
+fn days_of_faults_keep_the_order_and_double_nothing() {
+    for seed in 0..100 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut s = Script::with(false, |config| {
+            config.retry.keep_going = true;
+            config.max_speed = 1.25;
+        });
+        s.connect();
+        let (mut open, mut item, mut last_start) = (None, 0, 0);
+        let mut outages = 0;
+        for _ in 0..2000 {
+            match random.u32(..100) {
+                0..70 if s.session.next_audio().is_some() => {
+                    let more = !s.session.replay(s.now.max(s.session.next_audio().unwrap()));
+                    s.drain();
+                    if more {
+                        s.speak(100);
+                    }
+                }
+                70..80 => {
+                    let clock = s.session.usage().0 / 32;
+                    match open.take() {
+                        None => {
+                            s.receive(&format!("start {item} {}", random.u64(..clock + 10)));
+                            open = Some(item);
+                            item += 1;
+                        }
+                        Some(this) => s.receive(&format!("final {this} x")),
+                    }
+                }
+                80..82 => {
+                    let connected = !s.session.is_down();
+                    s.lose();
+                    outages += usize::from(connected);
+                    open = None;
+                }
+                _ => {
+                    s.now = s.session.poll_timeout().unwrap().max(s.now);
+                    s.pass(Duration::ZERO);
+                    s.session.handle_connected(s.now);
+                    s.drain();
+                    s.receive("ready");
+                }
+            }
+        }
+        let log = s.take();
+        for line in &log {
+            if let Some(rest) = line.strip_prefix("FINAL ") {
+                let start: u64 = rest
+                    .split(' ')
+                    .nth(1)
+                    .unwrap()
+                    .split("..")
+                    .next()
+                    .unwrap()
+                    .parse()
+                    .unwrap();
+                last_start = last_start.max(start);
+            }
+        }
+        let settled: Vec<u64> = log
+            .iter()
+            .filter_map(|line| line.strip_prefix("SETTLED ")?.parse().ok())
+            .collect();
+        assert!(settled.is_sorted(), "seed {seed}");
+        let reported = log.iter().filter(|line| line.starts_with("OUTAGE")).count();
+        assert!(
+            reported <= outages + log.iter().filter(|line| *line == "PING").count() + 1,
+            "seed {seed}"
+        );
+    }
+}
+
+#[test]
+fn what_was_heard_of_a_cut_utterance_is_reported_if_nothing_better_comes() {
+    let mut s = persistent(false);
+    s.speak(3000);
+    s.receive("start 0 500");
+    s.receive("partial 0 as far |as");
+    s.lose();
+    s.reconnect();
+    s.replay();
+    s.receive("start 0 300");
+    s.receive("partial 0 as|");
+    s.lose();
+    s.session.handle_end_announced(s.now);
+    s.said();
+    s.pass(Duration::from_secs(20));
+    assert_eq!(
+        s.said(),
+        ["FINAL 0 500..3000 as far as|", "CLOSE", "FAILED Lost"]
     );
 }

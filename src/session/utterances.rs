@@ -44,10 +44,13 @@ pub(super) struct Utterances {
     /// Where the last reported utterance ended.
     last_end: u64,
     seq: u64,
+    /// Distinguishes the utterances of this connection from those of others.
+    number: u64,
 }
 
 impl Utterances {
-    pub fn new(rate: u32, manual: bool) -> Self {
+    /// `number` is that of the connection: items and transcripts are counted on from there.
+    pub fn new(rate: u32, manual: bool, number: u64) -> Self {
         Utterances {
             rate,
             open: BTreeMap::new(),
@@ -55,7 +58,8 @@ impl Utterances {
             manual,
             span_begin: 0,
             last_end: 0,
-            seq: 0,
+            seq: number << 32,
+            number,
         }
     }
 
@@ -243,7 +247,7 @@ impl Utterances {
         }
         let start = timeline.start_time(begin).unwrap_or_default();
         Transcript {
-            item,
+            item: (self.number << 32) + item,
             item_id: item_id.clone(),
             seq: self.seq,
             text: words.text,

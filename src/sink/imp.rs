@@ -4,6 +4,7 @@
 //! Locks: `settings` and `input` are held for moments only and never two at a time, nor while
 //! waiting, querying or posting.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
@@ -13,7 +14,7 @@ use gst_base::subclass::prelude::*;
 
 use crate::element::{
     CAT, Commit, Input, Refused, Settings, Stats, audio_caps, commit_signal, is_commit, is_live,
-    lock, post_failure, property_specs,
+    lock, post_failure, post_outage, property_specs,
 };
 
 #[derive(Default)]
@@ -21,6 +22,8 @@ pub struct QwenAsrSink {
     settings: Mutex<Settings>,
     input: Mutex<Input>,
     stats: Stats,
+    /// The settings allow no session: the pipeline runs on without.
+    muted: AtomicBool,
 }
 
 impl Commit for QwenAsrSink {
@@ -31,7 +34,8 @@ impl Commit for QwenAsrSink {
 }
 
 impl QwenAsrSink {
-    fn start_run(&self) -> Result<(), gst::FlowError> {
+    /// Returns whether there is a session.
+    fn start_run(&self) -> Result<bool, gst::FlowError> {
         let live = is_live(self.obj().sink_pad()).is_some_and(|(live, _)| live);
         if !live {
             self.wait_for_draining()?;
@@ -40,10 +44,18 @@ impl QwenAsrSink {
         let obj = self.obj();
         let started =
             lock(&self.input).start_run(obj.upcast_ref(), &settings, &self.stats, live, ());
-        started.map_err(|failure| {
-            post_failure(obj.upcast_ref(), &failure);
-            gst::FlowError::Error
-        })
+        match started {
+            Ok(()) => Ok(true),
+            Err(failure) if settings.keeps_going() => {
+                self.muted.store(true, Ordering::Relaxed);
+                post_outage(obj.upcast_ref(), &failure);
+                Ok(false)
+            }
+            Err(failure) => {
+                post_failure(obj.upcast_ref(), &failure);
+                Err(gst::FlowError::Error)
+            }
+        }
     }
 
     /// Until every session that gets no more audio has had its last word. Called with the
@@ -150,6 +162,7 @@ impl BaseSinkImpl for QwenAsrSink {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *lock(&self.input) = Input::default();
+        self.muted.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -166,6 +179,9 @@ impl BaseSinkImpl for QwenAsrSink {
 
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::trace!(CAT, imp = self, "{buffer:?}");
+        if self.muted.load(Ordering::Relaxed) {
+            return Ok(gst::FlowSuccess::Ok);
+        }
         let (clipped, needs_run) = {
             let input = lock(&self.input);
             (input.clip(buffer.clone()), input.needs_run())
@@ -173,8 +189,8 @@ impl BaseSinkImpl for QwenAsrSink {
         let Some(buffer) = clipped else {
             return Ok(gst::FlowSuccess::Ok);
         };
-        if needs_run {
-            self.start_run()?;
+        if needs_run && !self.start_run()? {
+            return Ok(gst::FlowSuccess::Ok);
         }
         let feeding = lock(&self.input).feed_buffer(&buffer);
         let Some(mut feeding) = feeding else {
@@ -192,6 +208,7 @@ impl BaseSinkImpl for QwenAsrSink {
         match event.view() {
             gst::EventView::Segment(segment) => {
                 lock(&self.input).set_segment(segment.segment());
+                self.muted.store(false, Ordering::Relaxed);
             }
             gst::EventView::Gap(gap) => {
                 let (start, duration) = gap.get();

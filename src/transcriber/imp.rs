@@ -4,8 +4,8 @@
 //! Threads: upstream's streaming thread brings audio and events and never waits for the network
 //! in a live pipeline; network threads bring transcripts; the src pad's task pushes.
 //!
-//! Locks: `settings`, `input`, `timing` and the outlet's are held for moments only and never two
-//! at a time, nor while pushing, querying or posting. `pusher` is held by the src pad's task for
+//! Locks: `settings`, `input`, `timing` and `muted` are held for moments only, never two of them at
+//! a time, nor while pushing, querying or posting; the outlet's own lock may be taken inside. `pusher` is held by the src pad's task for
 //! a whole round and may be followed by any of the others; nobody else takes it while the task
 //! runs.
 
@@ -21,8 +21,8 @@ use gst_base::subclass::prelude::*;
 use super::outlet::{Lane, Outlet};
 use super::pusher::Pusher;
 use crate::element::{
-    CAT, Commit, Input, Settings, Stats, audio_caps, commit_signal, is_commit, is_live, lock,
-    post_failure, property_specs, text_property_specs,
+    CAT, Commit, Input, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit, is_live,
+    lock, post_failure, post_outage, property_specs, text_property_specs,
 };
 
 /// What upstream says about time.
@@ -41,6 +41,8 @@ pub struct QwenAsr {
     stats: Stats,
     pub(super) outlet: Arc<Outlet>,
     pusher: Mutex<Pusher>,
+    /// Where text would go, if the settings allowed a session: the pipeline runs on without.
+    muted: Mutex<Option<Lane>>,
 }
 
 impl Commit for QwenAsr {
@@ -95,14 +97,20 @@ impl QwenAsr {
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         self.outlet.flow()?;
+        if let Some(lane) = lock(&self.muted).as_mut() {
+            if let Some(pts) = buffer.pts() {
+                lane.settled(pts.nseconds());
+            }
+            return Ok(());
+        }
         gst::trace!(CAT, imp = self, "{buffer:?}");
         let (clipped, needs_run) = {
             let input = self.input();
             (input.clip(buffer), input.needs_run())
         };
         let Some(buffer) = clipped else { return Ok(()) };
-        if needs_run {
-            self.start_run(&buffer)?;
+        if needs_run && !self.start_run(&buffer)? {
+            return Ok(());
         }
         let Some(mut feeding) = self.input().feed_buffer(&buffer) else {
             return Err(gst::FlowError::Flushing);
@@ -116,8 +124,8 @@ impl QwenAsr {
         Ok(())
     }
 
-    /// The connection opens with the first audio, not before.
-    fn start_run(&self, first: &gst::BufferRef) -> Result<(), gst::FlowError> {
+    /// The connection opens with the first audio, not before. Returns whether there is a session.
+    fn start_run(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
         if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
             *lock(&self.timing) = Timing { live, upstream };
         }
@@ -130,20 +138,31 @@ impl QwenAsr {
         let settings = self.settings().clone();
         let mut input = self.input();
         let begin = first.pts().or(input.segment().start()).unwrap_or_default();
-        let lane = Lane::new(
-            &self.outlet,
-            begin.nseconds(),
-            settings.results,
-            settings.layout(),
-        );
+        let lane = || {
+            Lane::new(
+                &self.outlet,
+                begin.nseconds(),
+                settings.results,
+                settings.layout(),
+            )
+        };
         let obj = self.obj();
-        let started = input.start_run(obj.upcast_ref(), &settings, &self.stats, live, lane);
+        let element = obj.upcast_ref();
+        let started = input.start_run(element, &settings, &self.stats, live, lane());
         drop(input);
         self.ensure_task();
-        started.map_err(|failure| {
-            post_failure(obj.upcast_ref(), &failure);
-            gst::FlowError::Error
-        })
+        match started {
+            Ok(()) => Ok(true),
+            Err(failure) if settings.keeps_going() => {
+                *lock(&self.muted) = Some(lane());
+                post_outage(element, &failure);
+                Ok(false)
+            }
+            Err(failure) => {
+                post_failure(element, &failure);
+                Err(gst::FlowError::Error)
+            }
+        }
     }
 
     fn stream_start(&self, event: &gst::event::StreamStart) {
@@ -164,6 +183,7 @@ impl QwenAsr {
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
+        *lock(&self.muted) = None;
         let mut input = self.input();
         input.set_segment(event.segment());
         let segment = input.segment().clone();
@@ -187,6 +207,7 @@ impl QwenAsr {
         // Waits until the task has seen the flush.
         let _ = self.src_pad().pause_task();
         self.input().stop();
+        *lock(&self.muted) = None;
         *self.pusher() = Pusher::default();
         self.outlet.reset();
     }
@@ -308,6 +329,7 @@ impl ElementImpl for QwenAsr {
         if transition == gst::StateChange::PausedToReady {
             let _ = self.src_pad().stop_task();
             *self.input() = Input::default();
+            *lock(&self.muted) = None;
         }
         result
     }
@@ -378,6 +400,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             gst::EventView::Eos(_) => {
                 self.input().end_run();
+                *lock(&self.muted) = None;
                 self.enqueue_event(event);
             }
             gst::EventView::FlushStart(_) => {

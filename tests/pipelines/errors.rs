@@ -10,7 +10,7 @@ const SECRET: &str = "sk-6f1e5ec3e7";
 
 /// Runs into the failure and returns it. There must be one error of the element, not more.
 fn failure(url: &str, properties: &str) -> (gst::glib::Error, gst::Structure) {
-    let mut rig = Rig::new(16_000, url, properties);
+    let mut rig = Rig::new(16_000, url, &format!("max-retries=0 {properties}"));
     rig.play();
     rig.push_all(Speech::new(16_000).say(0..30).buffers(&[320], 0));
     rig.push_eos();
@@ -327,7 +327,7 @@ fn what_was_heard_before_the_loss_is_not_lost() {
             ..Faults::default()
         }
     });
-    let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=50 max-retries=0");
     rig.play();
     rig.push_all(Speech::new(16_000).say(0..30).buffers(&[320], 0));
     rig.push_eos();

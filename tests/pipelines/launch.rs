@@ -1,16 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
 //! As typed on a command line, with the plugin as a file.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
+use std::sync::OnceLock;
 
 use super::common::*;
 use offline_service::Faults;
 
-/// Where cargo puts the plugin: beside the test binaries.
-fn plugin_dir() -> PathBuf {
-    let exe = std::env::current_exe().unwrap();
-    exe.parent().unwrap().parent().unwrap().to_owned()
+/// A directory with nothing but the plugin that these tests were built with.
+fn plugin_dir() -> &'static Path {
+    static DIR: OnceLock<PathBuf> = OnceLock::new();
+    DIR.get_or_init(|| {
+        let exe = std::env::current_exe().unwrap();
+        let built = exe.with_file_name("libgstqwenasr.so");
+        let dir = exe.with_file_name("plugin-under-test");
+        std::fs::create_dir_all(&dir).unwrap();
+        let link = dir.join("libgstqwenasr.so");
+        let _ = std::os::unix::fs::symlink(built, &link);
+        assert!(link.exists(), "{link:?}");
+        dir
+    })
 }
 
 pub fn tool(program: &str) -> Command {
@@ -147,7 +157,7 @@ fn an_error_ends_the_program_with_a_remedy() {
         };
     });
     let output = launch(&format!(
-        "audiotestsrc num-buffers=10 ! qwenasr url={} connect-timeout=1500 ! fakesink",
+        "audiotestsrc num-buffers=10 ! qwenasr url={} connect-timeout=1500 max-retries=0 ! fakesink",
         server.url()
     ));
     assert!(!output.status.success());

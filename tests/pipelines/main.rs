@@ -10,6 +10,7 @@ mod launch;
 mod live;
 mod manual;
 mod network;
+mod outages;
 mod sink;
 mod stopping;
 mod timing;

@@ -15,7 +15,7 @@ use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 fn caption(url: &str, environment: &[(&str, &str)]) -> Output {
     let wav = Speech::usual(16_000).wav();
     let pipeline = format!(
-        "-m filesrc location={} ! wavparse ! qwenasrsink url={url} max-speed=20 connect-timeout=5000",
+        "-m filesrc location={} ! wavparse ! qwenasrsink url={url} max-speed=20 connect-timeout=5000 max-retries=0",
         wav.0.display()
     );
     let mut command = tool("gst-launch-1.0");

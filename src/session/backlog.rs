@@ -1,0 +1,218 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Audio that is not known to be recognised yet, kept to be sent again over a new connection.
+
+use std::collections::VecDeque;
+
+use super::liveness::is_loud;
+use crate::timeline::{Timeline, duration_of};
+
+/// Bytes over which loudness is averaged: 50 or 100 ms.
+const LOUDNESS_WINDOW: usize = 1600;
+
+/// Bytes in a sample.
+const SAMPLE: u64 = 2;
+
+/// What was sent in a connection since some position on its audio clock.
+#[derive(Debug)]
+pub(super) struct Backlog {
+    audio: VecDeque<u8>,
+    /// Position of the first sample.
+    start: u64,
+    /// Positions at which an utterance was committed.
+    commits: VecDeque<u64>,
+    capacity: usize,
+}
+
+impl Backlog {
+    /// Holds at most `capacity` bytes, the newest.
+    pub fn new(capacity: usize) -> Self {
+        Backlog {
+            audio: VecDeque::new(),
+            start: 0,
+            commits: VecDeque::new(),
+            capacity,
+        }
+    }
+
+    pub fn push(&mut self, audio: &[u8]) {
+        self.audio.extend(audio);
+        let excess = self.audio.len().saturating_sub(self.capacity) as u64;
+        self.forget_before(self.start + excess.div_ceil(SAMPLE));
+    }
+
+    pub fn commit(&mut self, position: u64) {
+        self.commits.push_back(position);
+    }
+
+    /// Whether there is anything to be heard in it.
+    pub fn is_loud(&self) -> bool {
+        // Whole samples in each piece: the ring may be torn anywhere.
+        let audio: Vec<u8> = self.audio.iter().copied().collect();
+        audio.chunks(LOUDNESS_WINDOW).any(is_loud)
+    }
+
+    pub fn forget_before(&mut self, position: u64) {
+        let samples = position.saturating_sub(self.start);
+        let bytes = (samples * SAMPLE).min(self.audio.len() as u64);
+        self.audio.drain(..bytes as usize);
+        self.start += bytes / SAMPLE;
+        // A commit right at the start has nothing left to end.
+        let start = self.start;
+        while self
+            .commits
+            .pop_front_if(|commit| *commit <= start)
+            .is_some()
+        {}
+    }
+}
+
+/// Something to send again.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Piece {
+    /// `time` is the stream time of the first sample.
+    Audio {
+        time: u64,
+        audio: Vec<u8>,
+    },
+    Commit,
+}
+
+/// What is to be sent again before anything new.
+#[derive(Debug, Default)]
+pub(super) struct Replay(VecDeque<Piece>);
+
+impl Replay {
+    /// Takes over what a lost connection leaves from this position on, before what an earlier
+    /// one left, in pieces of at most `chunk` samples. Returns time and duration of what is no
+    /// longer there.
+    pub fn take_over(
+        &mut self,
+        mut backlog: Backlog,
+        from: u64,
+        timeline: &Timeline,
+        chunk: u64,
+    ) -> Option<(u64, u64)> {
+        let rate = timeline.rate();
+        let missing = backlog.start.saturating_sub(from);
+        let lost = (missing > 0).then(|| {
+            let time = timeline.start_time(from).unwrap_or_default();
+            (time, duration_of(missing, rate))
+        });
+        backlog.forget_before(from);
+        let mut pieces = VecDeque::new();
+        let mut position = backlog.start;
+        for (begin, samples) in timeline.stretches(backlog.start) {
+            let mut done = 0;
+            while done < samples {
+                let commit = backlog
+                    .commits
+                    .front()
+                    .map_or(u64::MAX, |commit| commit - position);
+                let length = (samples - done).min(commit).min(chunk.max(1));
+                let bytes = ((length * SAMPLE) as usize).min(backlog.audio.len());
+                let audio = backlog.audio.drain(..bytes).collect();
+                let time = begin.saturating_add(duration_of(done, rate));
+                pieces.push_back(Piece::Audio { time, audio });
+                position += length;
+                done += length;
+                if length == commit {
+                    backlog.commits.pop_front();
+                    pieces.push_back(Piece::Commit);
+                }
+            }
+        }
+        pieces.append(&mut self.0);
+        self.0 = pieces;
+        lost
+    }
+
+    pub fn next(&mut self) -> Option<Piece> {
+        self.0.pop_front()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: u64 = 1_000_000;
+
+    /// One sample a millisecond, whose low byte is its position.
+    fn sent(lengths: &[(u64, u64)], capacity: usize) -> (Timeline, Backlog) {
+        let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(capacity));
+        for (time, samples) in lengths {
+            let first = timeline.clock();
+            let audio: Vec<u8> = (first..first + samples)
+                .flat_map(|n| [n as u8, 0])
+                .collect();
+            timeline.append(time * MS, *samples);
+            backlog.push(&audio);
+        }
+        (timeline, backlog)
+    }
+
+    fn pieces(replay: &mut Replay) -> Vec<(u64, Vec<u8>)> {
+        std::iter::from_fn(|| replay.next())
+            .map(|piece| match piece {
+                Piece::Audio { time, audio } => (time / MS, audio.into_iter().step_by(2).collect()),
+                Piece::Commit => (0, vec![]),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn what_was_sent_comes_again_with_its_times() {
+        let (timeline, backlog) = sent(&[(100, 4), (500, 3)], 1000);
+        let mut replay = Replay::default();
+        assert_eq!(replay.take_over(backlog, 1, &timeline, 2), None);
+        assert_eq!(
+            pieces(&mut replay),
+            [
+                (101, vec![1, 2]),
+                (103, vec![3]),
+                (500, vec![4, 5]),
+                (502, vec![6])
+            ]
+        );
+    }
+
+    #[test]
+    fn commits_keep_their_place() {
+        let (timeline, mut backlog) = sent(&[(0, 6)], 1000);
+        backlog.commit(2);
+        backlog.commit(4);
+        backlog.commit(6);
+        let mut replay = Replay::default();
+        replay.take_over(backlog, 2, &timeline, 100);
+        assert_eq!(
+            pieces(&mut replay),
+            [(2, vec![2, 3]), (0, vec![]), (4, vec![4, 5]), (0, vec![])]
+        );
+    }
+
+    #[test]
+    fn what_did_not_fit_is_reported() {
+        let (timeline, backlog) = sent(&[(100, 10)], 8);
+        let mut replay = Replay::default();
+        assert_eq!(
+            replay.take_over(backlog, 2, &timeline, 100),
+            Some((102 * MS, 4 * MS))
+        );
+        assert_eq!(pieces(&mut replay), [(106, vec![6, 7, 8, 9])]);
+    }
+
+    #[test]
+    fn a_second_loss_puts_its_audio_before_what_is_left_of_the_first() {
+        let (timeline, backlog) = sent(&[(0, 4)], 1000);
+        let mut replay = Replay::default();
+        replay.take_over(backlog, 0, &timeline, 2);
+        let Some(Piece::Audio { time, audio }) = replay.next() else {
+            panic!()
+        };
+        let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(1000));
+        timeline.append(time, 2);
+        backlog.push(&audio);
+        replay.take_over(backlog, 0, &timeline, 2);
+        assert_eq!(pieces(&mut replay), [(0, vec![0, 1]), (2, vec![2, 3])]);
+    }
+}

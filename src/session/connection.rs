@@ -1,0 +1,161 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What belongs to one connection of a session: its audio clock, its utterances, and the audio
+//! that would be sent again if it broke.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::backlog::{Backlog, Replay};
+use super::liveness::Liveness;
+use super::utterances::Utterances;
+use super::{Config, Transcript};
+use crate::protocol::Codec;
+use crate::timeline::{Timeline, duration_of};
+
+/// Speech that the service heard is reported within this time: what was sent longer ago without
+/// any utterance being open is silence.
+const QUIET: Duration = Duration::from_secs(2);
+
+/// How often the position of the audio is noted for that.
+const QUIET_STEP: Duration = Duration::from_millis(200);
+
+/// Audio sent again from before the begin of an utterance, so that its first sound is whole.
+const PRE_ROLL_MS: u64 = 300;
+
+pub(super) struct Connection {
+    pub codec: Box<dyn Codec>,
+    pub timeline: Timeline,
+    pub utterances: Utterances,
+    pub liveness: Liveness,
+    /// Seconds billed.
+    pub billed: f64,
+    backlog: Backlog,
+    /// When the audio up to which position was sent; the last [`QUIET`] of it.
+    sent: VecDeque<(Duration, u64)>,
+    /// Position before which nothing was heard.
+    quiet_until: u64,
+    manual: bool,
+}
+
+impl Connection {
+    /// `number` distinguishes the session's connections, `deaf` is for [`Liveness::new`].
+    pub fn new(
+        codec: Box<dyn Codec>,
+        config: &Config,
+        number: u64,
+        deaf: u32,
+        now: Duration,
+    ) -> Self {
+        let manual = codec.caps().max_utterance_ms.is_some();
+        Connection {
+            codec,
+            timeline: Timeline::new(config.rate),
+            utterances: Utterances::new(config.rate, manual, number),
+            liveness: Liveness::new(config.response_timeout, deaf, now),
+            billed: 0.0,
+            backlog: Backlog::new(config.backlog_bytes),
+            sent: VecDeque::new(),
+            quiet_until: 0,
+            manual,
+        }
+    }
+
+    /// Notes audio that is sent. Returns its length.
+    pub fn sent_audio(&mut self, time: u64, audio: &[u8], now: Duration) -> Duration {
+        let samples = audio.len() as u64 / 2;
+        let length = Duration::from_nanos(duration_of(samples, self.timeline.rate()));
+        self.timeline.append(time, samples);
+        self.backlog.push(audio);
+        self.liveness.sent(audio, length, now);
+        if self
+            .sent
+            .back()
+            .is_none_or(|(sent, _)| now >= *sent + QUIET_STEP)
+        {
+            self.sent.push_back((now, self.timeline.clock()));
+        }
+        length
+    }
+
+    /// Samples since the last commit.
+    pub fn uncommitted(&self) -> u64 {
+        self.utterances.uncommitted(&self.timeline)
+    }
+
+    pub fn commit(&mut self) {
+        self.utterances.commit(&self.timeline);
+        self.backlog.commit(self.timeline.clock());
+    }
+
+    pub fn next_final(&mut self, now: Duration) -> Option<Transcript> {
+        self.utterances.next_final(now, &self.timeline)
+    }
+
+    /// Whether something may have been said of which nothing was reported.
+    pub fn owes_text(&self) -> bool {
+        self.utterances.any_open() || self.backlog.is_loud()
+    }
+
+    /// What was heard so far of the utterances that are not final, as if it were all.
+    pub fn open_transcripts(&mut self) -> Vec<Transcript> {
+        self.utterances.give_up_all(Duration::ZERO);
+        let finals =
+            std::iter::from_fn(|| self.utterances.next_final(Duration::MAX, &self.timeline));
+        finals
+            .filter(|transcript| !transcript.text.is_empty())
+            .collect()
+    }
+
+    /// When time itself changes something.
+    pub fn next_timeout(&self) -> Duration {
+        let quiet = self.sent.front().map(|(sent, _)| *sent + QUIET);
+        let times = [quiet, self.utterances.deadline()];
+        let alive = self.liveness.next();
+        times.into_iter().flatten().fold(alive, Duration::min)
+    }
+
+    /// Stream time before which no more text can come; forgets what is only needed before it.
+    pub fn settle(&mut self, now: Duration) -> Option<u64> {
+        while let Some((_, position)) = self.sent.pop_front_if(|(sent, _)| *sent + QUIET <= now) {
+            if !self.manual {
+                self.quiet_until = position;
+            }
+        }
+        let keep = self.replay_from();
+        self.backlog.forget_before(keep);
+        self.timeline.forget_before(keep);
+        self.timeline.end_time(self.settled())
+    }
+
+    /// Stream time at the end of what was sent.
+    pub fn end_time(&self) -> Option<u64> {
+        self.timeline.end_time(self.timeline.clock())
+    }
+
+    /// Leaves what is not recognised to be sent again. Returns time and duration of what would
+    /// have to be, and is not there any more.
+    pub fn leave_to(&mut self, replay: &mut Replay, chunk: u64) -> Option<(u64, u64)> {
+        let from = self.replay_from();
+        let backlog = std::mem::replace(&mut self.backlog, Backlog::new(0));
+        replay.take_over(backlog, from, &self.timeline, chunk)
+    }
+
+    /// Position before which nothing is left to report: the begin of the earliest open
+    /// utterance, or else the end of the last one, or of the silence after it.
+    fn settled(&self) -> u64 {
+        let silent = self.utterances.last_end().max(self.quiet_until);
+        self.utterances.begin_of_earliest().unwrap_or(silent)
+    }
+
+    fn replay_from(&self) -> u64 {
+        let pre_roll = PRE_ROLL_MS * u64::from(self.timeline.rate()) / 1000;
+        let pre_roll = if self.manual { 0 } else { pre_roll };
+        let (settled, reported) = (self.settled(), self.utterances.last_end());
+        let from = settled.saturating_sub(pre_roll);
+        if reported <= settled {
+            from.max(reported)
+        } else {
+            from
+        }
+    }
+}

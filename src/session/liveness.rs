@@ -1,0 +1,186 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Is the service still there, and does it listen?
+
+use std::time::Duration;
+
+/// Gateways close connections that carry no text for 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
+
+/// Samples louder than this on average are speech, or something that sounds like it: -40 dBFS.
+const LOUD: i64 = 328;
+
+/// How often patience with a service that hears nothing may double.
+const MOST_DOUBLINGS: u32 = 5;
+
+/// What is to be done to stay connected, or to notice that one is not.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Need {
+    /// A ping, to see whether anybody answers.
+    Ping,
+    /// Some silence, so that the connection is not closed for being idle.
+    Silence,
+    /// Nobody answers any more.
+    Dead,
+    /// The service answers, but not to the speech it is sent.
+    Deaf,
+}
+
+/// Watches one connection.
+#[derive(Debug)]
+pub(super) struct Liveness {
+    timeout: Duration,
+    last_received: Duration,
+    pinged: bool,
+    last_sent: Duration,
+    /// Since when, and for how long, something loud was sent without a result.
+    last_result: Duration,
+    loud_for: Duration,
+    /// How often the service was found deaf in a row.
+    deaf: u32,
+}
+
+impl Liveness {
+    /// `deaf` is how often the connections before this one ended for that.
+    pub fn new(timeout: Duration, deaf: u32, now: Duration) -> Self {
+        Liveness {
+            timeout,
+            last_received: now,
+            pinged: false,
+            last_sent: now,
+            last_result: now,
+            loud_for: Duration::ZERO,
+            deaf,
+        }
+    }
+
+    pub fn deaf(&self) -> u32 {
+        self.deaf
+    }
+
+    /// Anything arrived, be it an answer to a ping.
+    pub fn received(&mut self, now: Duration) {
+        self.last_received = now;
+        self.pinged = false;
+    }
+
+    /// A result arrived.
+    pub fn result(&mut self, now: Duration) {
+        self.last_result = now;
+        self.loud_for = Duration::ZERO;
+        self.deaf = 0;
+    }
+
+    /// Audio was sent.
+    pub fn sent(&mut self, audio: &[u8], length: Duration, now: Duration) {
+        self.last_sent = now;
+        if is_loud(audio) {
+            self.loud_for += length;
+        }
+    }
+
+    /// When [`Self::need`] is to be asked again.
+    pub fn next(&self) -> Duration {
+        let answer = self.last_received
+            + if self.pinged {
+                self.timeout
+            } else {
+                self.timeout / 2
+            };
+        let mut next = answer.min(self.last_sent + KEEP_ALIVE);
+        if self.loud_for >= self.patience() {
+            next = next.min(self.last_result + self.patience());
+        }
+        next
+    }
+
+    pub fn need(&mut self, now: Duration) -> Option<Need> {
+        let patience = self.patience();
+        if now >= self.last_received + self.timeout && self.pinged {
+            return Some(Need::Dead);
+        }
+        if self.loud_for >= patience && now >= self.last_result + patience {
+            self.deaf = (self.deaf + 1).min(MOST_DOUBLINGS);
+            return Some(Need::Deaf);
+        }
+        if !self.pinged && now >= self.last_received + self.timeout / 2 {
+            self.pinged = true;
+            return Some(Need::Ping);
+        }
+        (now >= self.last_sent + KEEP_ALIVE).then_some(Need::Silence)
+    }
+
+    /// Noise is no speech: after a reconnect that changed nothing there is no hurry.
+    fn patience(&self) -> Duration {
+        self.timeout * (1 << self.deaf)
+    }
+}
+
+/// Whether S16LE samples are loud on average.
+pub(super) fn is_loud(audio: &[u8]) -> bool {
+    let samples = audio
+        .chunks_exact(2)
+        .map(|sample| i64::from(i16::from_le_bytes([sample[0], sample[1]])));
+    let count = (audio.len() / 2).max(1) as i64;
+    let energy: i64 = samples.map(|sample| sample * sample).sum();
+    energy / count >= LOUD * LOUD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn speak(liveness: &mut Liveness, seconds: std::ops::Range<u32>, sample: i16) {
+        for second in seconds {
+            let audio: Vec<u8> = (0..16_000).flat_map(|_| sample.to_le_bytes()).collect();
+            liveness.sent(&audio, SECOND, SECOND * second);
+        }
+    }
+
+    #[test]
+    fn silence_from_the_other_side_is_met_with_a_ping_and_then_with_despair() {
+        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        assert_eq!(liveness.need(SECOND * 4), None);
+        assert_eq!(liveness.next(), SECOND * 5);
+        assert_eq!(liveness.need(SECOND * 5), Some(Need::Ping));
+        assert_eq!(liveness.need(SECOND * 5), None, "once");
+        liveness.received(SECOND * 6);
+        assert_eq!(liveness.need(SECOND * 11), Some(Need::Ping));
+        assert_eq!(liveness.next(), SECOND * 16);
+        assert_eq!(liveness.need(SECOND * 16), Some(Need::Dead));
+    }
+
+    #[test]
+    fn a_connection_is_kept_from_being_idle() {
+        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        liveness.received(SECOND * 49);
+        assert_eq!(liveness.need(SECOND * 50), Some(Need::Silence));
+        liveness.sent(&[0; 320], SECOND / 10, SECOND * 50);
+        liveness.received(SECOND * 51);
+        assert_eq!(liveness.need(SECOND * 51), None);
+    }
+
+    #[test]
+    fn speech_without_any_result_is_noticed_and_noise_is_borne() {
+        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        speak(&mut liveness, 0..12, 3000);
+        liveness.received(SECOND * 12);
+        assert_eq!(liveness.need(SECOND * 12), Some(Need::Deaf));
+        let mut again = Liveness::new(SECOND * 10, liveness.deaf(), Duration::ZERO);
+        speak(&mut again, 0..12, 3000);
+        again.received(SECOND * 12);
+        assert_eq!(again.need(SECOND * 12), None, "twice the patience");
+        again.result(SECOND * 13);
+        assert_eq!(again.deaf(), 0);
+    }
+
+    #[test]
+    fn silence_needs_no_result() {
+        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        speak(&mut liveness, 0..40, 100);
+        liveness.received(SECOND * 40);
+        assert_eq!(liveness.need(SECOND * 40), None);
+        assert!(!is_loud(&[]) && is_loud(&[0, 128]));
+    }
+}
