@@ -280,7 +280,7 @@ mod tests {
         let mut timeline = Timeline::new(1000);
         timeline.append(5 * SECOND, 100);
         timeline.append(7 * SECOND, 50);
-        timeline.append(1 * SECOND, 10);
+        timeline.append(SECOND, 10);
         let ms = |ms: u64| ms * MS;
         assert_eq!(
             timeline.stretches(40),
