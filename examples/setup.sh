@@ -1,0 +1,84 @@
+# SPDX-License-Identifier: MPL-2.0
+# shellcheck shell=bash
+#
+# Sourced by examples/demo.sh, tests/run.sh and .ci/run: what they need of Debian 12, or of
+# something similar enough.
+
+# Building the plugin, running it, and the offline service with its model and recordings.
+# shellcheck disable=SC2034
+PACKAGES=(
+    build-essential
+    pkg-config
+    libgstreamer1.0-dev
+    libgstreamer-plugins-base1.0-dev
+    gstreamer1.0-tools
+    gstreamer1.0-plugins-base
+    gstreamer1.0-plugins-good # wavparse, pngenc
+    gstreamer1.0-plugins-bad  # srtenc, webvttenc
+    gstreamer1.0-x            # textoverlay
+    fonts-dejavu-core
+    libpocketsphinx3
+    pocketsphinx-en-us
+    pocketsphinx-testdata
+    ca-certificates
+)
+
+fail() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+say() {
+    printf '\n== %s\n' "$*"
+}
+
+as_root() {
+    if [ "$(id -u)" -eq 0 ]; then
+        "$@"
+    elif command -v sudo >/dev/null; then
+        sudo "$@"
+    else
+        fail "these packages have to be installed first, by root: ${missing[*]}"
+    fi
+}
+
+# Installs those of the packages that are missing.
+install_packages() {
+    local package missing=()
+    if ! command -v dpkg-query >/dev/null; then
+        echo "This is no Debian: what it has as packages has to be there already." >&2
+        return
+    fi
+    for package in "$@"; do
+        if ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
+            grep -qx installed; then
+            missing+=("$package")
+        fi
+    done
+    if [ ${#missing[@]} -eq 0 ]; then
+        return
+    fi
+    say "Installing ${missing[*]}"
+    local install=(
+        env DEBIAN_FRONTEND=noninteractive
+        apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
+    )
+    # The lists may be there and be recent enough.
+    if ! as_root "${install[@]}"; then
+        as_root apt-get update --quiet
+        as_root "${install[@]}" || fail "apt-get could not install ${missing[*]}"
+    fi
+}
+
+# Finds cargo also where the shell has not been told of it.
+find_cargo() {
+    if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
+        PATH="$HOME/.cargo/bin:$PATH"
+    fi
+    command -v cargo >/dev/null || fail "cargo is missing: install Rust, see https://rustup.rs"
+}
+
+# The directory that cargo builds into.
+target_directory() {
+    printf '%s\n' "${CARGO_TARGET_DIR:-$PWD/target}"
+}
