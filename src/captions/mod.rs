@@ -1,9 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From transcripts to timed text. Pure cores: no clock, no threads, no GStreamer.
 
+mod commit;
 mod layout;
+mod stable;
 mod text;
 mod track;
+mod words;
 
 pub use layout::{Layout, cues, is_blank, normalise, tail};
+pub use stable::Stable;
 pub use track::{Piece, Track};
+pub use words::Word;

@@ -239,6 +239,20 @@ impl Before {
     }
 }
 
+/// Whether `text` ends with a mark that ends a sentence or a clause, closing
+/// quotes aside, so that no more letters can follow in the same word. The dots
+/// of "3." and "U." do not count: "3.14" or "U.S." may come of them.
+pub(super) fn ends_clause(text: &str) -> bool {
+    let text = text.trim_end_matches(|c| is_closing(c) || is_bidi_mark(c));
+    let mut chars = text.chars().rev();
+    match chars.next().map(|c| (c, mark(c))) {
+        Some((_, Some((_, Follow::Anything)))) => true,
+        Some(('.', Some(_))) => chars.by_ref().take(2).filter(|c| c.is_alphabetic()).count() == 2,
+        Some((_, Some(_))) => chars.next().is_some_and(char::is_alphabetic),
+        _ => false,
+    }
+}
+
 /// Whether a full stop after the word from byte `word` to `end` belongs to an
 /// abbreviation.
 fn is_abbreviated(text: &str, word: Option<usize>, end: usize) -> bool {
@@ -281,7 +295,7 @@ fn is_readable(c: char) -> bool {
 
 /// Whether `c` is of a script that puts no spaces between words, so that a
 /// space means a pause: ideographs, kana, Thai, Lao, Khmer, Burmese.
-fn is_unspaced(c: char) -> bool {
+pub(super) fn is_unspaced(c: char) -> bool {
     match break_property(u32::from(c)) {
         BreakClass::ComplexContext | BreakClass::ConditionalJapaneseStarter => true,
         BreakClass::Ideographic => c.is_alphabetic(),

@@ -53,6 +53,8 @@ pub enum Results {
         nick = "interim"
     )]
     Interim,
+    #[enum_value(name = "Each word once it will not change any more", nick = "stable")]
+    Stable,
 }
 
 /// What happens when the service cannot be used.

@@ -33,8 +33,34 @@ pub(super) enum Item {
         start: u64,
         end: u64,
     },
+    /// What is known of an utterance that goes on; `heard` is the time of the newest audio.
+    Hypothesis {
+        item: u64,
+        text: String,
+        stash: String,
+        start: u64,
+        heard: u64,
+    },
+    /// All that will be known of an utterance.
+    Final {
+        item: u64,
+        text: String,
+        start: u64,
+        end: u64,
+    },
     /// Nothing will come before this time.
     Advance(u64),
+}
+
+impl Item {
+    /// Whether this says nothing that `next` does not say better.
+    fn is_replaced_by(&self, next: &Item) -> bool {
+        match (self, next) {
+            (Item::Interim { .. }, Item::Interim { .. }) => true,
+            (Item::Hypothesis { item, .. }, Item::Hypothesis { item: next, .. }) => item == next,
+            _ => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -255,6 +281,42 @@ impl Lane {
         self.outlet.with_lane(self.id, |lane, _| lane.extend(items));
     }
 
+    /// The newest text of an utterance that goes on, as far as it fits.
+    fn rolling_line(&mut self, transcript: &Transcript) -> Option<Item> {
+        let text = normalise(&format!("{}{}", transcript.text, transcript.stash));
+        if is_blank(&text) {
+            return None;
+        }
+        self.shown = Some(transcript.item);
+        Some(Item::Interim {
+            text: tail(&text, self.layout.max_chars).to_owned(),
+            start: transcript.start,
+            end: transcript.end,
+        })
+    }
+
+    /// The cues of a finished utterance.
+    fn cues(&self, transcript: &Transcript) -> Vec<Item> {
+        let Transcript {
+            text, start, end, ..
+        } = transcript;
+        let mut cues = cues(text, *start, *end, &self.layout, &[]);
+        if self.shown == Some(transcript.item) {
+            // What came before has been read already.
+            if let Some(line) = cues.last_mut() {
+                line.text = tail(&normalise(text), self.layout.max_chars).to_owned();
+            }
+            cues.drain(..cues.len().saturating_sub(1));
+        }
+        cues.into_iter()
+            .map(|cue| Item::Text {
+                text: cue.text,
+                start: cue.start,
+                end: cue.end,
+            })
+            .collect()
+    }
+
     /// Says in which language the text is, when that changes.
     fn tag(&mut self, transcript: &Transcript) -> Option<Item> {
         let language = transcript.language.as_ref()?;
@@ -281,24 +343,23 @@ impl Drop for Lane {
 
 impl TextOutput for Lane {
     fn interim(&mut self, transcript: &Transcript) {
-        if self.results != Results::Interim {
-            return;
-        }
-        let text = normalise(&format!("{}{}", transcript.text, transcript.stash));
-        if is_blank(&text) {
-            return;
-        }
-        let tag = self.tag(transcript);
-        self.shown = Some(transcript.item);
-        let item = Item::Interim {
-            text: tail(&text, self.layout.max_chars).to_owned(),
-            start: transcript.start,
-            end: transcript.end,
+        let item = match self.results {
+            Results::Final => None,
+            Results::Interim => self.rolling_line(transcript),
+            Results::Stable => Some(Item::Hypothesis {
+                item: transcript.item,
+                text: transcript.text.clone(),
+                stash: transcript.stash.clone(),
+                start: transcript.start,
+                heard: transcript.end,
+            }),
         };
+        let Some(item) = item else { return };
+        let tag = self.tag(transcript);
         self.outlet.with_lane(self.id, |lane, _| {
             lane.extend(tag);
             // Where the pad is behind, only the newest matters.
-            if matches!(lane.back(), Some(Item::Interim { .. })) {
+            if lane.back().is_some_and(|last| last.is_replaced_by(&item)) {
                 lane.pop_back();
             }
             lane.push_back(item);
@@ -306,30 +367,23 @@ impl TextOutput for Lane {
     }
 
     fn last(&mut self, transcript: &Transcript) {
-        if is_blank(&transcript.text) {
-            return;
-        }
+        let blank = is_blank(&transcript.text);
+        let text = match self.results {
+            // Also without text this ends what was open.
+            Results::Stable => vec![Item::Final {
+                item: transcript.item,
+                text: transcript.text.clone(),
+                start: transcript.start,
+                end: transcript.end,
+            }],
+            _ if blank => return,
+            _ => self.cues(transcript),
+        };
         let tag = self.tag(transcript);
-        let Transcript {
-            text, start, end, ..
-        } = transcript;
-        let mut cues = cues(text, *start, *end, &self.layout, &[]);
-        if self.shown == Some(transcript.item) {
-            // What came before has been read already.
-            if let Some(line) = cues.last_mut() {
-                line.text = tail(&normalise(text), self.layout.max_chars).to_owned();
-            }
-            cues.drain(..cues.len().saturating_sub(1));
-        }
-        let text = cues.into_iter().map(|cue| Item::Text {
-            text: cue.text,
-            start: cue.start,
-            end: cue.end,
-        });
         // Understood by textaccumulate, tttocea608 and tttocea708.
         let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
-        let end = Item::Event(gst::event::CustomDownstream::new(structure));
-        self.put(tag.into_iter().chain(text).chain([end]));
+        let end = (!blank).then(|| Item::Event(gst::event::CustomDownstream::new(structure)));
+        self.put(tag.into_iter().chain(text).chain(end));
     }
 
     fn settled(&mut self, time: u64) {

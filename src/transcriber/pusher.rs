@@ -8,11 +8,18 @@ use gst::subclass::prelude::*;
 
 use super::imp::QwenAsr;
 use super::outlet::{Item, Next};
-use crate::captions::{Piece, Track};
+use crate::captions::{Layout, Piece, Stable, Track, Word, cues};
 use crate::element::CAT;
 
 /// How often a live pipeline hears that there is no text.
 const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// Words are pushed this much before their deadline: until the heart beats again.
+const LEAD: Duration = HEARTBEAT.saturating_add(Duration::from_millis(100));
+
+/// Words that come too late to be shown as long as they took follow each other at this distance,
+/// in nanoseconds.
+const SHORTEST_WORD: u64 = 40_000_000;
 
 /// What the task knows of the pad. Nobody else looks at it while the task runs.
 #[derive(Debug, Default)]
@@ -22,6 +29,9 @@ pub(super) struct Pusher {
     segment: gst::FormattedSegment<gst::ClockTime>,
     discont: bool,
     pieces: Vec<Piece>,
+    /// For `results=stable`.
+    stable: Stable,
+    words: Vec<Word>,
 }
 
 impl QwenAsr {
@@ -59,15 +69,61 @@ impl QwenAsr {
 
     fn push_item(&self, pusher: &mut Pusher, item: Item) -> Result<(), gst::FlowError> {
         let shortest = u64::from(self.settings().min_duration) * 1_000_000;
-        let Pusher { track, pieces, .. } = pusher;
+        let Pusher {
+            track,
+            pieces,
+            stable,
+            words,
+            ..
+        } = pusher;
         match item {
             Item::Event(event) => return self.push_event(pusher, event),
-            Item::Begin(time) => track.begin(time),
+            Item::Begin(time) => {
+                track.begin(time);
+                *stable = Stable::new();
+            }
             Item::Text { text, start, end } => track.text(text, start, end, shortest, pieces),
             Item::Interim { text, start, end } => track.interim(text, start, end, pieces),
-            Item::Advance(time) => track.advance(time, pieces),
+            Item::Hypothesis {
+                item,
+                text,
+                stash,
+                start,
+                heard,
+            } => stable.interim(item, &text, &stash, start, heard, words),
+            Item::Final {
+                item,
+                text,
+                start,
+                end,
+            } => stable.last(item, &text, start, end, words),
+            // Never beyond text that is still held back.
+            Item::Advance(time) => {
+                let time = stable.held().map_or(time, |held| held.min(time));
+                track.advance(time, pieces);
+            }
         }
+        self.place_words(pusher);
         self.push_pieces(pusher)
+    }
+
+    /// Puts words on the track; a long run without spaces in pieces that can be read.
+    fn place_words(&self, pusher: &mut Pusher) {
+        let layout = Layout {
+            max_chars: self.settings().max_chars as usize,
+            ..Layout::default()
+        };
+        let Pusher {
+            track,
+            pieces,
+            words,
+            ..
+        } = pusher;
+        for word in words.drain(..) {
+            for cue in cues(&word.text, word.start, word.end, &layout, &[]) {
+                track.text(cue.text, cue.start, cue.end, SHORTEST_WORD, pieces);
+            }
+        }
     }
 
     /// Moves the track on to where text would come too late, given the latency.
@@ -82,9 +138,15 @@ impl QwenAsr {
         let (Some(due), Some(position)) = (due, pusher.track.position()) else {
             return Ok(());
         };
+        let due = due.nseconds();
+        let lead = LEAD.as_nanos() as u64;
+        pusher
+            .stable
+            .due(due.saturating_add(lead), &mut pusher.words);
+        self.place_words(pusher);
         // Small steps would only cost.
-        if due.nseconds() >= position.saturating_add(HEARTBEAT.as_nanos() as u64) {
-            pusher.track.advance(due.nseconds(), &mut pusher.pieces);
+        if due >= position.saturating_add(HEARTBEAT.as_nanos() as u64) {
+            pusher.track.advance(due, &mut pusher.pieces);
         }
         self.push_pieces(pusher)
     }

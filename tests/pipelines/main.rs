@@ -12,5 +12,6 @@ mod manual;
 mod network;
 mod outages;
 mod sink;
+mod stable;
 mod stopping;
 mod timing;

@@ -14,6 +14,7 @@ use crate::{
 };
 
 const COMPLETED: &str = "conversation.item.input_audio_transcription.completed";
+const PARTIAL: &str = "conversation.item.input_audio_transcription.text";
 const COMMITTED: &str = "input_audio_buffer.committed";
 
 /// What a connection is to do, in this order.
@@ -161,6 +162,10 @@ impl Filter {
                     self.emit(event.clone(), out);
                 }
                 self.emit(event, out);
+            }
+            PARTIAL if self.faults.partial_lag_ms > 0 => {
+                self.late
+                    .push((self.clock + self.faults.partial_lag_ms, event));
             }
             COMPLETED => self.completed(event, out),
             "session.finished" => self.finish(event, out),

@@ -1,0 +1,219 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! Captions that are never taken back, before an utterance ends.
+//!
+//! [`Stable`] takes the hypotheses and final texts of utterances and gives out
+//! timed words. What it gave out for an utterance is, but for white space, its
+//! final text; or where that differs from what was shown already, what was
+//! shown and then the rest of the final text.
+//!
+//! Words come in the order of their times and do not overlap, those of
+//! different utterances neither. The words of an utterance wait until the ones
+//! before are final, unless they are due.
+
+use std::collections::VecDeque;
+
+use super::commit::CommitTracker;
+use super::words::{Curve, Segment, Word};
+
+/// Utterances that are open at the same time, at most.
+const MAX_ITEMS: usize = 64;
+
+/// Turns the growing texts of utterances into words. All times are in
+/// nanoseconds of stream time.
+#[derive(Debug, Default)]
+pub struct Stable {
+    /// The open utterances, in the order in which they were spoken.
+    items: Vec<Item>,
+    /// End of the last word that was given out.
+    shown: u64,
+    /// The last utterances that had to be closed before their final text.
+    closed: VecDeque<u64>,
+}
+
+impl Stable {
+    /// Without any utterance.
+    pub fn new() -> Self {
+        Self::default()
+    }
+
+    /// A hypothesis of the utterance `item`, which began at `start` (what was
+    /// said first counts): its confirmed `text` and the tentative `stash` after it, both in full. The
+    /// newest audio sent so far was of the time `heard`. Both texts are empty
+    /// if it is only known that someone began to speak.
+    ///
+    /// Adds to `out` the words that need not wait any longer.
+    pub fn interim(
+        &mut self,
+        item: u64,
+        text: &str,
+        stash: &str,
+        start: u64,
+        heard: u64,
+        out: &mut Vec<Word>,
+    ) {
+        if let Some(item) = self.open(item, start, out) {
+            item.commit.interim(text, stash, heard);
+            item.curve.seen(item.commit.columns(), heard);
+            self.flush(out);
+        }
+    }
+
+    /// The final text of the utterance `item`, spoken from `start` to `end`; or
+    /// the last hypothesis, if no final text will come. The utterance is
+    /// forgotten.
+    ///
+    /// Adds to `out` the rest of its words, unless an utterance before is open:
+    /// then they come after those, or when they are due.
+    pub fn last(&mut self, item: u64, text: &str, start: u64, end: u64, out: &mut Vec<Word>) {
+        if let Some(item) = self.open(item, start, out) {
+            item.commit.last(text);
+            item.curve.finish(item.commit.columns(), end);
+            item.is_final = true;
+            self.flush(out);
+        }
+    }
+
+    /// What starts at `position` or before must be shown now.
+    ///
+    /// Adds to `out` the words that do, but not one that may still grow. To be
+    /// called whenever the deadline moves, and after every hypothesis.
+    pub fn due(&mut self, position: u64, out: &mut Vec<Word>) {
+        for item in &mut self.items {
+            if item.next_start(self.shown) <= position {
+                item.show_due(position, &mut self.shown, out);
+            }
+        }
+        self.items
+            .retain(|item| !item.is_final || item.commit.has_pending());
+        self.flush(out);
+    }
+
+    /// Where the next word may start: no gap may go beyond, unless the deadline
+    /// of this position has passed. `None` if no utterance is open.
+    ///
+    /// It is the start of the first word that is known and was not given out;
+    /// of an utterance without one it is the time up to which the text is
+    /// known, at first its start.
+    pub fn held(&self) -> Option<u64> {
+        let starts = self.items.iter().map(|item| item.next_start(self.shown));
+        starts.min()
+    }
+
+    /// The open utterance `id`, which is opened if it is new. `None` if its
+    /// final text has come already.
+    fn open(&mut self, id: u64, start: u64, out: &mut Vec<Word>) -> Option<&mut Item> {
+        if let Some(index) = self.items.iter().position(|item| item.id == id) {
+            return self.items.get_mut(index).filter(|item| !item.is_final);
+        }
+        if self.closed.contains(&id) {
+            return None;
+        }
+        if self.items.len() >= MAX_ITEMS {
+            self.close_first(out);
+        }
+        let index = self.items.partition_point(|item| item.start <= start);
+        self.items.insert(
+            index,
+            Item {
+                id,
+                start,
+                commit: CommitTracker::default(),
+                curve: Curve::new(start),
+                is_final: false,
+            },
+        );
+        self.items.get_mut(index)
+    }
+
+    /// Gives up the first utterance; whatever comes for it is ignored.
+    fn close_first(&mut self, out: &mut Vec<Word>) {
+        if let Some(item) = self.items.first_mut() {
+            item.commit.give_up();
+            item.is_final = true;
+            self.closed.push_back(item.id);
+            if self.closed.len() > MAX_ITEMS {
+                self.closed.pop_front();
+            }
+            self.flush(out);
+        }
+    }
+
+    /// Gives out what is ready of the first utterance, and of the next ones as
+    /// long as those before are final.
+    fn flush(&mut self, out: &mut Vec<Word>) {
+        let mut finished = 0;
+        for item in &mut self.items {
+            item.show_ready(&mut self.shown, out);
+            if !item.is_final {
+                break;
+            }
+            finished += 1;
+        }
+        self.items.drain(..finished);
+    }
+}
+
+/// An open utterance.
+#[derive(Debug)]
+struct Item {
+    id: u64,
+    start: u64,
+    commit: CommitTracker,
+    curve: Curve,
+    is_final: bool,
+}
+
+impl Item {
+    /// When the next word starts at the earliest; all before `floor` is taken.
+    fn next_start(&self, floor: u64) -> u64 {
+        self.curve.time_after(self.commit.next_column()).max(floor)
+    }
+
+    fn show_ready(&mut self, floor: &mut u64, out: &mut Vec<Word>) {
+        let count = self.show(self.commit.ready(), u64::MAX, floor, out);
+        self.commit.show(count);
+    }
+
+    fn show_due(&mut self, position: u64, floor: &mut u64, out: &mut Vec<Word>) {
+        let count = self.show(self.commit.ready_if_due(), position, floor, out);
+        self.commit.show(count);
+    }
+
+    /// Adds to `out` the words made of `segments` that start at `latest` or
+    /// before, from `floor` on: the number of segments in them.
+    fn show(
+        &self,
+        segments: &[Segment],
+        latest: u64,
+        floor: &mut u64,
+        out: &mut Vec<Word>,
+    ) -> usize {
+        let words: Vec<_> = segments.chunk_by(|_, next| next.joins).collect();
+        let ends = words
+            .iter()
+            .filter_map(|word| word.first().zip(word.last()));
+        let ends: Vec<_> = ends.collect();
+        let spans: Vec<_> = ends.iter().map(|(a, b)| (a.from, b.to)).collect();
+        let times = self.curve.times(&spans, *floor);
+        let mut count = 0;
+        for ((word, (first, last)), (start, end)) in words.iter().zip(&ends).zip(times) {
+            if start > latest {
+                break;
+            }
+            let text = self.commit.text().get(first.start..last.end);
+            out.push(Word {
+                text: text.unwrap_or_default().to_owned(),
+                start,
+                end,
+            });
+            *floor = end;
+            count += word.len();
+        }
+        count
+    }
+}
+
+#[cfg(test)]
+#[path = "stable_tests.rs"]
+mod tests;
