@@ -6,8 +6,9 @@ use std::sync::{Arc, Mutex};
 use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
+use super::properties::TurnDetection;
 use super::report::{Report, Stats, TextOutput, post_audio_lost};
-use super::settings::{Settings, TurnDetection};
+use super::settings::Settings;
 use super::{CAT, lock};
 use crate::net::{self, AudioQueue, Full, Link, PushError};
 use crate::protocol::Failure;
@@ -258,9 +259,9 @@ impl Input {
         }
     }
 
-    /// Makes the session look for audio again.
+    /// Makes the sessions look for audio again.
     pub fn wake(&self) {
-        if let Some(run) = &self.run {
+        for run in self.run.iter().chain(&self.draining) {
             run.queue.wake();
         }
     }

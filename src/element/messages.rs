@@ -3,7 +3,7 @@
 
 use gst::glib;
 
-use super::settings::ConnectionState;
+use super::properties::ConnectionState;
 use crate::protocol::{Failure, Kind};
 use crate::session::Transcript;
 

@@ -5,6 +5,7 @@
 mod completion;
 mod input;
 mod messages;
+mod properties;
 mod report;
 mod settings;
 
@@ -13,8 +14,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use gst::glib;
 
 pub use input::{Input, Refused, is_live};
+pub use properties::{Results, property_specs, text_property_specs};
 pub use report::{Stats, TextOutput, post_failure, post_outage};
-pub use settings::{Results, Settings, property_specs, text_property_specs};
+pub use settings::Settings;
 
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
 /// pieces of text, TRACE every buffer and the text itself.

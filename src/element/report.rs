@@ -7,7 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
-use super::settings::ConnectionState;
+use super::properties::ConnectionState;
 use super::{CAT, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::Failure;

@@ -5,7 +5,8 @@
 //! in a live pipeline; network threads bring transcripts; the src pad's task pushes.
 //!
 //! Locks: `settings`, `input`, `timing` and `muted` are held for moments only, never two of them at
-//! a time, nor while pushing, querying or posting; the outlet's own lock may be taken inside. `pusher` is held by the src pad's task for
+//! a time, nor while pushing, querying or posting; those of the outlet and the statistics may be
+//! taken inside. `pusher` is held by the src pad's task for
 //! a whole round and may be followed by any of the others; nobody else takes it while the task
 //! runs.
 
@@ -175,7 +176,7 @@ impl QwenAsr {
         }
         let start = start.build();
         // The base class pushes caps at once, which must not come first.
-        if self.outlet.is_empty() {
+        if self.outlet.is_idle() {
             self.src_pad().push_event(start);
         } else {
             self.enqueue_event(start);

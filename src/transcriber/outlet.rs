@@ -78,6 +78,8 @@ struct State {
     line: VecDeque<Entry>,
     next_lane: u64,
     flushing: bool,
+    /// The task has taken something that may not have left yet.
+    pushing: bool,
     flow: Result<(), gst::FlowError>,
 }
 
@@ -94,6 +96,7 @@ impl Default for Outlet {
             line: VecDeque::new(),
             next_lane: 0,
             flushing: true,
+            pushing: false,
             flow: Ok(()),
         };
         Outlet {
@@ -123,6 +126,7 @@ impl Outlet {
         let mut state = self.lock();
         state.line.clear();
         state.flushing = false;
+        state.pushing = false;
         state.flow = Ok(());
     }
 
@@ -141,9 +145,10 @@ impl Outlet {
         self.changed.notify_all();
     }
 
-    /// Whether nothing waits.
-    pub fn is_empty(&self) -> bool {
-        self.lock().line.is_empty()
+    /// Whether everything has left.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.line.is_empty() && !state.pushing
     }
 
     fn open_lane(&self, first: Item) -> u64 {
@@ -197,11 +202,13 @@ impl Outlet {
     /// that a lane has just become short enough for more audio.
     pub fn next(&self, timeout: Option<Duration>) -> (Next, bool) {
         let mut state = self.lock();
+        state.pushing = false;
         loop {
             if state.flushing {
                 return (Next::Flushing, false);
             }
             if let Some((item, relieved)) = state.pop() {
+                state.pushing = true;
                 return (Next::Item(item), relieved);
             }
             state = match timeout {

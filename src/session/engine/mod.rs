@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The state machine itself.
 
+mod outage;
+
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
@@ -8,7 +10,6 @@ use std::time::Duration;
 use super::backlog::{Piece, Replay};
 use super::connection::Connection;
 use super::liveness::Need;
-use super::retry::{Verdict, verdict};
 use super::{Config, Notice, Output, State, Transcript, Warning};
 use crate::protocol::{Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind};
 use crate::timeline::duration_of;
@@ -16,14 +17,8 @@ use crate::timeline::duration_of;
 /// How much of the time that a busy machine cost may be made up for at once.
 const PACING_CREDIT: Duration = Duration::from_millis(50);
 
-/// A connection that lasted this long was a good one: the next outage is another one.
-const GOOD_CONNECTION: Duration = Duration::from_secs(10);
-
 /// Reported utterances remembered, so that none is reported again after a replay.
 const MOST_REPORTED: usize = 64;
-
-/// How far apart the begins of the same utterance may be when it is heard again, in nanoseconds.
-const BEGIN_TOLERANCE: u64 = 500_000_000;
 
 /// Makes a codec for each connection.
 pub type CodecFactory = Box<dyn Fn() -> Box<dyn Codec> + Send>;
@@ -473,24 +468,6 @@ impl Session {
         self.end(now);
     }
 
-    /// The time to finish is over.
-    fn finish_too_late(&mut self, now: Duration) {
-        let within = self.config.finish_timeout.as_millis();
-        if self.is_down() && !self.finishing && !self.config.retry.keep_going {
-            // Audio is left that nobody has listened to.
-            let failure = self.last_failure.take().unwrap_or_else(|| {
-                Failure::new(
-                    Kind::Unreachable,
-                    format!("No session came about within {within} ms (finish-timeout)."),
-                    "Check the network, a proxy and the url property.",
-                )
-            });
-            return self.give_up(failure, now);
-        }
-        let what = format!("The service did not finish within {within} ms (finish-timeout).");
-        self.end_unfinished(what, now);
-    }
-
     /// Ends a session of which not everything was recognised.
     fn end_unfinished(&mut self, what: String, now: Duration) {
         self.connection.utterances.give_up_all(now);
@@ -509,103 +486,6 @@ impl Session {
         self.outputs.push_back(Output::Close);
         self.announce(State::Idle, "");
         self.notice(Notice::Drained);
-    }
-
-    fn give_up(&mut self, failure: Failure, now: Duration) {
-        self.connection.utterances.give_up_all(now);
-        self.flush_finals(now);
-        self.phase = Phase::Over;
-        self.outputs.push_back(Output::Close);
-        self.announce(State::Failed, &failure.what);
-        self.notice(Notice::Failed(failure));
-    }
-
-    fn fail(&mut self, failure: Failure, now: Duration) {
-        match self.phase {
-            Phase::Over | Phase::Waiting { .. } => return,
-            Phase::Finishing { .. } if !self.connection.owes_text() => {
-                return if failure.close_code == Some(1000) {
-                    self.end(now)
-                } else {
-                    self.end_incomplete(&failure, now)
-                };
-            }
-            Phase::Running { since } | Phase::Finishing { since } => {
-                if now >= since + GOOD_CONNECTION {
-                    self.retries = 0;
-                    self.outage_reported = false;
-                }
-            }
-            Phase::Connecting { .. } | Phase::Opening { .. } => {}
-        }
-        let (policy, random) = (self.config.retry, self.random.f64());
-        match verdict(
-            failure.kind,
-            self.retries,
-            self.connected_before,
-            policy,
-            random,
-        ) {
-            // All audio was sent: what is missing is an end, not a session.
-            Verdict::GiveUp if self.finishing => self.end_incomplete(&failure, now),
-            Verdict::GiveUp => self.give_up(failure, now),
-            Verdict::RetryAfter(wait) => {
-                self.retries = self.retries.saturating_add(1);
-                self.reconnect_after(wait, failure, now);
-            }
-        }
-    }
-
-    fn reconnect_after(&mut self, wait: Duration, failure: Failure, now: Duration) {
-        let deaf = self.connection.liveness.deaf();
-        let codec = (self.make_codec)();
-        let next = Connection::new(codec, &self.config, self.connections, deaf, now);
-        let mut last = std::mem::replace(&mut self.connection, next);
-        self.billed_before += last.billed;
-        let chunk = self.chunk_bytes() as u64 / 2;
-        if let Some((time, duration)) = last.leave_to(&mut self.replay, chunk) {
-            self.notice(Notice::AudioLost { time, duration });
-        }
-        self.remember_cut(last.open_transcripts());
-        self.outputs.push_back(Output::Close);
-        self.phase = Phase::Waiting { until: now + wait };
-        if !std::mem::replace(&mut self.outage_reported, true) {
-            self.notice(Notice::Outage(failure.clone()));
-        }
-        self.session_id = None;
-        self.announce(State::Reconnecting, &failure.what);
-        self.last_failure = Some(failure);
-    }
-
-    /// Whether an utterance that was cut has been reported after all. Of such a one only the
-    /// begin is known for sure, and that not to the millisecond.
-    fn heard_again(&self, cut: &Transcript) -> bool {
-        let begin = cut.start..cut.start.saturating_add(BEGIN_TOLERANCE);
-        let mut reported = self.reported.iter();
-        reported.any(|(_, span)| span.start < begin.end && begin.start < span.end)
-    }
-
-    /// Keeps the best of what was heard of each utterance that was cut.
-    fn remember_cut(&mut self, transcripts: Vec<Transcript>) {
-        let cut = std::mem::take(&mut self.cut);
-        self.cut = cut
-            .into_iter()
-            .filter(|cut| !self.heard_again(cut))
-            .collect();
-        for transcript in transcripts {
-            let Transcript { start, end, .. } = transcript;
-            let same = |cut: &Transcript| cut.start < end && start < cut.end;
-            let best = self
-                .cut
-                .iter()
-                .filter(|cut| same(cut))
-                .map(|cut| cut.text.len())
-                .max();
-            if best.is_none_or(|best| best <= transcript.text.len()) {
-                self.cut.retain(|cut| !same(cut));
-                self.cut.push(transcript);
-            }
-        }
     }
 
     /// Reports all that is final, held ones included: nothing earlier will come.
@@ -665,5 +545,4 @@ fn covers<'a>(
 }
 
 #[cfg(test)]
-#[path = "tests.rs"]
 mod tests;
