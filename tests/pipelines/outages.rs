@@ -6,7 +6,18 @@ use gst::prelude::*;
 use offline_service::faults::{CloseFault, ErrorFault, Items};
 use offline_service::{Faults, RawFrame};
 
-const PATIENT: &str = "max-speed=50 response-timeout=400 connect-timeout=400";
+/// Long enough for a busy machine.
+const PATIENT: &str = "max-speed=50 response-timeout=5000 connect-timeout=5000";
+
+/// For a service that has stopped answering.
+const IMPATIENT: &str = "max-speed=50 response-timeout=700 connect-timeout=700";
+
+fn stalls(faults: &Faults) -> bool {
+    faults.stall_handshake
+        || faults.stall_created
+        || faults.stall_updated
+        || faults.stall_after_ms.is_some()
+}
 
 /// The faults of a first connection that must not cost a word, by name.
 fn faults() -> Vec<(&'static str, Faults)> {
@@ -118,11 +129,10 @@ fn no_word_is_lost_or_doubled() {
     for policy in ["error", "continue"] {
         for (name, faults) in faults() {
             let server = server(|options| options.faults = faults.clone());
-            let mut rig = Rig::new(
-                16_000,
-                &server.url(),
-                &format!("{PATIENT} failure-policy={policy}"),
-            );
+            let stalls = stalls(&faults);
+            let timeouts = if stalls { IMPATIENT } else { PATIENT };
+            let properties = format!("{timeouts} failure-policy={policy}");
+            let mut rig = Rig::new(16_000, &server.url(), &properties);
             rig.run(speech.buffers(&[320], 0));
             let texts = rig.texts();
             check_cues(&speech, &texts, 0);
@@ -131,16 +141,22 @@ fn no_word_is_lost_or_doubled() {
                 speech.numbers(),
                 "{name} {policy}"
             );
+            // On a busy machine an impatient client may lose a healthy service too.
+            let stats = rig.element.property::<gst::Structure>("stats");
+            let outages = stats.get::<u64>("outages").unwrap();
+            let warnings = rig.warnings.len() as u64;
             assert!(
-                rig.warnings.len() <= 1,
+                warnings == outages || (outages == 0 && warnings <= 1),
                 "{name} {policy}: {:?}",
                 rig.warnings
             );
-            if server.connections() > 1 {
-                let stats = rig.element.property::<gst::Structure>("stats");
-                assert_eq!(stats.get::<u64>("outages").unwrap(), 1, "{name}");
-                assert_eq!(rig.warnings.len(), 1, "{name} {policy}");
-            }
+            let reconnected = server.connections() > 1;
+            assert_eq!(outages > 0, reconnected, "{name} {policy}");
+            assert!(
+                outages <= 1 || stalls,
+                "{name} {policy}: {:?}",
+                rig.warnings
+            );
         }
     }
 }
