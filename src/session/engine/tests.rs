@@ -1038,3 +1038,90 @@ fn what_was_heard_of_a_cut_utterance_is_reported_if_nothing_better_comes() {
         ["FINAL 0 500..3000 as far as|", "CLOSE", "FAILED Lost"]
     );
 }
+
+/// What the real codec makes of mangled frames, and the session of that.
+#[test]
+fn mangled_frames_break_nothing() {
+    use crate::protocol::realtime::Realtime;
+    use crate::protocol::{Recognition, TurnDetection};
+
+    let frames = [
+        r#"{"type":"session.created","session":{"id":"s","model":"m","turn_detection":{"threshold":0.2}}}"#,
+        r#"{"type":"session.updated","session":{"id":"s","model":"m"}}"#,
+        r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":64,"item_id":"a"}"#,
+        r#"{"type":"conversation.item.input_audio_transcription.text","item_id":"a","text":"今天","stash":"天气"}"#,
+        r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":728,"item_id":"a"}"#,
+        r#"{"type":"input_audio_buffer.committed","item_id":"a","previous_item_id":null}"#,
+        r#"{"type":"conversation.item.created","item":{"id":"a"}}"#,
+        r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"今天天气","usage":{"duration":1}}"#,
+        r#"{"type":"conversation.item.input_audio_transcription.failed","item_id":"b","error":{"code":"x"}}"#,
+        r#"{"type":"error","error":{"code":"x","message":"y"}}"#,
+        r#"{"type":"session.finished"}"#,
+    ];
+    for seed in 0..2000 {
+        let mut random = fastrand::Rng::with_seed(seed);
+        let mut s = Script::new(false);
+        let manual = random.bool();
+        let make_codec: CodecFactory = Box::new(move || {
+            Box::new(Realtime::new(Recognition {
+                model: "m".into(),
+                language: None,
+                context: None,
+                rate: 16_000,
+                turn_detection: if manual {
+                    TurnDetection::Manual
+                } else {
+                    TurnDetection::ServerVad {
+                        threshold: 0.0,
+                        silence_ms: 400,
+                    }
+                },
+            }))
+        });
+        let config = Config {
+            retry: RetryPolicy {
+                keep_going: true,
+                max_retries: None,
+            },
+            ..s.session.config.clone()
+        };
+        s.session = Session::new(config, make_codec, Duration::ZERO);
+        s.session.handle_connected(s.now);
+        for frame in &frames[..2] {
+            s.session.handle_frame(Incoming::Text(frame), s.now);
+        }
+        for _ in 0..60 {
+            let mut frame = frames[random.usize(..frames.len())].as_bytes().to_vec();
+            for _ in 0..random.usize(..4) {
+                if frame.is_empty() {
+                    break;
+                }
+                let at = random.usize(..frame.len());
+                match random.u8(..4) {
+                    0 => frame[at] = random.u8(32..127),
+                    1 => drop(frame.remove(at)),
+                    2 => frame.insert(at, random.u8(b'0'..=b'9')),
+                    _ => frame.truncate(at.max(1)),
+                }
+            }
+            let text = String::from_utf8_lossy(&frame);
+            s.session.handle_frame(Incoming::Text(&text), s.now);
+            match random.u8(..6) {
+                0 => s.session.handle_audio(random.u64(..), &CHUNK, s.now),
+                1 => s.session.handle_commit(),
+                2 => s.session.handle_finish(s.now),
+                3 => {
+                    s.now += Duration::from_millis(random.u64(..40_000));
+                    s.session.handle_timeout(s.now);
+                }
+                4 => s.session.handle_connected(s.now),
+                _ => drop(s.session.replay(s.now)),
+            }
+            while let Some(output) = s.session.poll_output() {
+                if let Output::Notice(Notice::Final(t) | Notice::Interim(t)) = output {
+                    assert!(t.start <= t.end, "seed {seed}: {t:?}");
+                }
+            }
+        }
+    }
+}
