@@ -203,7 +203,17 @@ fn fifty_cycles_leave_nothing_behind() {
             }
         }
         rig.stop();
+        let element = rig.element.downgrade();
         drop(rig);
+        // A network thread may be about to let go of it.
+        let deadline = Instant::now() + LONG;
+        while element.upgrade().is_some() {
+            assert!(
+                Instant::now() < deadline,
+                "cycle {cycle}: the element lives on"
+            );
+            std::thread::yield_now();
+        }
         assert!(
             server.wait_for_connections(|_, open| open == 0, LONG),
             "cycle {cycle}"
