@@ -40,6 +40,8 @@ pub struct Input {
     run: Option<Run>,
     /// Sessions that get no more audio and are still to report their last words.
     draining: Vec<Run>,
+    /// Also who comes now must not wait.
+    interrupted: bool,
 }
 
 impl Default for Input {
@@ -49,6 +51,7 @@ impl Default for Input {
             segment: gst::FormattedSegment::new(),
             run: None,
             draining: Vec::new(),
+            interrupted: false,
         }
     }
 }
@@ -194,6 +197,10 @@ impl Input {
             text,
         );
         let link = net::spawn(endpoint, config, codecs, queue.clone(), report)?;
+        if self.interrupted {
+            queue.interrupt();
+            completion.interrupt();
+        }
         self.run = Some(Run {
             queue,
             completion,
@@ -267,14 +274,16 @@ impl Input {
     }
 
     /// Frees the streaming thread from whatever it waits for in here, until [`Self::resume`].
-    pub fn interrupt(&self) {
+    pub fn interrupt(&mut self) {
+        self.interrupted = true;
         for run in self.run.iter().chain(&self.draining) {
             run.queue.interrupt();
             run.completion.interrupt();
         }
     }
 
-    pub fn resume(&self) {
+    pub fn resume(&mut self) {
+        self.interrupted = false;
         for run in self.run.iter().chain(&self.draining) {
             run.queue.resume();
             run.completion.resume();
@@ -286,6 +295,7 @@ impl Input {
         self.interrupt();
         self.run = None;
         self.draining.clear();
+        self.interrupted = false;
     }
 
     /// Audio waiting to be sent, in nanoseconds.

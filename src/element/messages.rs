@@ -3,6 +3,7 @@
 
 use gst::glib;
 
+use super::clock_time;
 use super::properties::ConnectionState;
 use crate::protocol::{Failure, Kind};
 use crate::session::Transcript;
@@ -16,7 +17,7 @@ struct Clocks {
 
 impl Clocks {
     fn new(segment: &gst::FormattedSegment<gst::ClockTime>, time: u64) -> Self {
-        let timestamp = gst::ClockTime::from_nseconds(time);
+        let timestamp = clock_time(time);
         Clocks {
             timestamp,
             running_time: segment.to_running_time(timestamp),
@@ -51,10 +52,7 @@ pub(super) fn transcript(
         .field("item-id", transcript.item_id.as_str())
         .field("seq", transcript.seq)
         .field("session-id", session_id)
-        .field(
-            "duration",
-            gst::ClockTime::from_nseconds(transcript.end - transcript.start),
-        );
+        .field("duration", clock_time(transcript.end - transcript.start));
     Clocks::new(segment, transcript.start)
         .add_to(builder)
         .build()
@@ -85,7 +83,7 @@ pub(super) fn audio_lost(
     segment: &gst::FormattedSegment<gst::ClockTime>,
 ) -> gst::Structure {
     let builder = gst::Structure::builder("qwenasr/audio-lost")
-        .field("duration", gst::ClockTime::from_nseconds(duration))
+        .field("duration", clock_time(duration))
         .field("reason", reason);
     Clocks::new(segment, time).add_to(builder).build()
 }

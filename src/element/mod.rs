@@ -28,6 +28,11 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
+/// A time in nanoseconds as GStreamer has it, where the largest number means none.
+pub fn clock_time(nanoseconds: u64) -> gst::ClockTime {
+    gst::ClockTime::from_nseconds(nanoseconds.min(u64::MAX - 1))
+}
+
 /// Rates in order of preference: 8 kHz is upsampled by the service.
 pub fn audio_caps() -> gst::Caps {
     gst_audio::AudioCapsBuilder::new_interleaved()

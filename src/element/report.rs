@@ -8,7 +8,7 @@ use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
 use super::properties::ConnectionState;
-use super::{CAT, messages};
+use super::{CAT, clock_time, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::Failure;
 use crate::session::{Notice, Transcript, Warning};
@@ -166,12 +166,7 @@ impl<T: TextOutput> Report<T> {
 
     fn speech(&self, name: &str, item_id: &str, time: u64) {
         if let Some(element) = self.element.upgrade() {
-            gst::log!(
-                CAT,
-                obj = element,
-                "{name} at {}",
-                gst::ClockTime::from_nseconds(time)
-            );
+            gst::log!(CAT, obj = element, "{name} at {}", clock_time(time));
             post(
                 &element,
                 messages::speech(name, item_id, time, &self.segment),

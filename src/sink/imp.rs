@@ -212,7 +212,7 @@ impl BaseSinkImpl for QwenAsrSink {
             }
             gst::EventView::Gap(gap) => {
                 let (start, duration) = gap.get();
-                let end = start + duration.unwrap_or_default();
+                let end = start.saturating_add(duration.unwrap_or_default());
                 let feeding = lock(&self.input).feed_gap(start, end);
                 if let Some(mut feeding) = feeding {
                     let obj = self.obj();

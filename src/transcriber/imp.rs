@@ -6,9 +6,8 @@
 //!
 //! Locks: `settings`, `input`, `timing` and `muted` are held for moments only, never two of them at
 //! a time, nor while pushing, querying or posting; those of the outlet and the statistics may be
-//! taken inside. `pusher` is held by the src pad's task for
-//! a whole round and may be followed by any of the others; nobody else takes it while the task
-//! runs.
+//! taken inside. `pusher` is held by the src pad's task for a whole round and may be followed by
+//! any of the others; nobody else takes it while the task runs.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
 
@@ -231,7 +230,8 @@ impl QwenAsr {
         };
         let ours = gst::ClockTime::from_mseconds(self.settings().latency.into());
         if live {
-            query.set(true, min + ours, max.map(|max| max + ours));
+            let max = max.map(|max| max.saturating_add(ours));
+            query.set(true, min.saturating_add(ours), max);
         } else {
             query.set(false, min, max);
         }
@@ -396,7 +396,7 @@ impl BaseTransformImpl for QwenAsr {
             gst::EventView::Gap(gap) if !self.input().needs_run() => {
                 let (start, duration) = gap.get();
                 return self
-                    .gap(start, start + duration.unwrap_or_default())
+                    .gap(start, start.saturating_add(duration.unwrap_or_default()))
                     .is_ok();
             }
             gst::EventView::Eos(_) => {

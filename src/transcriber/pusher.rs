@@ -9,7 +9,7 @@ use gst::subclass::prelude::*;
 use super::imp::QwenAsr;
 use super::outlet::{Item, Next};
 use crate::captions::{Layout, Piece, Stable, Track, Word, cues};
-use crate::element::CAT;
+use crate::element::{CAT, clock_time};
 
 /// How often a live pipeline hears that there is no text.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -133,7 +133,7 @@ impl QwenAsr {
         let due = self
             .obj()
             .current_running_time()
-            .and_then(|now| now.checked_sub(latency + timing.upstream))
+            .and_then(|now| now.checked_sub(latency.saturating_add(timing.upstream)))
             .and_then(|due| pusher.segment.position_from_running_time(due));
         let (Some(due), Some(position)) = (due, pusher.track.position()) else {
             return Ok(());
@@ -158,8 +158,8 @@ impl QwenAsr {
         for piece in pieces.drain(..) {
             match piece {
                 Piece::Gap { start, duration } => {
-                    let gap = gst::event::Gap::builder(gst::ClockTime::from_nseconds(start))
-                        .duration(gst::ClockTime::from_nseconds(duration))
+                    let gap = gst::event::Gap::builder(clock_time(start))
+                        .duration(clock_time(duration))
                         .build();
                     gst::trace!(CAT, imp = self, "{gap:?}");
                     // Whether downstream wants it says nothing about the stream.
@@ -172,8 +172,8 @@ impl QwenAsr {
                 } => {
                     let mut buffer = gst::Buffer::from_slice(text.into_bytes());
                     if let Some(buffer) = buffer.get_mut() {
-                        buffer.set_pts(gst::ClockTime::from_nseconds(start));
-                        buffer.set_duration(gst::ClockTime::from_nseconds(duration));
+                        buffer.set_pts(clock_time(start));
+                        buffer.set_duration(clock_time(duration));
                         if std::mem::take(discont) {
                             buffer.set_flags(gst::BufferFlags::DISCONT);
                         }
@@ -200,7 +200,7 @@ impl QwenAsr {
                     .cloned()
                     .unwrap_or_default();
                 let lateness = gst::ClockTime::from_mseconds(self.settings().lateness.into());
-                time.set_base(time.base().map(|base| base + lateness));
+                time.set_base(time.base().map(|base| base.saturating_add(lateness)));
                 pusher.segment = time.clone();
                 pusher.track = Track::default();
                 pusher.discont = true;

@@ -386,3 +386,29 @@ fn lateness_moves_the_text_but_not_its_timestamps() {
     rig.run(speech.buffers(&[320], 0));
     check_cues(&speech, &rig.texts(), 1500);
 }
+
+#[test]
+fn absurd_timestamps_do_no_harm() {
+    let server = server(|_| {});
+    let speech = Speech::usual(16_000);
+    for times in [
+        &[u64::MAX - 1, 0, 5_000_000_000][..],
+        &[0, u64::MAX - 1],
+        &[1 << 63, 0, u64::MAX - 1_000_000_000],
+    ] {
+        let mut rig = Rig::launch(&format!(
+            "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+             ! qwenasr name=asr {FAST} url={} ! fakesink sync=false async=false",
+            server.url()
+        ));
+        let mut buffers = speech.buffers(&[1600], 0);
+        for (buffer, time) in buffers.iter_mut().zip(times.iter().cycle()) {
+            let time = gst::ClockTime::from_nseconds(*time);
+            buffer.get_mut().unwrap().set_pts(time);
+        }
+        rig.play();
+        rig.push_all(buffers);
+        rig.push_eos();
+        rig.wait_for_eos();
+    }
+}
