@@ -63,10 +63,7 @@ pub struct Cue {
 /// Divides the utterance `text`, spoken from `start` to `end` (nanoseconds of
 /// stream time), into cues.
 ///
-/// `timing` tells how the text grew: points of the display columns of the
-/// normalised text seen so far and the stream time of that, both non-decreasing.
-/// Between the points, and between `start` and `end` without any, columns are
-/// taken to be spoken evenly. Points outside the utterance are ignored.
+/// Its display columns are taken to be spoken evenly.
 ///
 /// The cues hold the whole text. Only punctuation that fits in no cue together
 /// with a word is left out. The first cue starts at `start` and the last one
@@ -76,18 +73,12 @@ pub struct Cue {
 ///
 /// If `end` is not after `start`, the utterance is given `min_duration`, or one
 /// millisecond per column.
-pub fn cues(
-    text: &str,
-    start: u64,
-    end: u64,
-    layout: &Layout,
-    timing: &[(usize, u64)],
-) -> Vec<Cue> {
+pub fn cues(text: &str, start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
     let text = normalise(text);
     if is_blank(&text) {
         return Vec::new();
     }
-    let utterance = Utterance::new(&text, start, end, layout, timing);
+    let utterance = Utterance::new(&text, start, end, layout);
     let parts = utterance.parts(&utterance.cue_ends());
     utterance.timed(&parts)
 }
@@ -119,7 +110,7 @@ struct Utterance<'a> {
 }
 
 impl<'a> Utterance<'a> {
-    fn new(text: &'a str, start: u64, end: u64, layout: &Layout, timing: &[(usize, u64)]) -> Self {
+    fn new(text: &'a str, start: u64, end: u64, layout: &Layout) -> Self {
         let max_columns = Some(layout.max_chars).filter(|columns| *columns > 0);
         let max_duration = Some(layout.max_duration).filter(|duration| *duration > 0);
         let max_duration = max_duration.unwrap_or(u64::MAX);
@@ -133,11 +124,11 @@ impl<'a> Utterance<'a> {
         } else {
             start.saturating_add(TIME_PER_COLUMN.saturating_mul(columns as u64))
         };
-        let curve = Curve::new(columns, start, end, timing);
+        let spoken = |column: usize| scaled(end - start, column as u64, columns as u64);
         let timed = |gap: Gap| BreakPoint {
             time: match gap.end {
                 0 => start,
-                _ => curve.time_at(gap.end_column),
+                _ => start.saturating_add(spoken(gap.end_column)),
             },
             gap,
         };
@@ -328,43 +319,6 @@ fn scaled(value: u64, part: u64, whole: u64) -> u64 {
     u64::try_from(scaled).unwrap_or(u64::MAX)
 }
 
-/// How the text of an utterance grows with time: columns and stream time, both
-/// non-decreasing.
-struct Curve(Vec<(usize, u64)>);
-
-impl Curve {
-    /// From no column at `start` to `columns` at `end`, along the points of
-    /// `timing` that are within.
-    fn new(columns: usize, start: u64, end: u64, timing: &[(usize, u64)]) -> Self {
-        let mut points = vec![(0, start)];
-        let mut last = (0, start);
-        for &point in timing.iter().chain(&[(columns, end)]) {
-            let within = point.0 <= columns && point.1 <= end;
-            if within && point.0 >= last.0 && point.1 >= last.1 {
-                points.push(point);
-                last = point;
-            }
-        }
-        Self(points)
-    }
-
-    /// When the text after `column` begins to be spoken: after a pause, if
-    /// there is one.
-    fn time_at(&self, column: usize) -> u64 {
-        let next = self.0.partition_point(|point| point.0 <= column);
-        let before = next.checked_sub(1).and_then(|index| self.0.get(index));
-        match (before, self.0.get(next)) {
-            (Some(before), Some(next)) => before.1.saturating_add(scaled(
-                next.1 - before.1, // the points are in order
-                (column - before.0) as u64,
-                (next.0 - before.0) as u64,
-            )),
-            (Some(point), None) | (None, Some(point)) => point.1,
-            (None, None) => 0,
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::text::width;
@@ -384,7 +338,7 @@ mod tests {
 
     /// Texts of the cues of `text`, spoken in ten seconds.
     fn texts(text: &str, max_chars: usize) -> Vec<String> {
-        cues(text, 0, 10 * SECOND, &layout(max_chars, 0, 0), &[])
+        cues(text, 0, 10 * SECOND, &layout(max_chars, 0, 0))
             .into_iter()
             .map(|cue| cue.text)
             .collect()
@@ -536,34 +490,14 @@ mod tests {
     }
 
     #[test]
-    fn times_follow_columns_or_the_curve() {
-        let text = "aaaa bbbb. cccc dddd.";
-        let of = |timing: &[(usize, u64)]| {
-            times(&cues(text, SECOND, 22 * SECOND, &layout(12, 0, 0), timing))
-        };
-        let at = |seconds: u64| seconds * SECOND;
-        for (timing, middle) in [
-            (&[][..], 11_000),
-            (&[(10, at(5))], 5_000),
-            (&[(5, at(4)), (15, at(6))], 5_000),
-            // After the pause.
-            (&[(10, at(5)), (10, at(8)), (21, at(9))], 8_000),
-            // Outside the text and the utterance.
-            (&[(10, at(30)), (10, 0), (99, at(2))], 11_000),
-            // Not in order.
-            (&[(10, at(5)), (5, at(6)), (12, at(4))], 5_000),
-            // All at once.
-            (&[(21, at(2))], 1_476),
-        ] {
-            assert_eq!(
-                of(timing),
-                [(1_000, middle), (middle, 22_000)],
-                "{timing:?}"
-            );
-        }
-        // Even then every cue is to be seen.
-        assert_eq!(of(&[(21, at(1))]), [(1_000, 1_001), (1_001, 22_000)]);
-        assert_eq!(of(&[(1, at(22))]), [(1_000, 21_999), (21_999, 22_000)]);
+    fn times_follow_columns() {
+        let cues = cues(
+            "aaaa bbbb. cccc dddd.",
+            SECOND,
+            22 * SECOND,
+            &layout(12, 0, 0),
+        );
+        assert_eq!(times(&cues), [(1_000, 11_000), (11_000, 22_000)]);
     }
 
     #[test]
@@ -596,30 +530,9 @@ mod tests {
             ("Yes.", 0, layout(20, 0, 3), &[(0, 4)]),
         ];
         for (text, end, layout, expected) in cases {
-            let cues = cues(text, 0, end * SECOND, layout, &[]);
+            let cues = cues(text, 0, end * SECOND, layout);
             assert_eq!(times(&cues), *expected, "{text:?} {layout:?}");
         }
-    }
-
-    #[test]
-    fn short_cues_take_time_from_their_neighbours() {
-        let timing = [(10, SECOND / 10), (21, 5 * SECOND), (32, 5 * SECOND)];
-        let cues = cues(
-            "aaaa bbbb. cccc dddd. eeee ffff.",
-            0,
-            6 * SECOND,
-            &layout(10, 2, 0),
-            &timing,
-        );
-        assert_eq!(times(&cues), [(0, 2_000), (2_000, 4_000), (4_000, 6_000)]);
-    }
-
-    #[test]
-    fn a_pause_does_not_delay_a_word() {
-        // "hello", 20 s of silence, "world".
-        let timing = [(5, SECOND), (5, 21 * SECOND)];
-        let cues = cues("hello world", 0, 22 * SECOND, &layout(40, 1, 10), &timing);
-        assert_eq!(times(&cues), [(0, 10_000), (21_000, 22_000)]);
     }
 
     #[test]
@@ -629,7 +542,7 @@ mod tests {
             (u64::MAX, 0),
             (u64::MAX - 1, u64::MAX),
         ] {
-            let cues = cues("one two three", start, end, &layout(5, 1, 1), &[]);
+            let cues = cues("one two three", start, end, &layout(5, 1, 1));
             assert_eq!(cues.len(), 3);
             check_times(&cues, start, end, &layout(5, 1, 1));
         }
@@ -652,20 +565,6 @@ mod tests {
         fn text(&mut self, atoms: &[&str]) -> String {
             let len = self.of(&[1, 3, 20, 80, 300]);
             (0..len).map(|_| self.of(atoms)).collect()
-        }
-
-        fn timing(&mut self, columns: usize, start: u64, end: u64) -> Vec<(usize, u64)> {
-            let mut points: Vec<_> = (0..self.below(6))
-                .map(|_| {
-                    let column = self.below(columns as u64 * 5 / 4 + 1) as usize;
-                    let time = self.below((end.saturating_sub(start) * 5 / 4).max(1));
-                    (column, start.saturating_add(time))
-                })
-                .collect();
-            if self.below(4) > 0 {
-                points.sort();
-            }
-            points
         }
     }
 
@@ -819,8 +718,7 @@ mod tests {
                 min_duration: random.of(&[0, 1, SECOND, 2 * SECOND, u64::MAX]),
                 max_duration: random.of(&[0, 1, SECOND, 6 * SECOND, u64::MAX]),
             };
-            let timing = random.timing(width(&normal), start, end);
-            let cues = cues(&text, start, end, &layout, &timing);
+            let cues = cues(&text, start, end, &layout);
             assert_eq!(cues.is_empty(), is_blank(&text), "{text:?}");
             // A full stop needs a column next to the letter.
             let roomy = layout.max_chars == 0 || layout.max_chars >= 4;
@@ -840,7 +738,7 @@ mod tests {
             let text = atom.repeat(5000) + "a";
             for layout in [layout(84, 1, 10), layout(0, 1, 10), layout(4999, 0, 0)] {
                 let end = 7200 * SECOND;
-                let cues = cues(&text, 0, end, &layout, &[]);
+                let cues = cues(&text, 0, end, &layout);
                 check_times(&cues, 0, end, &layout);
             }
         }

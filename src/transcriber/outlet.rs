@@ -307,7 +307,7 @@ impl Lane {
         let Transcript {
             text, start, end, ..
         } = transcript;
-        let mut cues = cues(text, *start, *end, &self.layout, &[]);
+        let mut cues = cues(text, *start, *end, &self.layout);
         if self.shown == Some(transcript.item) {
             // What came before has been read already.
             if let Some(line) = cues.last_mut() {

@@ -120,7 +120,7 @@ impl QwenAsr {
             ..
         } = pusher;
         for word in words.drain(..) {
-            for cue in cues(&word.text, word.start, word.end, &layout, &[]) {
+            for cue in cues(&word.text, word.start, word.end, &layout) {
                 track.text(cue.text, cue.start, cue.end, SHORTEST_WORD, pieces);
             }
         }
