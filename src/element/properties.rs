@@ -122,6 +122,21 @@ impl From<session::State> for ConnectionState {
 /// The longest time a property takes: a day.
 const LONGEST: u32 = 86_400_000;
 
+/// A number, of milliseconds mostly, that counts for the sessions to come.
+fn uint(
+    name: &'static str,
+    nick: &'static str,
+    blurb: &'static str,
+    default: u32,
+) -> glib::ParamSpecUIntBuilder<'static> {
+    glib::ParamSpecUInt::builder(name)
+        .nick(nick)
+        .blurb(blurb)
+        .maximum(LONGEST)
+        .default_value(default)
+        .mutable_ready()
+}
+
 /// What the session-related properties of both elements look like.
 pub fn property_specs() -> Vec<glib::ParamSpec> {
     let defaults = Settings::default();
@@ -129,14 +144,6 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecString::builder(name)
             .nick(nick)
             .blurb(blurb)
-            .mutable_ready()
-    };
-    let uint = |name: &'static str, nick: &'static str, blurb: &'static str, default: u32| {
-        glib::ParamSpecUInt::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .maximum(LONGEST)
-            .default_value(default)
             .mutable_ready()
     };
     vec![
@@ -303,14 +310,6 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
 /// What the properties of an element with a src pad for text look like, besides.
 pub fn text_property_specs() -> Vec<glib::ParamSpec> {
     let defaults = Settings::default();
-    let uint = |name: &'static str, nick: &'static str, blurb: &'static str, default: u32| {
-        glib::ParamSpecUInt::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .maximum(LONGEST)
-            .default_value(default)
-            .mutable_ready()
-    };
     vec![
         glib::ParamSpecEnum::builder_with_default("results", defaults.results)
             .nick("Results")

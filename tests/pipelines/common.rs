@@ -322,6 +322,18 @@ impl Rig {
             .collect()
     }
 
+    /// The numbers of the words on the pad.
+    pub fn heard(&self) -> Vec<u32> {
+        let texts = self.texts();
+        texts.iter().flat_map(|(text, ..)| numbers(text)).collect()
+    }
+
+    /// A counter of the element's statistics.
+    pub fn stat(&self, name: &str) -> u64 {
+        let stats = self.element.property::<gst::Structure>("stats");
+        stats.get(name).unwrap()
+    }
+
     /// The finals among the messages.
     pub fn finals(&self) -> Vec<String> {
         self.messages

@@ -44,11 +44,7 @@ fn eos_in_mid_word_brings_the_word() {
     buffers.truncate(buffers.len() - 2);
     let mut rig = Rig::new(16_000, &server.url(), FAST);
     rig.run(buffers);
-    let heard: Vec<u32> = rig
-        .texts()
-        .iter()
-        .flat_map(|(text, ..)| numbers(text))
-        .collect();
+    let heard = rig.heard();
     assert_eq!(heard, speech.numbers());
     assert!(ends_with_text_then_eos(&rig), "{:?}", rig.left());
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);

@@ -11,11 +11,7 @@ fn survives(faults: Faults) -> Rig {
     let speech = Speech::usual(16_000);
     let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
     rig.run(speech.buffers(&[320], 0));
-    let heard: Vec<u32> = rig
-        .texts()
-        .iter()
-        .flat_map(|(text, ..)| numbers(text))
-        .collect();
+    let heard = rig.heard();
     assert_eq!(heard, speech.numbers(), "{faults:?}");
     assert_eq!(server.connections(), 1);
     rig
@@ -151,11 +147,7 @@ fn finals_that_never_come_or_fail_leave_the_interim_text() {
         let speech = Speech::usual(16_000);
         let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
         rig.run(speech.buffers(&[320], 0));
-        let mut heard: Vec<u32> = rig
-            .texts()
-            .iter()
-            .flat_map(|(text, ..)| numbers(text))
-            .collect();
+        let mut heard = rig.heard();
         // Without its final the middle one may be reported after the last one.
         heard.sort_unstable();
         heard.dedup();
@@ -188,11 +180,7 @@ fn empty_finals_make_no_cue() {
         let speech = Speech::usual(16_000);
         let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
         rig.run(speech.buffers(&[320], 0));
-        let heard: Vec<u32> = rig
-            .texts()
-            .iter()
-            .flat_map(|(text, ..)| numbers(text))
-            .collect();
+        let heard = rig.heard();
         let expected: Vec<u32> = (0..20).chain(32..67).collect();
         assert_eq!(heard, expected, "{faults:?}");
         assert_eq!(rig.finals().len(), 3, "the message comes all the same");

@@ -7,11 +7,7 @@ use gst::prelude::*;
 const MANUAL: &str = "turn-detection=manual max-speed=100";
 
 fn sent(rig: &Rig) -> u64 {
-    rig.element
-        .property::<gst::Structure>("stats")
-        .get::<u64>("bytes-sent")
-        .unwrap()
-        / 32
+    rig.stat("bytes-sent") / 32
 }
 
 #[test]
@@ -76,11 +72,7 @@ fn long_speech_is_committed_before_the_protocols_limit() {
     let speech = Speech::new(16_000).say(0..1500);
     let mut rig = Rig::new(16_000, &server.url(), MANUAL);
     rig.run(speech.buffers(&[16_000], 0));
-    let heard: Vec<u32> = rig
-        .texts()
-        .iter()
-        .flat_map(|(text, ..)| numbers(text))
-        .collect();
+    let heard = rig.heard();
     assert_eq!(heard, speech.numbers());
     assert_eq!(
         server.sessions()[0]

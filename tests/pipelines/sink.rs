@@ -133,13 +133,7 @@ fn commits_end_utterances() {
     let buffers = speech.buffers(&[1600], 0);
     rig.push_all(buffers[..10].to_vec());
     rig.wait_for_state("connected");
-    while rig
-        .element
-        .property::<gst::Structure>("stats")
-        .get::<u64>("bytes-sent")
-        .unwrap()
-        < 32_000
-    {
+    while rig.stat("bytes-sent") < 32_000 {
         std::thread::yield_now();
     }
     rig.element.emit_by_name::<()>("commit", &[]);

@@ -84,13 +84,7 @@ fn while_the_queue_is_full() {
     rig.push_all(speech().buffers(&[320], 0));
     rig.wait_for_state("connecting");
     let full = gst::ClockTime::from_mseconds(480).nseconds();
-    while rig
-        .element
-        .property::<gst::Structure>("stats")
-        .get::<u64>("queue-level")
-        .unwrap()
-        < full
-    {
+    while rig.stat("queue-level") < full {
         std::thread::yield_now();
     }
     stop_quickly(&rig, "queue full");
