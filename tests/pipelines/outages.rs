@@ -126,13 +126,17 @@ fn faults() -> Vec<(&'static str, Faults)> {
 #[test]
 fn no_word_is_lost_or_doubled() {
     let speech = Speech::usual(16_000);
-    for policy in ["error", "continue"] {
+    for (policy, live) in [("error", false), ("continue", true)] {
         for (name, faults) in faults() {
             let server = server(|options| options.faults = faults.clone());
             let stalls = stalls(&faults);
             let timeouts = if stalls { IMPATIENT } else { PATIENT };
             let properties = format!("{timeouts} failure-policy={policy}");
-            let mut rig = Rig::new(16_000, &server.url(), &properties);
+            let mut rig = Rig::launch(&format!(
+                "appsrc name=src is-live={live} format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+                 ! qwenasr name=asr url={} {properties} ! fakesink name=out sync=false async=false",
+                server.url()
+            ));
             rig.run(speech.buffers(&[320], 0));
             let texts = rig.texts();
             check_cues(&speech, &texts, 0);
