@@ -11,6 +11,8 @@ pub enum Piece {
         text: String,
         start: u64,
         duration: u64,
+        /// When it was meant to start: earlier, if it came too late.
+        meant: u64,
     },
     /// Nothing is to be shown.
     Gap { start: u64, duration: u64 },
@@ -44,22 +46,24 @@ impl Track {
         shortest: u64,
         out: &mut Vec<Piece>,
     ) {
-        let meant = end.saturating_sub(start).max(1);
+        let (meant, length) = (start, end.saturating_sub(start).max(1));
         self.advance(start, out);
         let start = start.max(self.position.unwrap_or(start));
-        let end = end.max(start.saturating_add(meant.min(shortest.max(1))));
+        let end = end.max(start.saturating_add(length.min(shortest.max(1))));
         self.position = Some(end);
         out.push(Piece::Text {
             text,
             start,
             duration: end - start,
+            meant,
         });
     }
 
     /// Shows text that will be replaced soon, from where the track has got to.
     pub fn interim(&mut self, text: String, start: u64, end: u64, out: &mut Vec<Piece>) {
         // Nothing new can be shown for a time that is on the track already.
-        if self.position.is_none_or(|position| end > position) {
+        let start = start.max(self.position.unwrap_or(start));
+        if end > start {
             self.text(text, start, end, 0, out);
         }
     }
@@ -82,10 +86,15 @@ mod tests {
     use super::*;
 
     fn text(start: u64, end: u64) -> Piece {
+        late_text(start, end, start)
+    }
+
+    fn late_text(start: u64, end: u64, meant: u64) -> Piece {
         Piece::Text {
             text: "x".into(),
             start,
             duration: end - start,
+            meant,
         }
     }
 
@@ -125,7 +134,7 @@ mod tests {
         track.text("x".into(), 450, 460, 30, &mut out);
         assert_eq!(
             out,
-            [text(500, 530), text(530, 540)],
+            [late_text(500, 530, 100), late_text(530, 540, 450)],
             "the short one stays short"
         );
     }

@@ -299,7 +299,7 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "bytes-sent (audio), seconds-sent, seconds-billed, sessions, outages, reconnects, \
+                "bytes-sent (audio), seconds-sent, seconds-billed, sessions, outages, reconnects, late-texts, \
                  finals, interims, audio-lost (nanoseconds), queue-level (nanoseconds)",
             )
             .read_only()
@@ -345,6 +345,15 @@ pub fn text_property_specs() -> Vec<glib::ParamSpec> {
         )
         .mutable_playing()
         .build(),
+        glib::ParamSpecUInt::builder("max-observed-delay")
+            .nick("Maximum observed delay")
+            .blurb(
+                "Longest time from when something was said to when its text left, in a live \
+                 pipeline, in milliseconds; changes are notified. Beyond latency + lateness the \
+                 text is late",
+            )
+            .read_only()
+            .build(),
         uint(
             "lateness",
             "Lateness",

@@ -44,6 +44,9 @@ pub struct Ledger {
     audio_lost: u64,
     outages: u64,
     reconnects: u64,
+    late_texts: u64,
+    /// In milliseconds.
+    max_observed_delay: u32,
 }
 
 /// The ledger, shared by the element and its sessions.
@@ -55,6 +58,20 @@ impl Stats {
         self.with(|ledger| ledger.state)
     }
 
+    /// The longest observed delay, in milliseconds.
+    pub fn max_observed_delay(&self) -> u32 {
+        self.with(|ledger| ledger.max_observed_delay)
+    }
+
+    /// Notes how long after it was said, in milliseconds, some text left, and whether it had to
+    /// be shown later than it was said.
+    pub fn observe_delay(&self, delay: u32, late: bool) {
+        self.with(|ledger| {
+            ledger.late_texts += u64::from(late);
+            ledger.max_observed_delay = ledger.max_observed_delay.max(delay);
+        });
+    }
+
     /// The `stats` property; `queue_level` is in nanoseconds.
     pub fn to_structure(&self, queue_level: u64) -> gst::Structure {
         self.with(|ledger| {
@@ -62,6 +79,7 @@ impl Stats {
                 .field("sessions", ledger.sessions)
                 .field("outages", ledger.outages)
                 .field("reconnects", ledger.reconnects)
+                .field("late-texts", ledger.late_texts)
                 .field("bytes-sent", ledger.bytes_sent)
                 .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
                 .field("seconds-billed", ledger.seconds_billed)

@@ -38,7 +38,7 @@ pub struct QwenAsr {
     settings: Mutex<Settings>,
     input: Mutex<Input>,
     timing: Mutex<Timing>,
-    stats: Stats,
+    pub(super) stats: Stats,
     pub(super) outlet: Arc<Outlet>,
     pusher: Mutex<Pusher>,
     /// Where text would go, if the settings allowed a session: the pipeline runs on without.
@@ -274,6 +274,7 @@ impl ObjectImpl for QwenAsr {
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
             "connection-state" => self.stats.connection_state().to_value(),
+            "max-observed-delay" => self.stats.max_observed_delay().to_value(),
             "stats" => self
                 .stats
                 .to_structure(self.input().queue_level())

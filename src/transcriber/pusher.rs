@@ -21,6 +21,9 @@ const LEAD: Duration = HEARTBEAT.saturating_add(Duration::from_millis(100));
 /// in nanoseconds.
 const SHORTEST_WORD: u64 = 40_000_000;
 
+/// A new longest delay is worth another warning if it is longer by one in so many parts of it.
+const WARNING_STEPS: u32 = 10;
+
 /// What the task knows of the pad. Nobody else looks at it while the task runs.
 #[derive(Debug, Default)]
 pub(super) struct Pusher {
@@ -151,9 +154,62 @@ impl QwenAsr {
         self.push_pieces(pusher)
     }
 
+    /// Measures how long after it was said live text leaves; too long is worth a warning.
+    fn observe_delay(
+        &self,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        meant: u64,
+        late: bool,
+    ) {
+        let timing = self.timing();
+        let (latency, lateness) = {
+            let settings = self.settings();
+            (settings.latency, settings.lateness)
+        };
+        let obj = self.obj();
+        let now = obj.current_running_time();
+        // The segment has the lateness in it, and upstream took its time before.
+        let said = segment
+            .to_running_time(clock_time(meant))
+            .and_then(|said| said.checked_sub(gst::ClockTime::from_mseconds(lateness.into())));
+        let (true, Some(now), Some(said)) = (timing.live, now, said) else {
+            return;
+        };
+        let delay = now.saturating_sub(said.saturating_add(timing.upstream));
+        let delay = u32::try_from(delay.mseconds()).unwrap_or(u32::MAX);
+        let before = self.stats.max_observed_delay();
+        self.stats.observe_delay(delay, late);
+        if delay <= before {
+            return;
+        }
+        obj.notify("max-observed-delay");
+        // A delay that creeps up says the same again and again.
+        let (allowed, step) = (latency.saturating_add(lateness), delay / WARNING_STEPS);
+        if delay > allowed && (before <= allowed || delay - before > step) {
+            let text = format!(
+                "Text came {delay} ms after it was said, more than latency and lateness allow."
+            );
+            gst::warning!(CAT, imp = self, "{text}");
+            let details = gst::Structure::builder("qwenasr/excessive-delay")
+                .field(
+                    "new-observed-max-delay",
+                    gst::ClockTime::from_mseconds(delay.into()),
+                )
+                .build();
+            let message = gst::message::Warning::builder(gst::CoreError::Clock, &text)
+                .details(details)
+                .src(&*obj)
+                .build();
+            let _ = obj.post_message(message);
+        }
+    }
+
     fn push_pieces(&self, pusher: &mut Pusher) -> Result<(), gst::FlowError> {
         let Pusher {
-            pieces, discont, ..
+            pieces,
+            discont,
+            segment,
+            ..
         } = pusher;
         for piece in pieces.drain(..) {
             match piece {
@@ -169,7 +225,9 @@ impl QwenAsr {
                     text,
                     start,
                     duration,
+                    meant,
                 } => {
+                    self.observe_delay(segment, meant, start > meant);
                     let mut buffer = gst::Buffer::from_slice(text.into_bytes());
                     if let Some(buffer) = buffer.get_mut() {
                         buffer.set_pts(clock_time(start));

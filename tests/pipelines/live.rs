@@ -158,3 +158,22 @@ fn text_is_burnt_into_live_video_in_sync() {
     rig.wait_for_eos();
     assert_eq!(numbers(&rig.finals().join(" ")), speech.numbers());
 }
+
+#[test]
+fn text_that_comes_too_late_is_measured_and_said_so() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..10).silence(700);
+    for (latency, late) in [(0, true), (10_000, false)] {
+        let mut rig = live_rig(&server.url(), &format!("max-speed=1 latency={latency}"));
+        rig.play();
+        rig.push_all(speech.buffers(&[320], 0));
+        rig.push_eos();
+        rig.wait_for_eos();
+        assert_eq!(rig.heard(), speech.numbers());
+        // The utterance is a second long, and the pause that ends it 400 ms.
+        let delay = rig.element.property::<u32>("max-observed-delay");
+        assert!(delay >= 1300, "{delay}");
+        assert_eq!(rig.warnings.len(), usize::from(late), "{:?}", rig.warnings);
+        assert_eq!(rig.stat("late-texts"), u64::from(late));
+    }
+}
