@@ -21,7 +21,7 @@ const LEAD: Duration = HEARTBEAT.saturating_add(Duration::from_millis(100));
 /// in nanoseconds.
 const SHORTEST_WORD: u64 = 40_000_000;
 
-/// A new longest delay is worth another warning if it is longer by one in so many parts of it.
+/// A longer delay is worth another warning if it is longer by one in so many parts of the last.
 const WARNING_STEPS: u32 = 10;
 
 /// What the task knows of the pad. Nobody else looks at it while the task runs.
@@ -32,6 +32,8 @@ pub(super) struct Pusher {
     segment: gst::FormattedSegment<gst::ClockTime>,
     discont: bool,
     pieces: Vec<Piece>,
+    /// The delay of the last warning about one, in milliseconds.
+    warned_delay: u32,
     /// For `results=stable`.
     stable: Stable,
     words: Vec<Word>,
@@ -160,6 +162,7 @@ impl QwenAsr {
         segment: &gst::FormattedSegment<gst::ClockTime>,
         meant: u64,
         late: bool,
+        warned: &mut u32,
     ) {
         let timing = self.timing();
         let (latency, lateness) = {
@@ -184,8 +187,9 @@ impl QwenAsr {
         }
         obj.notify("max-observed-delay");
         // A delay that creeps up says the same again and again.
-        let (allowed, step) = (latency.saturating_add(lateness), delay / WARNING_STEPS);
-        if delay > allowed && (before <= allowed || delay - before > step) {
+        let step = *warned / WARNING_STEPS;
+        if delay > latency.saturating_add(lateness) && delay > warned.saturating_add(step) {
+            *warned = delay;
             let text = format!(
                 "Text came {delay} ms after it was said, more than latency and lateness allow."
             );
@@ -209,6 +213,7 @@ impl QwenAsr {
             pieces,
             discont,
             segment,
+            warned_delay,
             ..
         } = pusher;
         for piece in pieces.drain(..) {
@@ -227,7 +232,7 @@ impl QwenAsr {
                     duration,
                     meant,
                 } => {
-                    self.observe_delay(segment, meant, start > meant);
+                    self.observe_delay(segment, meant, start > meant, warned_delay);
                     let mut buffer = gst::Buffer::from_slice(text.into_bytes());
                     if let Some(buffer) = buffer.get_mut() {
                         buffer.set_pts(clock_time(start));
