@@ -82,3 +82,31 @@ find_cargo() {
 target_directory() {
     printf '%s\n' "${CARGO_TARGET_DIR:-$PWD/target}"
 }
+
+# From here on neither the real service nor a proxy has a say.
+stay_offline() {
+    local name
+    unset DASHSCOPE_API_KEY
+    for name in HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY; do
+        unset "$name" "${name,,}"
+    done
+}
+
+# Builds the plugin and the service for numbered audio, whose program is $numbers then, and makes
+# an empty directory $output with the given name.
+prepare_long_check() {
+    local target
+    find_cargo
+    say "Building"
+    cargo build --release --locked -p gst-plugin-qwenasr -p offline-service --lib --bin numbers
+    target=$(target_directory)
+    # shellcheck disable=SC2034
+    numbers=$target/release/numbers
+    export GST_PLUGIN_PATH="$target/release${GST_PLUGIN_PATH:+:$GST_PLUGIN_PATH}"
+    stay_offline
+    # Numbers as the shell has them.
+    export LC_ALL=C
+    output=$target/$1
+    rm -rf "$output"
+    mkdir -p "$output"
+}

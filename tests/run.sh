@@ -12,15 +12,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 install_packages "${PACKAGES[@]}"
 find_cargo
 
-# Neither the real service nor a proxy must have a say, and neither must installed plugins.
-unset DASHSCOPE_API_KEY GST_PLUGIN_PATH
-for name in HTTP_PROXY HTTPS_PROXY ALL_PROXY NO_PROXY; do
-    unset "$name" "${name,,}"
-done
+# Neither must installed plugins have a say.
+stay_offline
+unset GST_PLUGIN_PATH
 
-# Some tests use the plugin as a file, which cargo does not put in its place for tests alone.
-say "Building"
-cargo build --workspace --lib --examples --locked
 say "Testing"
 cargo test --workspace --all-targets --locked -- "$@"
 say "Testing the documentation's examples"
