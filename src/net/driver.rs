@@ -153,21 +153,14 @@ impl<L: Listener> Driver<L> {
                     }
                 }
                 Output::Notice(notice) => {
-                    let notice = self.redacted(notice);
-                    self.listener.notice(notice);
+                    // Services quote the key that they reject.
+                    let key = self.endpoint.key().map_or("", |key| key.reveal());
+                    self.listener.notice(notice.without(key));
                 }
             }
         }
         let (bytes, seconds) = self.session.usage();
         self.listener.usage(bytes, seconds);
-    }
-
-    /// Services quote the key that they reject.
-    fn redacted(&self, notice: Notice) -> Notice {
-        match (notice, self.endpoint.key()) {
-            (Notice::Failed(failure), Some(key)) => Notice::Failed(failure.without(key.reveal())),
-            (notice, _) => notice,
-        }
     }
 
     /// Hands over one chunk if it may be sent now and the socket keeps up.

@@ -90,20 +90,19 @@ impl Failure {
 
     /// The same failure with every occurrence of the secret blotted out: services quote keys.
     pub fn without(mut self, secret: &str) -> Self {
-        if !secret.is_empty() {
-            for text in [&mut self.what, &mut self.remedy] {
-                if text.contains(secret) {
-                    *text = text.replace(secret, "***");
-                }
-            }
-            if let Some(code) = &mut self.code
-                && code.contains(secret)
-            {
-                *code = code.replace(secret, "***");
-            }
-        }
+        self.what = blotted(self.what, secret);
+        self.remedy = blotted(self.remedy, secret);
+        self.code = self.code.map(|code| blotted(code, secret));
         self
     }
+}
+
+/// The text with every occurrence of the secret blotted out. An empty secret is none.
+pub fn blotted(text: String, secret: &str) -> String {
+    if secret.is_empty() || !text.contains(secret) {
+        return text;
+    }
+    text.replace(secret, "***")
 }
 
 impl fmt::Display for Failure {

@@ -12,7 +12,7 @@ mod language;
 pub mod realtime;
 
 pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
-pub use failure::{Failure, Kind};
+pub use failure::{Failure, Kind, blotted};
 pub use language::normalise as normalise_language;
 
 /// A frame to be sent.

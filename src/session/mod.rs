@@ -18,7 +18,7 @@ use std::time::Duration;
 pub use engine::{CodecFactory, Session};
 pub use retry::RetryPolicy;
 
-use crate::protocol::{Failure, Frame};
+use crate::protocol::{Failure, Frame, blotted};
 
 /// What a session needs to know.
 #[derive(Debug, Clone)]
@@ -110,6 +110,38 @@ pub enum Notice {
     Failed(Failure),
     /// The session is over: what could be recognised has been reported.
     Drained,
+}
+
+impl Notice {
+    /// The same with every occurrence of the secret blotted out, wherever foreign words may be.
+    pub fn without(self, secret: &str) -> Self {
+        match self {
+            Notice::State {
+                state,
+                session_id,
+                reason,
+            } => Notice::State {
+                state,
+                session_id,
+                reason: blotted(reason, secret),
+            },
+            Notice::Outage(failure) => Notice::Outage(failure.without(secret)),
+            Notice::Failed(failure) => Notice::Failed(failure.without(secret)),
+            Notice::Warning(warning) => Notice::Warning(match warning {
+                Warning::Ignored(what) => Warning::Ignored(blotted(what, secret)),
+                Warning::NotRecognised(why) => Warning::NotRecognised(blotted(why, secret)),
+                Warning::Unfinished(what) => Warning::Unfinished(blotted(what, secret)),
+            }),
+            // Nothing of an error in these.
+            notice @ (Notice::SpeechStarted { .. }
+            | Notice::SpeechStopped { .. }
+            | Notice::Interim(_)
+            | Notice::Final(_)
+            | Notice::Settled { .. }
+            | Notice::AudioLost { .. }
+            | Notice::Drained) => notice,
+        }
+    }
 }
 
 /// Something a user should know of although the session goes on, or has ended well.

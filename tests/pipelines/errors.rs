@@ -113,6 +113,31 @@ fn the_server_quotes_the_key_and_we_do_not() {
 }
 
 #[test]
+fn nor_do_warnings_of_outages_and_their_messages() {
+    let words = format!("Incorrect key {SECRET}");
+    let body = format!(r#"{{"code":"InvalidApiKey","message":"{words}"}}"#);
+    for faults in [
+        Faults {
+            http_status: Some((401, body)),
+            ..Faults::default()
+        },
+        error("InvalidApiKey", &words),
+        close(1011, &words),
+    ] {
+        let server = with(|options| options.faults = faults.clone());
+        let mut rig = Rig::new(
+            16_000,
+            &server.url(),
+            &format!("api-key={SECRET} failure-policy=continue finish-timeout=200 max-speed=100"),
+        );
+        rig.run(Speech::new(16_000).say(0..30).buffers(&[320], 0));
+        let said = format!("{:?} {:?}", rig.warnings, rig.messages);
+        assert!(said.contains("Incorrect key ***"), "{faults:?}: {said}");
+        assert!(!said.contains(SECRET), "{faults:?}");
+    }
+}
+
+#[test]
 fn the_host_is_unknown_or_silent() {
     init();
     check(
