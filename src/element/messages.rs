@@ -89,15 +89,14 @@ pub(super) fn audio_lost(
 }
 
 /// What a failure is to a GStreamer application.
-pub(super) fn error_of(failure: &Failure) -> glib::Error {
-    let text = failure.to_string();
-    match failure.kind {
-        Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, &text),
-        Kind::NotFound | Kind::UnknownHost => glib::Error::new(gst::ResourceError::NotFound, &text),
-        Kind::Settings => glib::Error::new(gst::ResourceError::Settings, &text),
-        Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, &text),
-        Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, &text),
-        Kind::Lost => glib::Error::new(gst::ResourceError::Read, &text),
+pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
+    match kind {
+        Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, text),
+        Kind::NotFound | Kind::UnknownHost => glib::Error::new(gst::ResourceError::NotFound, text),
+        Kind::Settings => glib::Error::new(gst::ResourceError::Settings, text),
+        Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, text),
+        Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, text),
+        Kind::Lost => glib::Error::new(gst::ResourceError::Read, text),
     }
 }
 

@@ -18,6 +18,9 @@ pub use properties::{Results, property_specs, text_property_specs};
 pub use report::{Stats, TextOutput, post_failure, post_outage};
 pub use settings::Settings;
 
+/// What follows on settings that allow no session, where the pipeline is to run on.
+pub const MUTED: &str = "There are no captions until then.";
+
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
 /// pieces of text, TRACE every buffer and the text itself.
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {

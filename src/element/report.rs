@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Tells the application and the src pad what a session has to say.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
 use super::properties::ConnectionState;
-use super::{CAT, clock_time, messages};
+use super::{CAT, clock_time, lock, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::Failure;
 use crate::session::{Notice, Transcript, Warning};
@@ -93,7 +93,7 @@ impl Stats {
 
     /// The lock is held for the length of `change` only, which does nothing but count.
     fn with<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> R {
-        change(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+        change(&mut lock(&self.0))
     }
 }
 
@@ -259,7 +259,7 @@ impl<T: TextOutput> Listener for Report<T> {
             Notice::Outage(failure) => {
                 self.stats.with(|ledger| ledger.outages += 1);
                 if let Some(element) = self.element.upgrade() {
-                    post_outage(&element, &failure);
+                    post_outage(&element, &failure, "Trying again.");
                 }
             }
             Notice::Warning(warning) => self.warning(warning),
@@ -314,17 +314,19 @@ fn post(element: &gst::Element, structure: gst::Structure) {
 /// Posts the one ERROR of a failure.
 pub fn post_failure(element: &gst::Element, failure: &Failure) {
     gst::error!(CAT, obj = element, "{failure}");
-    let message = gst::message::Error::builder_from_error(messages::error_of(failure))
+    let error = messages::error_of(failure.kind, &failure.to_string());
+    let message = gst::message::Error::builder_from_error(error)
         .details(messages::details_of(failure))
         .src(element)
         .build();
     let _ = element.post_message(message);
 }
 
-/// Posts the one WARNING of an outage.
-pub fn post_outage(element: &gst::Element, failure: &Failure) {
-    gst::warning!(CAT, obj = element, "captions are interrupted: {failure}");
-    let message = gst::message::Warning::builder_from_error(messages::error_of(failure))
+/// Posts the one WARNING of an outage, with a sentence about what follows.
+pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
+    gst::warning!(CAT, obj = element, "{failure} {next}");
+    let error = messages::error_of(failure.kind, &format!("{failure} {next}"));
+    let message = gst::message::Warning::builder_from_error(error)
         .details(messages::details_of(failure))
         .src(element)
         .build();

@@ -13,8 +13,8 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use crate::element::{
-    CAT, Commit, Input, Refused, Settings, Stats, audio_caps, commit_signal, is_commit, is_live,
-    lock, post_failure, post_outage, property_specs,
+    CAT, Commit, Input, MUTED, Refused, Settings, Stats, audio_caps, commit_signal, is_commit,
+    is_live, lock, post_failure, post_outage, property_specs,
 };
 
 #[derive(Default)]
@@ -48,7 +48,7 @@ impl QwenAsrSink {
             Ok(()) => Ok(true),
             Err(failure) if settings.keeps_going() => {
                 self.muted.store(true, Ordering::Relaxed);
-                post_outage(obj.upcast_ref(), &failure);
+                post_outage(obj.upcast_ref(), &failure, MUTED);
                 Ok(false)
             }
             Err(failure) => {

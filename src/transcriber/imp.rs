@@ -21,8 +21,8 @@ use gst_base::subclass::prelude::*;
 use super::outlet::{Lane, Outlet};
 use super::pusher::Pusher;
 use crate::element::{
-    CAT, Commit, Input, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit, is_live,
-    lock, post_failure, post_outage, property_specs, text_property_specs,
+    CAT, Commit, Input, MUTED, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit,
+    is_live, lock, post_failure, post_outage, property_specs, text_property_specs,
 };
 
 /// What upstream says about time.
@@ -155,7 +155,7 @@ impl QwenAsr {
             Ok(()) => Ok(true),
             Err(failure) if settings.keeps_going() => {
                 *lock(&self.muted) = Some(lane());
-                post_outage(element, &failure);
+                post_outage(element, &failure, MUTED);
                 Ok(false)
             }
             Err(failure) => {

@@ -270,6 +270,11 @@ fn an_error_is_final_once_the_retries_are_used_up() {
     assert_eq!(details.get::<u32>("http-status").unwrap(), 503);
     assert_eq!(server.connections(), 3);
     assert_eq!(rig.warnings.len(), 1, "{:?}", rig.warnings);
+    assert!(
+        rig.warnings[0].ends_with("Trying again."),
+        "{:?}",
+        rig.warnings
+    );
 }
 
 #[test]
