@@ -9,6 +9,8 @@
 
 use super::text::{Break, Gap, gaps};
 pub use super::text::{is_blank, normalise, tail};
+use super::words::Curve;
+use crate::timeline::Word;
 
 /// Shortest cue that is made where there is time for it, in nanoseconds: the
 /// resolution of SRT and WebVTT.
@@ -63,7 +65,7 @@ pub struct Cue {
 /// Divides the utterance `text`, spoken from `start` to `end` (nanoseconds of
 /// stream time), into cues.
 ///
-/// Its display columns are taken to be spoken evenly.
+/// Its display columns are taken to be spoken evenly; see [`timed_cues`].
 ///
 /// The cues hold the whole text. Only punctuation that fits in no cue together
 /// with a word is left out. The first cue starts at `start` and the last one
@@ -74,11 +76,19 @@ pub struct Cue {
 /// If `end` is not after `start`, the utterance is given `min_duration`, or one
 /// millisecond per column.
 pub fn cues(text: &str, start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
+    timed_cues(text, &[], start, end, layout)
+}
+
+/// As [`cues`], of an utterance of whose `words` the times are known: each cue
+/// begins with its first word, except where that would make one shorter than
+/// `min_duration`.
+pub fn timed_cues(text: &str, words: &[Word], start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
     let text = normalise(text);
     if is_blank(&text) {
         return Vec::new();
     }
-    let utterance = Utterance::new(&text, start, end, layout);
+    let curve = Curve::exact(&text, words, start);
+    let utterance = Utterance::new(&text, curve.as_ref(), start, end, layout);
     let parts = utterance.parts(&utterance.cue_ends());
     utterance.timed(&parts)
 }
@@ -87,7 +97,7 @@ pub fn cues(text: &str, start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
 #[derive(Debug)]
 struct BreakPoint {
     gap: Gap,
-    /// When the text before has been spoken.
+    /// When the text before has been spoken, or the text after begins to be.
     time: u64,
 }
 
@@ -110,7 +120,7 @@ struct Utterance<'a> {
 }
 
 impl<'a> Utterance<'a> {
-    fn new(text: &'a str, start: u64, end: u64, layout: &Layout) -> Self {
+    fn new(text: &'a str, curve: Option<&Curve>, start: u64, end: u64, layout: &Layout) -> Self {
         let max_columns = Some(layout.max_chars).filter(|columns| *columns > 0);
         let max_duration = Some(layout.max_duration).filter(|duration| *duration > 0);
         let max_duration = max_duration.unwrap_or(u64::MAX);
@@ -124,11 +134,12 @@ impl<'a> Utterance<'a> {
         } else {
             start.saturating_add(TIME_PER_COLUMN.saturating_mul(columns as u64))
         };
-        let spoken = |column: usize| scaled(end - start, column as u64, columns as u64);
+        let evenly = |column: usize| scaled(end - start, column as u64, columns as u64);
         let timed = |gap: Gap| BreakPoint {
-            time: match gap.end {
-                0 => start,
-                _ => start.saturating_add(spoken(gap.end_column)),
+            time: match (gap.end, curve) {
+                (0, _) => start,
+                (_, Some(curve)) => curve.time_after(gap.column).clamp(start, end),
+                (_, None) => start.saturating_add(evenly(gap.end_column)),
             },
             gap,
         };
@@ -327,6 +338,40 @@ mod tests {
     use super::*;
 
     const SECOND: u64 = 1_000_000_000;
+
+    #[test]
+    fn cues_begin_with_their_first_word_where_its_time_is_known() {
+        let word = |text: &str, start: u64, end: u64| Word {
+            text: text.into(),
+            start: start * SECOND / 10,
+            end: end * SECOND / 10,
+        };
+        // Slow at first, then fast: evenly spoken the second cue would begin in the middle.
+        let words = [
+            word("Slowly", 10, 30),
+            word("spoken", 30, 55),
+            word("Then", 70, 72),
+            word("fast", 72, 75),
+        ];
+        let layout = Layout {
+            max_chars: 15,
+            ..Layout::default()
+        };
+        let text = "Slowly spoken. Then fast.";
+        let cues = timed_cues(text, &words, SECOND, 75 * SECOND / 10, &layout);
+        let cues: Vec<_> = cues
+            .iter()
+            .map(|cue| (cue.text.as_str(), cue.start, cue.end))
+            .collect();
+        let (first, second, end) = (SECOND, 7 * SECOND, 75 * SECOND / 10);
+        assert_eq!(
+            cues,
+            [
+                ("Slowly spoken.", first, second),
+                ("Then fast.", second, end)
+            ]
+        );
+    }
 
     fn layout(max_chars: usize, min_seconds: u64, max_seconds: u64) -> Layout {
         Layout {

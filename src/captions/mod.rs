@@ -8,7 +8,6 @@ mod text;
 mod track;
 mod words;
 
-pub use layout::{Layout, cues, is_blank, normalise, tail};
+pub use layout::{Layout, cues, is_blank, normalise, tail, timed_cues};
 pub use stable::Stable;
 pub use track::{Piece, Track};
-pub use words::Word;

@@ -14,7 +14,8 @@
 use std::collections::VecDeque;
 
 use super::commit::CommitTracker;
-use super::words::{Curve, Segment, Word};
+use super::words::{Curve, Segment};
+use crate::timeline::Word;
 
 /// Utterances that are open at the same time, at most.
 const MAX_ITEMS: usize = 64;
@@ -54,8 +55,20 @@ impl Stable {
     ) {
         if let Some(item) = self.open(item, start, out) {
             item.commit.interim(text, stash, heard);
-            item.curve.seen(item.commit.columns(), heard);
+            match item.exact_curve() {
+                Some(curve) => item.curve = curve,
+                None => item.curve.seen(item.commit.columns(), heard),
+            }
             self.flush(out);
+        }
+    }
+
+    /// When the words of the next hypothesis or of the final text of the
+    /// utterance `item`, which began at `start`, were spoken, where the service
+    /// tells: all of them. Without this they are interpolated.
+    pub fn spoken(&mut self, item: u64, start: u64, words: Vec<Word>, out: &mut Vec<Word>) {
+        if let Some(item) = self.open(item, start, out) {
+            item.spoken = words;
         }
     }
 
@@ -68,7 +81,13 @@ impl Stable {
     pub fn last(&mut self, item: u64, text: &str, start: u64, end: u64, out: &mut Vec<Word>) {
         if let Some(item) = self.open(item, start, out) {
             item.commit.last(text);
-            item.curve.finish(item.commit.columns(), end);
+            match item.exact_curve() {
+                Some(mut curve) => {
+                    curve.close();
+                    item.curve = curve;
+                }
+                None => item.curve.finish(item.commit.columns(), end),
+            }
             item.is_final = true;
             self.flush(out);
         }
@@ -120,6 +139,7 @@ impl Stable {
                 start,
                 commit: CommitTracker::default(),
                 curve: Curve::new(start),
+                spoken: Vec::new(),
                 is_final: false,
             },
         );
@@ -161,10 +181,16 @@ struct Item {
     start: u64,
     commit: CommitTracker,
     curve: Curve,
+    /// When the words of its newest text were spoken, if that is known.
+    spoken: Vec<Word>,
     is_final: bool,
 }
 
 impl Item {
+    fn exact_curve(&self) -> Option<Curve> {
+        Curve::exact(self.commit.text(), &self.spoken, self.start)
+    }
+
     /// When the next word starts at the earliest; all before `floor` is taken.
     fn next_start(&self, floor: u64) -> u64 {
         self.curve.time_after(self.commit.next_column()).max(floor)

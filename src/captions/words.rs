@@ -2,13 +2,14 @@
 
 //! What the words of a growing text are, and when each of them was spoken.
 //!
-//! The service gives no times of words. What is known is how much of the text
-//! was there when so much of the audio had been sent: a [`Curve`], on which the
-//! times of words are interpolated.
+//! Either the service gives the times of words, or what is known is how much of
+//! the text was there when so much of the audio had been sent. Both make a
+//! [`Curve`], on which times are interpolated.
 
 use unicode_linebreak::{BreakClass, break_property};
 
 use super::text::{Break, gaps, is_blank, is_unspaced};
+use crate::timeline::Word;
 
 /// How long after a word is spoken it appears in a hypothesis, in nanoseconds
 /// of audio sent.
@@ -19,18 +20,6 @@ pub const SHORTEST: u64 = 40_000_000;
 
 /// Points of a curve, at most.
 const MAX_POINTS: usize = 256;
-
-/// A word that is shown and never taken back, or in scripts without spaces
-/// between words a part of a clause.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The word with its punctuation, never blank.
-    pub text: String,
-    /// When it begins to be spoken, in nanoseconds of stream time.
-    pub start: u64,
-    /// When it has been spoken, in nanoseconds of stream time.
-    pub end: u64,
-}
 
 /// Kinds of writing, ordered by which one decides for mixed segments.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -204,6 +193,50 @@ impl Curve {
             points: vec![(0, start)],
             last_column: None,
         }
+    }
+
+    /// The curve of `text`, which is normalised, of whose words the service
+    /// gave the times. `None` if they are not those of the text.
+    ///
+    /// Punctuation belongs to the word before it.
+    pub fn exact(text: &str, words: &[Word], start: u64) -> Option<Self> {
+        let gaps = gaps(text);
+        let mut curve = Self::new(start);
+        let mut before: Option<&Word> = None;
+        let mut rest = 0;
+        for word in words {
+            let spoken = word.text.trim();
+            let found = text.get(rest..).and_then(|text| text.find(spoken));
+            let Some(at) = found.filter(|_| !spoken.is_empty()).map(|at| rest + at) else {
+                continue;
+            };
+            let Ok(gap) = gaps.binary_search_by_key(&at, |gap| gap.start) else {
+                continue;
+            };
+            let gap = gaps.get(gap)?;
+            if let Some(before) = before.replace(word) {
+                curve.point(gap.end_column, before.end);
+            }
+            curve.point(gap.column, word.start);
+            rest = at + spoken.len();
+            if let Ok(end) = gaps.binary_search_by_key(&rest, |gap| gap.end) {
+                curve.point(gaps.get(end)?.end_column, word.end);
+            }
+        }
+        let columns = gaps.last().map_or(0, |gap| gap.end_column);
+        curve.point(columns, before?.end);
+        Some(curve)
+    }
+
+    /// Adds a point, no earlier than the last one.
+    fn point(&mut self, column: usize, time: u64) {
+        let last = self.points.last().map_or(0, |point| point.1);
+        self.points.push((column, time.max(last)));
+    }
+
+    /// The text is final and ends with the last point.
+    pub fn close(&mut self) {
+        self.last_column = self.points.last().map(|point| point.0);
     }
 
     /// `columns` of text were there when the newest audio sent was of the time
@@ -411,6 +444,70 @@ mod tests {
             [(1000, 1400), (1500, 2000), (2050, 2500)]
         );
         assert_eq!(times(&curve, &[(0, 4)], 1390), [(1390, 1430)]);
+    }
+
+    fn spoken(words: &[(&str, u64, u64)]) -> Vec<Word> {
+        let word = |(text, start, end): &(&str, u64, u64)| Word {
+            text: (*text).to_owned(),
+            start: start * MS,
+            end: end * MS,
+        };
+        words.iter().map(word).collect()
+    }
+
+    #[test]
+    fn known_times_are_kept() {
+        for (text, words, expected) in [
+            (
+                "So, yes. No!",
+                &[("So", 100, 300), ("yes", 700, 1000), ("No", 2000, 2500)][..],
+                &[(100, 300), (700, 1000), (2000, 2500)][..],
+            ),
+            (
+                "欢迎，阿里云。",
+                &[("欢迎", 100, 300), ("阿里云", 700, 1000)],
+                &[(100, 200), (200, 300), (700, 800), (800, 900), (900, 1000)],
+            ),
+            // A word that is not in the text says nothing.
+            (
+                "one two three",
+                &[("one", 100, 300), ("too", 400, 500), ("three", 600, 900)],
+                &[(100, 300), (300, 300), (600, 900)],
+            ),
+            (
+                "no no no",
+                &[("no", 0, 100), ("no", 200, 300), ("no", 400, 500)],
+                &[(0, 100), (200, 300), (400, 500)],
+            ),
+        ] {
+            let mut curve = Curve::exact(text, &spoken(words), 0).unwrap();
+            curve.close();
+            let spans: Vec<_> = segments(text).iter().map(|s| (s.from, s.to)).collect();
+            let times = times(&curve, &spans, 0);
+            for (time, expected) in times.iter().zip(expected) {
+                assert_eq!(time.0, expected.0, "{text}: {times:?}");
+                assert!(time.1.abs_diff(expected.1) <= 40, "{text}: {times:?}");
+            }
+            assert_eq!(times.len(), expected.len());
+        }
+    }
+
+    #[test]
+    fn times_of_other_words_are_none() {
+        assert!(Curve::exact("one", &[], 0).is_none());
+        assert!(Curve::exact("one", &spoken(&[("two", 1, 2)]), 0).is_none());
+        assert!(Curve::exact("", &spoken(&[("", 1, 2), (" ", 1, 2)]), 0).is_none());
+    }
+
+    #[test]
+    fn times_that_go_back_do_no_harm() {
+        let words = spoken(&[("one", 900, 300), ("two", 100, 200)]);
+        let curve = Curve::exact("one two", &words, 500 * MS).unwrap();
+        let times = times(&curve, &[(0, 3), (4, 7)], 0);
+        assert!(
+            times[0].0 <= times[0].1 && times[0].1 <= times[1].0,
+            "{times:?}"
+        );
     }
 
     #[test]

@@ -163,7 +163,7 @@ impl Input {
         Draining(completions.collect())
     }
 
-    /// Starts a session for the audio that follows.
+    /// Starts a session for the audio that follows. Returns what of the settings has no effect.
     pub fn start_run(
         &mut self,
         element: &gst::Element,
@@ -171,10 +171,10 @@ impl Input {
         stats: &Stats,
         live: bool,
         text: impl TextOutput,
-    ) -> Result<(), Failure> {
+    ) -> Result<Vec<String>, Failure> {
         let rate = self.rate;
         let endpoint = settings.endpoint()?;
-        let codecs = settings.codecs(rate)?;
+        let setup = settings.setup(rate)?;
         let config = settings.session(rate);
         let queue = Arc::new(AudioQueue::new(
             rate,
@@ -196,7 +196,7 @@ impl Input {
             completion.clone(),
             text,
         );
-        let link = net::spawn(endpoint, config, codecs, queue.clone(), report)?;
+        let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
         if self.interrupted {
             queue.interrupt();
             completion.interrupt();
@@ -209,7 +209,7 @@ impl Input {
             full: if live { Full::DropOldest } else { Full::Wait },
             _link: link,
         });
-        Ok(())
+        Ok(setup.warnings)
     }
 
     /// Places a buffer on the timeline. `None` if there is no session.
@@ -263,6 +263,13 @@ impl Input {
             gst::warning!(CAT, obj = element, "a commit needs turn-detection=manual");
         } else if let Some(run) = &self.run {
             run.queue.commit();
+        }
+    }
+
+    /// Another context from here on.
+    pub fn set_context(&self, context: Option<String>) {
+        if let Some(run) = &self.run {
+            run.queue.set_context(context);
         }
     }
 

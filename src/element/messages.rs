@@ -7,6 +7,7 @@ use super::clock_time;
 use super::properties::ConnectionState;
 use crate::protocol::{Failure, Kind};
 use crate::session::Transcript;
+use crate::timeline::Word;
 
 /// The three clocks of a stream time: timestamp, running time and stream time.
 struct Clocks {
@@ -52,10 +53,25 @@ pub(super) fn transcript(
         .field("item-id", transcript.item_id.as_str())
         .field("seq", transcript.seq)
         .field("session-id", session_id)
-        .field("duration", clock_time(transcript.end - transcript.start));
+        .field("duration", clock_time(transcript.end - transcript.start))
+        .field_if_not_empty::<gst::List, _>("words", words(transcript, segment));
     Clocks::new(segment, transcript.start)
         .add_to(builder)
         .build()
+}
+
+/// The words and when they were spoken, where the service tells.
+fn words(
+    transcript: &Transcript,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+) -> Vec<gst::Structure> {
+    let word = |word: &Word| {
+        let builder = gst::Structure::builder("word")
+            .field("text", word.text.as_str())
+            .field("duration", clock_time(word.end.saturating_sub(word.start)));
+        Clocks::new(segment, word.start).add_to(builder).build()
+    };
+    transcript.words.iter().map(word).collect()
 }
 
 pub(super) fn speech(

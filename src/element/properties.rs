@@ -5,7 +5,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::settings::Settings;
-use crate::session;
+use crate::{protocol, session};
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
@@ -17,6 +17,37 @@ pub enum Region {
     Singapore,
     #[enum_value(name = "China mainland, Beijing", nick = "beijing")]
     Beijing,
+}
+
+/// What is spoken with the service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
+#[enum_type(name = "GstQwenAsrProtocol")]
+#[repr(i32)]
+pub enum Protocol {
+    #[default]
+    #[enum_value(name = "What the model and the URL's path call for", nick = "auto")]
+    Auto,
+    #[enum_value(
+        name = "Sessions, as qwen3-asr-flash-realtime has them",
+        nick = "realtime"
+    )]
+    Realtime,
+    #[enum_value(
+        name = "Tasks, as qwen-audio-…-asr, fun-asr and paraformer have them",
+        nick = "inference"
+    )]
+    Inference,
+}
+
+impl Protocol {
+    /// The protocol that was asked for.
+    pub fn asked(self) -> Option<protocol::Protocol> {
+        match self {
+            Protocol::Auto => None,
+            Protocol::Realtime => Some(protocol::Protocol::Realtime),
+            Protocol::Inference => Some(protocol::Protocol::Inference),
+        }
+    }
 }
 
 /// Who decides where an utterance ends.
@@ -164,8 +195,8 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         string(
             "url",
             "URL",
-            "Whole endpoint, such as ws://127.0.0.1:8765/api-ws/v1/realtime; overrides region and \
-             workspace",
+            "Endpoint, such as ws://127.0.0.1:8765; without a path it gets the protocol's own. \
+             Overrides region and workspace",
         )
         .build(),
         glib::ParamSpecEnum::builder_with_default("region", defaults.region)
@@ -182,6 +213,11 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         string("model", "Model", "Model that recognises the speech")
             .default_value(Some(defaults.model.as_str()))
             .build(),
+        glib::ParamSpecEnum::builder_with_default("protocol", defaults.protocol)
+            .nick("Protocol")
+            .blurb("What is spoken with the service")
+            .mutable_ready()
+            .build(),
         string(
             "language-code",
             "Language code",
@@ -192,7 +228,22 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         string(
             "context",
             "Context",
-            "Text with names and terms that may be spoken",
+            "Text with names and terms that may be spoken. A change counts at once with the models \
+             of the inference protocol, with others for the sessions to come",
+        )
+        .mutable_playing()
+        .build(),
+        string(
+            "vocabulary",
+            "Vocabulary",
+            "Hot words with weights from 1 to 5, or 50: Lingxi=4,Bailian=5. For the models \
+             qwen-audio-…-asr",
+        )
+        .build(),
+        string(
+            "vocabulary-id",
+            "Vocabulary id",
+            "A list of hot words that the service keeps, for the models of the inference protocol",
         )
         .build(),
         glib::ParamSpecEnum::builder_with_default("turn-detection", defaults.turn_detection)
@@ -299,7 +350,7 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "bytes-sent (audio), seconds-sent, seconds-billed, sessions, outages, reconnects, late-texts, \
+                "bytes-sent (audio), seconds-sent, seconds-billed, tokens-billed, sessions, outages, reconnects, late-texts, \
                  finals, interims, audio-lost (nanoseconds), queue-level (nanoseconds)",
             )
             .read_only()

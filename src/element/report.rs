@@ -10,7 +10,7 @@ use super::completion::{Completion, Ending};
 use super::properties::ConnectionState;
 use super::{CAT, clock_time, lock, messages};
 use crate::net::{Listener, Lost};
-use crate::protocol::Failure;
+use crate::protocol::{Failure, Usage};
 use crate::session::{Notice, Transcript, Warning};
 use crate::timeline::duration_of;
 
@@ -38,7 +38,7 @@ pub struct Ledger {
     sessions: u64,
     bytes_sent: u64,
     nanoseconds_sent: u64,
-    seconds_billed: f64,
+    billed: Usage,
     interims: u64,
     finals: u64,
     audio_lost: u64,
@@ -82,7 +82,8 @@ impl Stats {
                 .field("late-texts", ledger.late_texts)
                 .field("bytes-sent", ledger.bytes_sent)
                 .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
-                .field("seconds-billed", ledger.seconds_billed)
+                .field("seconds-billed", ledger.billed.seconds)
+                .field("tokens-billed", ledger.billed.tokens)
                 .field("interims", ledger.interims)
                 .field("finals", ledger.finals)
                 .field("audio-lost", ledger.audio_lost)
@@ -108,7 +109,7 @@ pub struct Report<T: TextOutput> {
     session_id: String,
     /// What the ledger has of this session already.
     bytes_sent: u64,
-    seconds_billed: f64,
+    billed: Usage,
     ignored: u64,
 }
 
@@ -131,7 +132,7 @@ impl<T: TextOutput> Report<T> {
             text,
             session_id: String::new(),
             bytes_sent: 0,
-            seconds_billed: 0.0,
+            billed: Usage::default(),
             ignored: 0,
         }
     }
@@ -273,17 +274,21 @@ impl<T: TextOutput> Listener for Report<T> {
         }
     }
 
-    fn usage(&mut self, bytes_sent: u64, seconds_billed: f64) {
-        if bytes_sent == self.bytes_sent && seconds_billed == self.seconds_billed {
+    fn usage(&mut self, bytes_sent: u64, billed: Usage) {
+        if bytes_sent == self.bytes_sent && billed == self.billed {
             return;
         }
         let bytes = bytes_sent - self.bytes_sent;
-        let seconds = seconds_billed - self.seconds_billed;
-        (self.bytes_sent, self.seconds_billed) = (bytes_sent, seconds_billed);
+        // Neither ever gets less.
+        let more = Usage {
+            seconds: billed.seconds - self.billed.seconds,
+            tokens: billed.tokens.saturating_sub(self.billed.tokens),
+        };
+        (self.bytes_sent, self.billed) = (bytes_sent, billed);
         self.stats.with(|ledger| {
             ledger.bytes_sent += bytes;
             ledger.nanoseconds_sent += duration_of(bytes / 2, self.rate);
-            ledger.seconds_billed += seconds;
+            ledger.billed = ledger.billed + more;
         });
     }
 
@@ -309,6 +314,17 @@ fn post(element: &gst::Element, structure: gst::Structure) {
         .build();
     // Fails where there is no bus: then nobody wants to know.
     let _ = element.post_message(message);
+}
+
+/// Posts the WARNINGs of settings that have no effect.
+pub fn post_without_effect(element: &gst::Element, settings: &[String]) {
+    for what in settings {
+        gst::warning!(CAT, obj = element, "{what}");
+        let message = gst::message::Warning::builder(gst::ResourceError::Settings, what)
+            .src(element)
+            .build();
+        let _ = element.post_message(message);
+    }
 }
 
 /// Posts the one ERROR of a failure.

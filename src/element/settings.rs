@@ -6,13 +6,12 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-use super::properties::{FailurePolicy, Region, Results, TurnDetection};
+use super::properties::{FailurePolicy, Protocol, Region, Results, TurnDetection};
 use crate::captions::Layout;
-use crate::protocol::realtime::{self, Realtime};
 use crate::protocol::{
-    self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, normalise_language,
+    self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, Setup, parse_hot_words,
 };
-use crate::session::{CodecFactory, Config, RetryPolicy};
+use crate::session::{Config, RetryPolicy};
 
 /// All settings of an element. Times are in milliseconds.
 #[derive(Debug, Clone)]
@@ -23,8 +22,11 @@ pub struct Settings {
     pub region: Region,
     pub workspace: Option<String>,
     pub model: String,
+    pub protocol: Protocol,
     pub language_code: Option<String>,
     pub context: Option<String>,
+    pub vocabulary: Option<String>,
+    pub vocabulary_id: Option<String>,
     pub turn_detection: TurnDetection,
     pub vad_threshold: f64,
     pub vad_silence_duration: u32,
@@ -54,8 +56,11 @@ impl Default for Settings {
             region: Region::default(),
             workspace: None,
             model: "qwen3-asr-flash-realtime".into(),
+            protocol: Protocol::default(),
             language_code: None,
             context: None,
+            vocabulary: None,
+            vocabulary_id: None,
             turn_detection: TurnDetection::default(),
             vad_threshold: 0.0,
             vad_silence_duration: 400,
@@ -98,8 +103,11 @@ impl Settings {
             "region" => self.region = get(value),
             "workspace" => self.workspace = get(value),
             "model" => self.model = get::<Option<String>>(value).unwrap_or_default(),
+            "protocol" => self.protocol = get(value),
             "language-code" => self.language_code = get(value),
             "context" => self.context = get(value),
+            "vocabulary" => self.vocabulary = get(value),
+            "vocabulary-id" => self.vocabulary_id = get(value),
             "turn-detection" => self.turn_detection = get(value),
             "vad-threshold" => self.vad_threshold = get(value),
             "vad-silence-duration" => self.vad_silence_duration = get(value),
@@ -130,8 +138,11 @@ impl Settings {
             "region" => self.region.to_value(),
             "workspace" => self.workspace.to_value(),
             "model" => self.model.to_value(),
+            "protocol" => self.protocol.to_value(),
             "language-code" => self.language_code.to_value(),
             "context" => self.context.to_value(),
+            "vocabulary" => self.vocabulary.to_value(),
+            "vocabulary-id" => self.vocabulary_id.to_value(),
             "turn-detection" => self.turn_detection.to_value(),
             "vad-threshold" => self.vad_threshold.to_value(),
             "vad-silence-duration" => self.vad_silence_duration.to_value(),
@@ -172,7 +183,11 @@ impl Settings {
             key: self.key()?,
             allow_insecure: self.allow_insecure,
         };
-        Endpoint::new(settings, realtime::PATH)
+        Endpoint::new(settings, self.protocol()?)
+    }
+
+    fn protocol(&self) -> Result<protocol::Protocol, Failure> {
+        protocol::Protocol::choose(self.protocol.asked(), self.url.as_deref(), &self.model)
     }
 
     fn key(&self) -> Result<Option<Secret>, Failure> {
@@ -201,13 +216,8 @@ impl Settings {
             .and_then(Secret::new))
     }
 
-    /// What makes a codec for each connection at this sample rate.
-    pub fn codecs(&self, rate: u32) -> Result<CodecFactory, Failure> {
-        let language = normalise_language(self.language_code.as_deref()).map_err(|error| {
-            let remedy = "Set language-code to one of these, or leave it empty to have the \
-                          language detected.";
-            Failure::new(Kind::Settings, error.to_string(), remedy)
-        })?;
+    /// The protocol, ready to be spoken for audio of this sample rate.
+    pub fn setup(&self, rate: u32) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
                 threshold: self.vad_threshold,
@@ -215,16 +225,15 @@ impl Settings {
             },
             TurnDetection::Manual => protocol::TurnDetection::Manual,
         };
-        let recognition = Recognition {
+        self.protocol()?.set_up(Recognition {
             model: self.model.trim().to_owned(),
-            language,
+            language: self.language_code.clone(),
             context: self.context(),
+            vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,
+            vocabulary_id: unless_blank(self.vocabulary_id.as_deref()),
             rate,
             turn_detection,
-        };
-        Ok(Box::new(move || {
-            Box::new(Realtime::new(recognition.clone()))
-        }))
+        })
     }
 
     /// The session's share of the settings.
@@ -271,14 +280,18 @@ impl Settings {
         }
     }
 
-    fn context(&self) -> Option<String> {
-        self.context
-            .clone()
-            .filter(|context| !context.trim().is_empty())
+    /// The context, unless it is blank.
+    pub fn context(&self) -> Option<String> {
+        unless_blank(self.context.as_deref())
     }
 
     /// Whole samples.
     fn bytes(&self, ms: u32, rate: u32) -> usize {
         (u64::from(ms) * u64::from(rate) / 1000 * 2) as usize
     }
+}
+
+fn unless_blank(text: Option<&str>) -> Option<String> {
+    text.filter(|text| !text.trim().is_empty())
+        .map(str::to_owned)
 }

@@ -17,8 +17,8 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Taken};
 use super::runtime;
-use crate::protocol::{Endpoint, Failure, Frame, Incoming};
-use crate::session::{CodecFactory, Config, Notice, Output, Session};
+use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
+use crate::session::{Config, Notice, Output, Session};
 
 /// For saying goodbye to the service; nobody waits for it.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -27,8 +27,8 @@ const GOODBYE: Duration = Duration::from_millis(500);
 pub trait Listener: Send + 'static {
     fn notice(&mut self, notice: Notice);
 
-    /// Audio bytes sent and seconds billed in this session so far.
-    fn usage(&mut self, bytes_sent: u64, seconds_billed: f64);
+    /// Audio bytes sent and what was billed in this session so far.
+    fn usage(&mut self, bytes_sent: u64, billed: Usage);
 
     /// So much text waits that no more audio should be sent. Whoever ends that state calls
     /// [`AudioQueue::wake`].
@@ -109,6 +109,10 @@ impl<L: Listener> Driver<L> {
             if self.lossy_outages {
                 self.queue.set_lossy(self.session.is_down());
             }
+            if let Some(context) = self.queue.take_context() {
+                self.session.handle_context(context);
+                continue;
+            }
             let wait_for_audio = self.feed_audio();
             if wait_for_audio.fed {
                 continue;
@@ -143,7 +147,7 @@ impl<L: Listener> Driver<L> {
                 Output::Connect => {
                     self.connection = Connection::Opening(Box::pin(connect(self.endpoint.clone())));
                 }
-                Output::Send(Frame::Text(text)) => self.unsent.push_back(Message::text(text)),
+                Output::Send(frame) => self.unsent.push_back(message(frame)),
                 Output::Ping => self.unsent.push_back(Message::Ping(Default::default())),
                 Output::Close => {
                     let unsent = std::mem::take(&mut self.unsent);
@@ -159,8 +163,8 @@ impl<L: Listener> Driver<L> {
                 }
             }
         }
-        let (bytes, seconds) = self.session.usage();
-        self.listener.usage(bytes, seconds);
+        let (bytes, billed) = self.session.usage();
+        self.listener.usage(bytes, billed);
     }
 
     /// Hands over one chunk if it may be sent now and the socket keeps up.
@@ -233,13 +237,20 @@ impl<L: Listener> Driver<L> {
         self.queue.close();
         self.session.handle_finish(self.now());
         while let Some(output) = self.session.poll_output() {
-            if let Output::Send(Frame::Text(text)) = output {
-                self.unsent.push_back(Message::text(text));
+            if let Output::Send(frame) = output {
+                self.unsent.push_back(message(frame));
             }
         }
         if let Connection::Open(socket) = self.connection {
             goodbye(socket, self.unsent).await;
         }
+    }
+}
+
+fn message(frame: Frame) -> Message {
+    match frame {
+        Frame::Text(text) => Message::text(text),
+        Frame::Binary(bytes) => Message::binary(bytes),
     }
 }
 

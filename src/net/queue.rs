@@ -65,6 +65,8 @@ struct State {
     interrupted: bool,
     closed: bool,
     lossy: bool,
+    /// A new context that the session has not been told of.
+    context: Option<Option<String>>,
 }
 
 /// Audio on its way to the service, with the stream time of every sample.
@@ -144,6 +146,12 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
+    /// Another context for what is recognised from now on; `None` for none.
+    pub fn set_context(&self, context: Option<String>) {
+        self.lock().context = Some(context);
+        self.work.notify_one();
+    }
+
     /// No more audio will be added.
     pub fn finish(&self) {
         self.lock().finished = true;
@@ -179,6 +187,11 @@ impl AudioQueue {
             drop(state);
             self.room.notify_all();
         }
+    }
+
+    /// The new context, if there is one.
+    pub(super) fn take_context(&self) -> Option<Option<String>> {
+        self.lock().context.take()
     }
 
     /// Whether no more audio will be added.

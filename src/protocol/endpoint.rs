@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use url::{Host, Url};
 
-use super::{Failure, Kind};
+use super::{Failure, Kind, Protocol};
 
 /// A text that must not be seen: its `Debug` shows nothing of it.
 #[derive(Clone, PartialEq, Eq)]
@@ -77,8 +77,9 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
-    /// Checks what the user said. `path` is the protocol's own, for the hosts we know.
-    pub fn new(settings: EndpointSettings, path: &str) -> Result<Self, Failure> {
+    /// Checks what the user said.
+    pub fn new(settings: EndpointSettings, protocol: Protocol) -> Result<Self, Failure> {
+        let profile = protocol.profile();
         let EndpointSettings {
             url,
             region,
@@ -96,8 +97,18 @@ impl Endpoint {
         }
         let mut url = match url.as_deref().map(str::trim).filter(|url| !url.is_empty()) {
             Some(url) => parse(url)?,
-            None => official(region, workspace.as_deref(), path)?,
+            None if region == Region::Singapore && (profile.beijing_only)(model.trim()) => {
+                return Err(Failure::new(
+                    Kind::Settings,
+                    format!("The model '{}' is served in Beijing only.", model.trim()),
+                    "Set region=beijing, and an API key of that region.",
+                ));
+            }
+            None => official(region, workspace.as_deref())?,
         };
+        if matches!(url.path(), "" | "/") {
+            url.set_path(profile.path);
+        }
         if key.is_none() && needs_key(&url) {
             return Err(Failure::new(
                 Kind::Unauthorized,
@@ -113,7 +124,7 @@ impl Endpoint {
                 "Use a wss:// URL, or set allow-insecure=true if that network can be trusted.",
             ));
         }
-        if !url.query_pairs().any(|(name, _)| name == "model") {
+        if profile.model_in_query && !url.query_pairs().any(|(name, _)| name == "model") {
             url.query_pairs_mut().append_pair("model", &model);
         }
         Ok(Endpoint { url, key })
@@ -139,8 +150,7 @@ impl Endpoint {
 }
 
 fn parse(text: &str) -> Result<Url, Failure> {
-    const REMEDY: &str =
-        "Set the url property to something like wss://host/api-ws/v1/realtime, or leave it unset.";
+    const REMEDY: &str = "Set the url property to something like wss://host, or leave it unset.";
     let bad = |what: String| Failure::new(Kind::Settings, what, REMEDY);
     // The text itself is not quoted: it may hold credentials.
     let url = Url::parse(text).map_err(|error| bad(format!("The URL is not valid: {error}.")))?;
@@ -164,7 +174,7 @@ fn parse(text: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-fn official(region: Region, workspace: Option<&str>, path: &str) -> Result<Url, Failure> {
+fn official(region: Region, workspace: Option<&str>) -> Result<Url, Failure> {
     let host = match workspace
         .map(str::trim)
         .filter(|workspace| !workspace.is_empty())
@@ -186,7 +196,7 @@ fn official(region: Region, workspace: Option<&str>, path: &str) -> Result<Url, 
             format!("{workspace}.{}", region.workspace_domain())
         }
     };
-    parse(&format!("wss://{host}{path}"))
+    parse(&format!("wss://{host}"))
 }
 
 /// The public service takes nobody without a key; other servers may.
@@ -223,22 +233,22 @@ mod tests {
             (
                 Region::Singapore,
                 None,
-                "wss://dashscope-intl.aliyuncs.com/p?model=m",
+                "wss://dashscope-intl.aliyuncs.com/api-ws/v1/realtime?model=m",
             ),
             (
                 Region::Beijing,
                 None,
-                "wss://dashscope.aliyuncs.com/p?model=m",
+                "wss://dashscope.aliyuncs.com/api-ws/v1/realtime?model=m",
             ),
             (
                 Region::Singapore,
                 Some("ws-1"),
-                "wss://ws-1.ap-southeast-1.maas.aliyuncs.com/p?model=m",
+                "wss://ws-1.ap-southeast-1.maas.aliyuncs.com/api-ws/v1/realtime?model=m",
             ),
             (
                 Region::Beijing,
                 Some("ws-1"),
-                "wss://ws-1.cn-beijing.maas.aliyuncs.com/p?model=m",
+                "wss://ws-1.cn-beijing.maas.aliyuncs.com/api-ws/v1/realtime?model=m",
             ),
         ] {
             let settings = EndpointSettings {
@@ -247,7 +257,10 @@ mod tests {
                 ..settings(None, Some("sk-1"))
             };
             assert_eq!(
-                Endpoint::new(settings, "/p").unwrap().url().as_str(),
+                Endpoint::new(settings, Protocol::Realtime)
+                    .unwrap()
+                    .url()
+                    .as_str(),
                 expected
             );
         }
@@ -255,12 +268,18 @@ mod tests {
 
     #[test]
     fn the_model_is_added_to_a_url_unless_it_names_one() {
-        let endpoint = Endpoint::new(settings(Some("ws://127.0.0.1:1/x?model=y"), None), "/p");
+        let endpoint = Endpoint::new(
+            settings(Some("ws://127.0.0.1:1/x?model=y"), None),
+            Protocol::Realtime,
+        );
         assert_eq!(
             endpoint.unwrap().url().as_str(),
             "ws://127.0.0.1:1/x?model=y"
         );
-        let endpoint = Endpoint::new(settings(Some("ws://127.0.0.1:1/x"), None), "/p");
+        let endpoint = Endpoint::new(
+            settings(Some("ws://127.0.0.1:1/x"), None),
+            Protocol::Realtime,
+        );
         assert_eq!(
             endpoint.unwrap().url().as_str(),
             "ws://127.0.0.1:1/x?model=m"
@@ -293,7 +312,7 @@ mod tests {
                 "api-key",
             ),
         ] {
-            let failure = Endpoint::new(settings(url, key), "/p").unwrap_err();
+            let failure = Endpoint::new(settings(url, key), Protocol::Realtime).unwrap_err();
             assert_eq!(failure.kind, kind, "{url:?}");
             assert!(failure.remedy.contains(remedy), "{url:?}: {failure}");
             assert!(!failure.to_string().contains("sk-secret"), "{failure}");
@@ -309,7 +328,7 @@ mod tests {
             "wss://example.org/",
         ] {
             assert!(
-                Endpoint::new(settings(Some(url), Some("k")), "/p").is_ok(),
+                Endpoint::new(settings(Some(url), Some("k")), Protocol::Realtime).is_ok(),
                 "{url}"
             );
         }
@@ -317,12 +336,13 @@ mod tests {
             allow_insecure: true,
             ..settings(Some("ws://example.org/"), Some("k"))
         };
-        assert!(Endpoint::new(settings, "/p").is_ok());
+        assert!(Endpoint::new(settings, Protocol::Realtime).is_ok());
     }
 
     #[test]
     fn a_secret_shows_nothing_of_itself() {
-        let endpoint = Endpoint::new(settings(None, Some("sk-secret")), "/p").unwrap();
+        let endpoint =
+            Endpoint::new(settings(None, Some("sk-secret")), Protocol::Realtime).unwrap();
         assert!(!format!("{endpoint:?}").contains("sk-secret"));
         assert_eq!(Secret::new("  "), None);
     }
@@ -333,13 +353,16 @@ mod tests {
             workspace: Some("evil.example/".into()),
             ..settings(None, Some("k"))
         };
-        assert_eq!(Endpoint::new(bad, "/p").unwrap_err().kind, Kind::Settings);
+        assert_eq!(
+            Endpoint::new(bad, Protocol::Realtime).unwrap_err().kind,
+            Kind::Settings
+        );
         let bad = EndpointSettings {
             model: " ".into(),
             ..settings(None, Some("k"))
         };
         assert!(
-            Endpoint::new(bad, "/p")
+            Endpoint::new(bad, Protocol::Realtime)
                 .unwrap_err()
                 .remedy
                 .contains("model property")

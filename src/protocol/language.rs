@@ -4,55 +4,50 @@
 //! A wrong hint is worse than none: the service then silently translates, and `auto` is accepted
 //! at first and fails at the first utterance. So whatever is not surely right is refused here.
 
-/// Codes that the service documents for this protocol.
-const SUPPORTED: [&str; 27] = [
-    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th",
-    "tr", "uk", "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
-];
+use super::{Failure, Kind};
 
-/// The tag names no language that the service knows.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct UnsupportedLanguage(pub String);
-
-impl std::fmt::Display for UnsupportedLanguage {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "The language '{}' is not among those that the service supports: {}.",
-            self.0,
-            SUPPORTED.join(", ")
-        )
-    }
-}
-
-/// Reduces a BCP 47 tag to the service's code: `en-US` -> `en`, `zh-Hant-HK` -> `zh`,
+/// Reduces a BCP 47 tag to one of the `supported` codes: `en-US` -> `en`, `zh-Hant-HK` -> `zh`,
 /// `nb-NO` -> `no`. `None` means that the language is to be detected: for an absent tag, `""`,
 /// `auto` and `und`.
-pub fn normalise(tag: Option<&str>) -> Result<Option<String>, UnsupportedLanguage> {
+pub(super) fn hint(tag: Option<&str>, supported: &[&str]) -> Result<Option<String>, Failure> {
     let tag = tag.unwrap_or_default().trim();
     let lower = tag.to_ascii_lowercase();
     let mut subtags = lower.split(['-', '_']);
     let primary = subtags.next().unwrap_or_default();
-    let code = match primary {
+    let codes: &[&str] = match primary {
         "" if tag.is_empty() => return Ok(None),
         "auto" | "und" => return Ok(None),
         // Cantonese may be written as an extended subtag of Chinese.
-        "zh" if subtags.next() == Some("yue") => "yue",
-        "cmn" => "zh",
-        "nb" | "nn" => "no",
-        "tl" => "fil",
-        "in" => "id",
-        primary => primary,
+        "zh" if subtags.next() == Some("yue") => &["yue"],
+        "cmn" => &["zh"],
+        "nb" | "nn" => &["no"],
+        "tl" | "fil" => &["fil", "tl"],
+        "in" => &["id"],
+        primary => &[primary],
     };
-    SUPPORTED
-        .contains(&code)
-        .then(|| Some(code.to_owned()))
-        .ok_or_else(|| UnsupportedLanguage(tag.to_owned()))
+    let code = codes.iter().find(|code| supported.contains(code));
+    match code {
+        Some(code) => Ok(Some((*code).to_owned())),
+        None => Err(Failure::new(
+            Kind::Settings,
+            format!(
+                "The language '{tag}' is not among those that the service supports: {}.",
+                supported.join(", ")
+            ),
+            "Set language-code to one of these, or leave it empty to have the language detected.",
+        )),
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const SUPPORTED: &[&str] = &["zh", "yue", "en", "no", "fil", "pt"];
+
+    fn normalise(tag: Option<&str>) -> Result<Option<String>, Failure> {
+        hint(tag, SUPPORTED)
+    }
 
     #[test]
     fn tags_are_reduced_to_the_services_codes() {
@@ -70,6 +65,7 @@ mod tests {
         ] {
             assert_eq!(normalise(Some(tag)), Ok(Some(code.to_owned())), "{tag}");
         }
+        assert_eq!(hint(Some("fil-PH"), &["tl"]), Ok(Some("tl".to_owned())));
     }
 
     #[test]

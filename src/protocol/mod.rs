@@ -5,20 +5,31 @@
 //! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
 //! wait, retry or give up: it only translates and classifies.
 
+mod choice;
+mod diagnosis;
 mod endpoint;
 mod failure;
+mod hotwords;
+mod inference;
 mod items;
+mod json;
 mod language;
-pub mod realtime;
+mod realtime;
 
+use std::ops::Add;
+use std::time::Duration;
+
+use choice::Profile;
+pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
 pub use failure::{Failure, Kind, blotted};
-pub use language::normalise as normalise_language;
+pub use hotwords::{HotWord, parse as parse_hot_words};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Frame {
     Text(String),
+    Binary(Vec<u8>),
 }
 
 /// A frame that arrived.
@@ -50,10 +61,14 @@ pub enum TurnDetection {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognition {
     pub model: String,
-    /// ISO 639 code as [`normalise_language`] returns it; `None` lets the service detect it.
+    /// BCP 47 tag; `None` lets the service detect the language.
     pub language: Option<String>,
     /// Text that biases the recognition (names, terms).
     pub context: Option<String>,
+    /// Words to be preferred.
+    pub vocabulary: Vec<HotWord>,
+    /// A list of such words that the service keeps.
+    pub vocabulary_id: Option<String>,
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,
@@ -66,6 +81,8 @@ pub enum Command<'a> {
     Audio(&'a [u8]),
     /// End the utterance here (manual turn detection only).
     Commit,
+    /// Another context from here on. Protocols that cannot change it ignore this.
+    Context(&'a str),
     /// No more audio will come: recognise the rest, then say so.
     Finish,
 }
@@ -97,8 +114,8 @@ pub enum Event {
     Final { item: ItemKey, words: Words },
     /// The service could not recognise this item; the connection goes on.
     ItemFailed { item: ItemKey, message: String },
-    /// Seconds of audio billed in this connection so far.
-    Billed { seconds: f64 },
+    /// What this connection has cost so far.
+    Billed(Usage),
     /// Everything sent was recognised and reported.
     Finished,
     /// The connection is of no more use.
@@ -118,6 +135,45 @@ pub struct Words {
     pub stash: String,
     pub language: Option<String>,
     pub emotion: Option<String>,
+    /// The words that make up `text` and `stash`, where the service tells their times.
+    pub words: Vec<WordTime>,
+}
+
+/// A word, and when it was spoken: milliseconds of audio since the connection's first sample.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WordTime {
+    pub text: String,
+    pub begin_ms: u64,
+    pub end_ms: u64,
+}
+
+/// What was billed. Services count one or the other.
+#[derive(Debug, Clone, Copy, PartialEq, Default)]
+pub struct Usage {
+    /// Seconds of audio.
+    pub seconds: f64,
+    pub tokens: u64,
+}
+
+impl Usage {
+    /// Totals only grow; one that comes late counts for nothing.
+    pub fn max(self, other: Self) -> Self {
+        Usage {
+            seconds: self.seconds.max(other.seconds),
+            tokens: self.tokens.max(other.tokens),
+        }
+    }
+}
+
+impl Add for Usage {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Usage {
+            seconds: self.seconds + other.seconds,
+            tokens: self.tokens.saturating_add(other.tokens),
+        }
+    }
 }
 
 /// What a protocol can bear and do, in the mode it was set up for.
@@ -129,6 +185,18 @@ pub struct Caps {
     pub max_speed: f64,
     /// Longest utterance between two commits, in milliseconds; `None` where the service segments.
     pub max_utterance_ms: Option<u64>,
+    /// Something has to be sent this often, if only silence; `None` where nothing has.
+    pub keep_alive: Option<Duration>,
+}
+
+/// Makes a codec for each connection.
+pub type CodecFactory = Box<dyn Fn() -> Box<dyn Codec> + Send>;
+
+/// A protocol that is ready to be spoken.
+pub struct Setup {
+    pub codecs: CodecFactory,
+    /// What was asked for and cannot be had: full sentences that name the property.
+    pub warnings: Vec<String>,
 }
 
 /// Translates for one connection. A new connection takes a new codec.

@@ -9,7 +9,7 @@ use super::backlog::{Backlog, Replay};
 use super::liveness::Liveness;
 use super::utterances::Utterances;
 use super::{Config, Transcript};
-use crate::protocol::Codec;
+use crate::protocol::{Codec, Usage};
 use crate::timeline::{Timeline, duration_of};
 
 /// Speech that the service heard is reported within this time: what was sent longer ago without
@@ -27,8 +27,7 @@ pub(super) struct Connection {
     pub timeline: Timeline,
     pub utterances: Utterances,
     pub liveness: Liveness,
-    /// Seconds billed.
-    pub billed: f64,
+    pub billed: Usage,
     backlog: Backlog,
     /// When the audio up to which position was sent; the last [`QUIET`] of it.
     sent: VecDeque<(Duration, u64)>,
@@ -46,13 +45,14 @@ impl Connection {
         deaf: u32,
         now: Duration,
     ) -> Self {
-        let manual = codec.caps().max_utterance_ms.is_some();
+        let caps = codec.caps();
+        let manual = caps.max_utterance_ms.is_some();
         Connection {
             codec,
             timeline: Timeline::new(config.rate),
             utterances: Utterances::new(config.rate, manual, number),
-            liveness: Liveness::new(config.response_timeout, deaf, now),
-            billed: 0.0,
+            liveness: Liveness::new(config.response_timeout, caps.keep_alive, deaf, now),
+            billed: Usage::default(),
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),
             quiet_until: 0,

@@ -3,9 +3,6 @@
 
 use std::time::Duration;
 
-/// Gateways close connections that carry no text for 60 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(50);
-
 /// Samples louder than this on average are speech, or something that sounds like it: -40 dBFS.
 const LOUD: i64 = 328;
 
@@ -29,6 +26,7 @@ pub(super) enum Need {
 #[derive(Debug)]
 pub(super) struct Liveness {
     timeout: Duration,
+    keep_alive: Option<Duration>,
     last_received: Duration,
     pinged: bool,
     last_sent: Duration,
@@ -40,10 +38,12 @@ pub(super) struct Liveness {
 }
 
 impl Liveness {
-    /// `deaf` is how often the connections before this one ended for that.
-    pub fn new(timeout: Duration, deaf: u32, now: Duration) -> Self {
+    /// Something has to be sent every `keep_alive`. `deaf` is how often the connections before
+    /// this one ended for that.
+    pub fn new(timeout: Duration, keep_alive: Option<Duration>, deaf: u32, now: Duration) -> Self {
         Liveness {
             timeout,
+            keep_alive,
             last_received: now,
             pinged: false,
             last_sent: now,
@@ -86,7 +86,7 @@ impl Liveness {
             } else {
                 self.timeout / 2
             };
-        let mut next = answer.min(self.last_sent + KEEP_ALIVE);
+        let mut next = self.silence_due().map_or(answer, |due| answer.min(due));
         if self.loud_for >= self.patience() {
             next = next.min(self.last_result + self.patience());
         }
@@ -106,7 +106,13 @@ impl Liveness {
             self.pinged = true;
             return Some(Need::Ping);
         }
-        (now >= self.last_sent + KEEP_ALIVE).then_some(Need::Silence)
+        self.silence_due()
+            .is_some_and(|due| now >= due)
+            .then_some(Need::Silence)
+    }
+
+    fn silence_due(&self) -> Option<Duration> {
+        self.keep_alive.map(|interval| self.last_sent + interval)
     }
 
     /// Noise is no speech: after a reconnect that changed nothing there is no hurry.
@@ -130,6 +136,7 @@ mod tests {
     use super::*;
 
     const SECOND: Duration = Duration::from_secs(1);
+    const KEEP_ALIVE: Option<Duration> = Some(Duration::from_secs(50));
 
     fn speak(liveness: &mut Liveness, seconds: std::ops::Range<u32>, sample: i16) {
         for second in seconds {
@@ -140,7 +147,7 @@ mod tests {
 
     #[test]
     fn silence_from_the_other_side_is_met_with_a_ping_and_then_with_despair() {
-        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        let mut liveness = Liveness::new(SECOND * 10, KEEP_ALIVE, 0, Duration::ZERO);
         assert_eq!(liveness.need(SECOND * 4), None);
         assert_eq!(liveness.next(), SECOND * 5);
         assert_eq!(liveness.need(SECOND * 5), Some(Need::Ping));
@@ -153,7 +160,7 @@ mod tests {
 
     #[test]
     fn a_connection_is_kept_from_being_idle() {
-        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        let mut liveness = Liveness::new(SECOND * 10, KEEP_ALIVE, 0, Duration::ZERO);
         liveness.received(SECOND * 49);
         assert_eq!(liveness.need(SECOND * 50), Some(Need::Silence));
         liveness.sent(&[0; 320], SECOND / 10, SECOND * 50);
@@ -163,11 +170,11 @@ mod tests {
 
     #[test]
     fn speech_without_any_result_is_noticed_and_noise_is_borne() {
-        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        let mut liveness = Liveness::new(SECOND * 10, KEEP_ALIVE, 0, Duration::ZERO);
         speak(&mut liveness, 0..12, 3000);
         liveness.received(SECOND * 12);
         assert_eq!(liveness.need(SECOND * 12), Some(Need::Deaf));
-        let mut again = Liveness::new(SECOND * 10, liveness.deaf(), Duration::ZERO);
+        let mut again = Liveness::new(SECOND * 10, KEEP_ALIVE, liveness.deaf(), Duration::ZERO);
         speak(&mut again, 0..12, 3000);
         again.received(SECOND * 12);
         assert_eq!(again.need(SECOND * 12), None, "twice the patience");
@@ -177,7 +184,7 @@ mod tests {
 
     #[test]
     fn silence_needs_no_result() {
-        let mut liveness = Liveness::new(SECOND * 10, 0, Duration::ZERO);
+        let mut liveness = Liveness::new(SECOND * 10, KEEP_ALIVE, 0, Duration::ZERO);
         speak(&mut liveness, 0..40, 100);
         liveness.received(SECOND * 40);
         assert_eq!(liveness.need(SECOND * 40), None);

@@ -15,10 +15,11 @@ mod utterances;
 
 use std::time::Duration;
 
-pub use engine::{CodecFactory, Session};
+pub use engine::Session;
 pub use retry::RetryPolicy;
 
 use crate::protocol::{Failure, Frame, blotted};
+use crate::timeline::Word;
 
 /// What a session needs to know.
 #[derive(Debug, Clone)]
@@ -171,4 +172,6 @@ pub struct Transcript {
     pub emotion: Option<String>,
     pub start: u64,
     pub end: u64,
+    /// When the words of `text` and `stash` were spoken, where the service tells.
+    pub words: Vec<Word>,
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::Transcript;
 use crate::protocol::{ItemKey, Words};
-use crate::timeline::Timeline;
+use crate::timeline::{Timeline, Word};
 
 /// A final that overtook an earlier utterance's waits this long for it.
 const REORDER_WINDOW: Duration = Duration::from_secs(2);
@@ -65,8 +65,7 @@ impl Utterances {
 
     /// Position of a number of milliseconds, never beyond what was sent.
     pub fn position(&self, ms: u64, timeline: &Timeline) -> u64 {
-        ms.saturating_mul(u64::from(self.rate) / 1000)
-            .min(timeline.clock())
+        position(ms, self.rate, timeline)
     }
 
     /// Samples since the last commit.
@@ -246,7 +245,17 @@ impl Utterances {
             self.last_end = self.last_end.max(end);
         }
         let start = timeline.start_time(begin).unwrap_or_default();
+        let timed = words.words.into_iter().map(|word| {
+            let start = timeline.start_time(position(word.begin_ms, self.rate, timeline));
+            let end = timeline.end_time(position(word.end_ms, self.rate, timeline));
+            Word {
+                text: word.text,
+                start: start.unwrap_or_default(),
+                end: end.unwrap_or_default(),
+            }
+        });
         Transcript {
+            words: timed.collect(),
             item: (self.number << 32) + item,
             item_id: item_id.clone(),
             seq: self.seq,
@@ -258,4 +267,9 @@ impl Utterances {
             end: timeline.end_time(end).unwrap_or_default().max(start),
         }
     }
+}
+
+fn position(ms: u64, rate: u32, timeline: &Timeline) -> u64 {
+    ms.saturating_mul(u64::from(rate) / 1000)
+        .min(timeline.clock())
 }

@@ -14,7 +14,7 @@ use gst_base::subclass::prelude::*;
 
 use crate::element::{
     CAT, Commit, Input, MUTED, Refused, Settings, Stats, audio_caps, commit_signal, is_commit,
-    is_live, lock, post_failure, post_outage, property_specs,
+    is_live, lock, post_failure, post_outage, post_without_effect, property_specs,
 };
 
 #[derive(Default)]
@@ -45,7 +45,10 @@ impl QwenAsrSink {
         let started =
             lock(&self.input).start_run(obj.upcast_ref(), &settings, &self.stats, live, ());
         match started {
-            Ok(()) => Ok(true),
+            Ok(without_effect) => {
+                post_without_effect(obj.upcast_ref(), &without_effect);
+                Ok(true)
+            }
             Err(failure) if settings.keeps_going() => {
                 self.muted.store(true, Ordering::Relaxed);
                 post_outage(obj.upcast_ref(), &failure, MUTED);
@@ -109,6 +112,10 @@ impl ObjectImpl for QwenAsrSink {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         lock(&self.settings).set(value, pspec);
+        if pspec.name() == "context" {
+            let context = lock(&self.settings).context();
+            lock(&self.input).set_context(context);
+        }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

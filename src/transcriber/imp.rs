@@ -22,7 +22,8 @@ use super::outlet::{Lane, Outlet};
 use super::pusher::Pusher;
 use crate::element::{
     CAT, Commit, Input, MUTED, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit,
-    is_live, lock, post_failure, post_outage, property_specs, text_property_specs,
+    is_live, lock, post_failure, post_outage, post_without_effect, property_specs,
+    text_property_specs,
 };
 
 /// What upstream says about time.
@@ -152,7 +153,10 @@ impl QwenAsr {
         drop(input);
         self.ensure_task();
         match started {
-            Ok(()) => Ok(true),
+            Ok(without_effect) => {
+                post_without_effect(element, &without_effect);
+                Ok(true)
+            }
             Err(failure) if settings.keeps_going() => {
                 *lock(&self.muted) = Some(lane());
                 post_outage(element, &failure, MUTED);
@@ -265,9 +269,16 @@ impl ObjectImpl for QwenAsr {
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
         self.settings().set(value, pspec);
-        if pspec.name() == "latency" {
-            let obj = self.obj();
-            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+        match pspec.name() {
+            "latency" => {
+                let obj = self.obj();
+                let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+            }
+            "context" => {
+                let context = self.settings().context();
+                self.input().set_context(context);
+            }
+            _ => {}
         }
     }
 

@@ -9,9 +9,10 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::captions::{Layout, cues, is_blank, normalise, tail};
+use crate::captions::{Layout, is_blank, normalise, tail, timed_cues};
 use crate::element::{Results, TextOutput};
 use crate::session::Transcript;
+use crate::timeline::Word;
 
 /// Pieces of text that may wait before the session is told to send no more audio.
 const CONGESTION: usize = 64;
@@ -38,6 +39,7 @@ pub(super) enum Item {
         item: u64,
         text: String,
         stash: String,
+        words: Vec<Word>,
         start: u64,
         heard: u64,
     },
@@ -45,6 +47,7 @@ pub(super) enum Item {
     Final {
         item: u64,
         text: String,
+        words: Vec<Word>,
         start: u64,
         end: u64,
     },
@@ -305,9 +308,13 @@ impl Lane {
     /// The cues of a finished utterance.
     fn cues(&self, transcript: &Transcript) -> Vec<Item> {
         let Transcript {
-            text, start, end, ..
+            text,
+            words,
+            start,
+            end,
+            ..
         } = transcript;
-        let mut cues = cues(text, *start, *end, &self.layout);
+        let mut cues = timed_cues(text, words, *start, *end, &self.layout);
         if self.shown == Some(transcript.item) {
             // What came before has been read already.
             if let Some(line) = cues.last_mut() {
@@ -357,6 +364,7 @@ impl TextOutput for Lane {
                 item: transcript.item,
                 text: transcript.text.clone(),
                 stash: transcript.stash.clone(),
+                words: transcript.words.clone(),
                 start: transcript.start,
                 heard: transcript.end,
             }),
@@ -380,6 +388,7 @@ impl TextOutput for Lane {
             Results::Stable => vec![Item::Final {
                 item: transcript.item,
                 text: transcript.text.clone(),
+                words: transcript.words.clone(),
                 start: transcript.start,
                 end: transcript.end,
             }],

@@ -8,8 +8,9 @@ use gst::subclass::prelude::*;
 
 use super::imp::QwenAsr;
 use super::outlet::{Item, Next};
-use crate::captions::{Layout, Piece, Stable, Track, Word, cues};
+use crate::captions::{Layout, Piece, Stable, Track, cues};
 use crate::element::{CAT, clock_time};
+use crate::timeline::Word;
 
 /// How often a live pipeline hears that there is no text.
 const HEARTBEAT: Duration = Duration::from_millis(200);
@@ -93,15 +94,23 @@ impl QwenAsr {
                 item,
                 text,
                 stash,
+                words: spoken,
                 start,
                 heard,
-            } => stable.interim(item, &text, &stash, start, heard, words),
+            } => {
+                stable.spoken(item, start, spoken, words);
+                stable.interim(item, &text, &stash, start, heard, words);
+            }
             Item::Final {
                 item,
                 text,
+                words: spoken,
                 start,
                 end,
-            } => stable.last(item, &text, start, end, words),
+            } => {
+                stable.spoken(item, start, spoken, words);
+                stable.last(item, &text, start, end, words);
+            }
             // Never beyond text that is still held back.
             Item::Advance(time) => {
                 let time = stable.held().map_or(time, |held| held.min(time));

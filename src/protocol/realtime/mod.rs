@@ -5,21 +5,48 @@
 //! What is sent follows the service's documentation. What is accepted follows what was seen on
 //! the wire, where fields are missing, doubled, late, of another type or in another order.
 
-mod diagnosis;
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
-use diagnosis::{brief, error_text};
-
+use super::diagnosis::{self, brief, error_text};
 use super::items::{Items, Unnamed};
+use super::json::{count_of, text_of};
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind, Recognition, TurnDetection, Words,
+    Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind, Profile, Recognition, Setup,
+    TurnDetection, Usage, Words, language,
 };
 
-/// Path of the endpoint on the service's own hosts.
-pub const PATH: &str = "/api-ws/v1/realtime";
+/// Languages that the service documents for this protocol.
+const LANGUAGES: &[&str] = &[
+    "zh", "yue", "en", "ja", "de", "ko", "ru", "fr", "pt", "ar", "it", "es", "hi", "id", "th",
+    "tr", "uk", "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
+];
+
+pub(super) const PROFILE: Profile = Profile {
+    nick: "realtime",
+    path: "/api-ws/v1/realtime",
+    models: &["qwen3-asr-flash-realtime"],
+    model_in_query: true,
+    beijing_only: |_| false,
+    set_up,
+};
+
+fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+    let mut warnings = Vec::new();
+    if !recognition.vocabulary.is_empty() || recognition.vocabulary_id.is_some() {
+        warnings.push(
+            "The realtime protocol has no hot words: vocabulary and vocabulary-id have no effect. \
+             Put the words into the context property."
+                .to_owned(),
+        );
+    }
+    recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
+    let codecs = Box::new(move || Box::new(Realtime::new(recognition.clone())) as Box<dyn Codec>);
+    Ok(Setup { codecs, warnings })
+}
 
 /// The service closes a connection whose frame passes 262144 bytes (code 1009). Base64 makes
 /// four bytes of three.
@@ -34,6 +61,9 @@ const MANUAL_SPEED: f64 = 20.0;
 
 /// The documentation allows 60 s of continuous audio between two commits.
 const MAX_UTTERANCE_MS: u64 = 58_000;
+
+/// Gateways close connections that carry no text for 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
 
 const APPEND_PREFIX: &str = r#"","type":"input_audio_buffer.append","audio":""#;
 const TRANSCRIPTION: &str = "conversation.item.input_audio_transcription.";
@@ -193,7 +223,7 @@ impl Realtime {
         match kind {
             "input_audio_buffer.speech_started" => {
                 if let Some(item) = self.resolve_start(id) {
-                    let at_ms = millis(event, "audio_start_ms");
+                    let at_ms = count_of(event, "audio_start_ms");
                     events.push(Event::SpeechStarted {
                         item,
                         item_id,
@@ -207,7 +237,7 @@ impl Realtime {
                     return;
                 }
                 if let Some(item) = self.items.resolve(id, Unnamed::Newest) {
-                    let at_ms = millis(event, "audio_end_ms");
+                    let at_ms = count_of(event, "audio_end_ms");
                     events.push(Event::SpeechStopped {
                         item,
                         item_id,
@@ -248,6 +278,7 @@ impl Realtime {
             stash: String::new(),
             language: text_of(event, "language").map(str::to_owned),
             emotion: text_of(event, "emotion").map(str::to_owned),
+            words: Vec::new(),
         };
         match kind {
             Some("text") => {
@@ -269,7 +300,7 @@ impl Realtime {
                     .and_then(|usage| usage.get("duration"))
                     .and_then(Value::as_f64)
                 {
-                    events.push(Event::Billed { seconds });
+                    events.push(Event::Billed(Usage { seconds, tokens: 0 }));
                 }
                 let Some(item) = self.items.resolve(id, Unnamed::Oldest) else {
                     return;
@@ -305,6 +336,7 @@ impl Codec for Realtime {
             max_audio_bytes: MAX_AUDIO_BYTES,
             max_speed: if manual { MANUAL_SPEED } else { VAD_SPEED },
             max_utterance_ms: manual.then_some(MAX_UTTERANCE_MS),
+            keep_alive: Some(KEEP_ALIVE),
         }
     }
 
@@ -315,6 +347,8 @@ impl Codec for Realtime {
         let frame = match command {
             Command::Audio(audio) => self.append(audio),
             Command::Commit => self.bare("input_audio_buffer.commit"),
+            // A second `session.update` makes the service close the connection.
+            Command::Context(_) => return,
             Command::Finish => self.bare("session.finish"),
         };
         out.push(frame);
@@ -324,16 +358,9 @@ impl Codec for Realtime {
         if self.phase == Phase::Over {
             return;
         }
-        let Incoming::Text(text) = frame else {
-            return events.push(Event::Warning("ignored a binary frame".into()));
-        };
-        let event: Value = match serde_json::from_str(text) {
+        let event = match diagnosis::parse(frame) {
             Ok(event) => event,
-            Err(error) => {
-                return events.push(Event::Warning(format!(
-                    "ignored a frame that is not JSON: {error}"
-                )));
-            }
+            Err(warning) => return events.push(Event::Warning(warning)),
         };
         match text_of(&event, "type") {
             Some(kind @ ("session.created" | "session.updated")) => {
@@ -368,16 +395,16 @@ impl Codec for Realtime {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(
-            &self.recognition.model,
-            self.phase == Phase::Opened,
-            code,
-            reason,
-        )
+        // Hosts that do not have the model close like this before they say anything.
+        if code == Some(1011) && self.phase == Phase::Opened {
+            return diagnosis::no_such_model(&self.recognition.model, &brief(reason))
+                .with_close_code(code);
+        }
+        diagnosis::closed(&self.recognition.model, code, reason)
     }
 
     fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body)
+        diagnosis::refused(status, body, PROFILE.path)
     }
 }
 
@@ -392,23 +419,6 @@ fn same_model(asked: &str, answering: &str) -> bool {
             })
     };
     asked == answering || snapshot_of(asked, answering) || snapshot_of(answering, asked)
-}
-
-/// A non-empty string member.
-fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
-    value
-        .get(name)
-        .and_then(Value::as_str)
-        .filter(|text| !text.is_empty())
-}
-
-/// A time in milliseconds, written as an integer or not.
-fn millis(value: &Value, name: &str) -> Option<u64> {
-    let number = value.get(name)?;
-    // `as` saturates, and NaN cannot be written in JSON.
-    number
-        .as_u64()
-        .or_else(|| number.as_f64().filter(|ms| *ms >= 0.0).map(|ms| ms as u64))
 }
 
 #[cfg(test)]

@@ -11,7 +11,7 @@ use super::backlog::{Piece, Replay};
 use super::connection::Connection;
 use super::liveness::Need;
 use super::{Config, Notice, Output, State, Transcript, Warning};
-use crate::protocol::{Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind};
+use crate::protocol::{Caps, CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Usage};
 use crate::timeline::duration_of;
 
 /// How much of the time that a busy machine cost may be made up for at once.
@@ -19,9 +19,6 @@ const PACING_CREDIT: Duration = Duration::from_millis(50);
 
 /// Reported utterances remembered, so that none is reported again after a replay.
 const MOST_REPORTED: usize = 64;
-
-/// Makes a codec for each connection.
-pub type CodecFactory = Box<dyn Fn() -> Box<dyn Codec> + Send>;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -78,7 +75,9 @@ pub struct Session {
     reported: VecDeque<(u64, Range<u64>)>,
     /// What was last heard of utterances that a lost connection left open.
     cut: Vec<Transcript>,
-    billed_before: f64,
+    billed_before: Usage,
+    /// The context is not the one that the codecs know.
+    context_changed: bool,
     bytes_sent: u64,
     // Kept so that decoding allocates nothing in the steady state.
     events: Vec<Event>,
@@ -108,7 +107,8 @@ impl Session {
             settled: 0,
             reported: VecDeque::new(),
             cut: Vec::new(),
-            billed_before: 0.0,
+            billed_before: Usage::default(),
+            context_changed: false,
             bytes_sent: 0,
             events: Vec::new(),
             frames: Vec::new(),
@@ -157,8 +157,8 @@ impl Session {
         self.config.chunk_bytes.min(most).max(2) & !1
     }
 
-    /// Audio bytes sent, and seconds of audio that the service billed.
-    pub fn usage(&self) -> (u64, f64) {
+    /// Audio bytes sent, and what the service billed.
+    pub fn usage(&self) -> (u64, Usage) {
         (self.bytes_sent, self.billed_before + self.connection.billed)
     }
 
@@ -207,6 +207,20 @@ impl Session {
         {
             self.connection.commit();
             self.command(Command::Commit);
+        }
+    }
+
+    /// Another context from here on, where the protocol bears that.
+    pub fn handle_context(&mut self, context: Option<String>) {
+        self.config.context = context;
+        self.context_changed = true;
+        self.send_context();
+    }
+
+    fn send_context(&mut self) {
+        if matches!(self.phase, Phase::Running { .. }) && self.context_changed {
+            let context = self.config.context.clone().unwrap_or_default();
+            self.command(Command::Context(&context));
         }
     }
 
@@ -395,7 +409,7 @@ impl Session {
                 utterances.give_up(item, now);
                 self.notice(Notice::Warning(Warning::NotRecognised(message)));
             }
-            Event::Billed { seconds } => connection.billed = connection.billed.max(seconds),
+            Event::Billed(usage) => connection.billed = connection.billed.max(usage),
             Event::Finished => self.finished(now),
             Event::Failed(failure) => self.fail(failure, now),
             Event::Warning(message) => self.notice(Notice::Warning(Warning::Ignored(message))),
@@ -413,6 +427,7 @@ impl Session {
                 self.finish_by = None;
             }
             self.announce(State::Connected, "");
+            self.send_context();
         }
     }
 
@@ -544,5 +559,7 @@ fn covers<'a>(
     spans.into_iter().any(|(_, span)| span.contains(&middle))
 }
 
+#[cfg(test)]
+mod mangled_tests;
 #[cfg(test)]
 mod tests;

@@ -84,7 +84,7 @@ impl Session {
         let codec = (self.make_codec)();
         let next = Connection::new(codec, &self.config, self.connections, deaf, now);
         let mut last = std::mem::replace(&mut self.connection, next);
-        self.billed_before += last.billed;
+        self.billed_before = self.billed_before + last.billed;
         let chunk = self.chunk_bytes() as u64 / 2;
         if let Some((time, duration)) = last.leave_to(&mut self.replay, chunk) {
             self.notice(Notice::AudioLost { time, duration });

@@ -2,7 +2,7 @@
 //! Scripts of inputs on a fake clock, with a codec whose frames are plain words.
 
 use super::*;
-use crate::protocol::Words;
+use crate::protocol::{Codec, WordTime, Words};
 use crate::session::RetryPolicy;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
@@ -16,6 +16,7 @@ impl Codec for PlainCodec {
             max_audio_bytes: 6400,
             max_speed: 2.0,
             max_utterance_ms: self.manual.then_some(1000),
+            keep_alive: Some(Duration::from_secs(50)),
         }
     }
 
@@ -27,6 +28,7 @@ impl Codec for PlainCodec {
         out.push(Frame::Text(match command {
             Command::Audio(audio) => format!("audio {}", audio.len()),
             Command::Commit => "commit".into(),
+            Command::Context(context) => format!("context {context}"),
             Command::Finish => "finish".into(),
         }));
     }
@@ -65,9 +67,10 @@ impl Codec for PlainCodec {
                 item,
                 message: rest.into(),
             },
-            "billed" => Event::Billed {
+            "billed" => Event::Billed(Usage {
                 seconds: item as f64,
-            },
+                tokens: 2 * item,
+            }),
             "finished" => Event::Finished,
             "error" => Event::Failed(Failure::new(Kind::Limit, "Too much.", "Wait.")),
             _ => Event::Warning(kind.into()),
@@ -83,12 +86,12 @@ impl Codec for PlainCodec {
     }
 }
 
-const CHUNK: [u8; 3200] = [0; 3200];
+pub(super) const CHUNK: [u8; 3200] = [0; 3200];
 const MS: u64 = 1_000_000;
 
-struct Script {
-    session: Session,
-    now: Duration,
+pub(super) struct Script {
+    pub(super) session: Session,
+    pub(super) now: Duration,
     /// What came out, in words; states are left out.
     log: Vec<String>,
     states: Vec<State>,
@@ -96,7 +99,7 @@ struct Script {
 }
 
 impl Script {
-    fn new(manual: bool) -> Self {
+    pub(super) fn new(manual: bool) -> Self {
         Self::with(manual, |_| {})
     }
 
@@ -158,6 +161,7 @@ impl Script {
                 Output::Connect => "CONNECT".into(),
                 Output::Ping => "PING".into(),
                 Output::Send(Frame::Text(text)) => text,
+                Output::Send(Frame::Binary(bytes)) => format!("binary {}", bytes.len()),
                 Output::Close => "CLOSE".into(),
                 Output::Notice(Notice::State { state, .. }) => {
                     self.states.push(state);
@@ -613,10 +617,66 @@ fn usage_is_counted() {
     s.speak(1000);
     s.receive("billed 3");
     s.receive("billed 2");
+    let billed = Usage {
+        seconds: 3.0,
+        tokens: 6,
+    };
     assert_eq!(
         s.session.usage(),
-        (32_000, 3.0),
+        (32_000, billed),
         "cumulative: the largest counts"
+    );
+}
+
+#[test]
+fn a_new_context_is_told_at_once_and_again_after_a_reconnect() {
+    let mut s = persistent(false);
+    s.said();
+    s.session.handle_context(Some("names".into()));
+    s.drain();
+    assert_eq!(s.said(), ["context names"]);
+    s.lose();
+    s.reconnect();
+    let context = s
+        .said()
+        .iter()
+        .filter(|said| *said == "context names")
+        .count();
+    assert_eq!(context, 1);
+}
+
+#[test]
+fn words_have_the_stream_time_of_their_audio() {
+    let mut s = Script::running(false);
+    s.speak(1000);
+    s.time += 5000 * MS;
+    s.speak(1000);
+    let word = |text: &str, begin_ms, end_ms| WordTime {
+        text: text.into(),
+        begin_ms,
+        end_ms,
+    };
+    let words = Words {
+        text: "one two".into(),
+        words: vec![word("one", 500, 900), word("two", 1500, 99_000)],
+        ..Words::default()
+    };
+    s.session
+        .handle_event(Event::Final { item: 0, words }, s.now);
+    s.session.report_finals(s.now);
+    let words = std::iter::from_fn(|| s.session.poll_output()).find_map(|output| match output {
+        Output::Notice(Notice::Final(transcript)) => Some(transcript.words),
+        _ => None,
+    });
+    let words: Vec<_> = words
+        .unwrap()
+        .iter()
+        .map(|word| (word.text.clone(), word.start / MS, word.end / MS))
+        .collect();
+    assert_eq!(
+        words,
+        [("one".into(), 500, 900), ("two".into(), 6500, 7000)],
+        "never beyond what was sent"
     );
 }
 
@@ -1099,91 +1159,4 @@ fn what_was_heard_of_a_cut_utterance_is_reported_if_nothing_better_comes() {
         s.said(),
         ["FINAL 0 500..3000 as far as|", "CLOSE", "FAILED Lost"]
     );
-}
-
-/// What the real codec makes of mangled frames, and the session of that.
-#[test]
-fn mangled_frames_break_nothing() {
-    use crate::protocol::realtime::Realtime;
-    use crate::protocol::{Recognition, TurnDetection};
-
-    let frames = [
-        r#"{"type":"session.created","session":{"id":"s","model":"m","turn_detection":{"threshold":0.2}}}"#,
-        r#"{"type":"session.updated","session":{"id":"s","model":"m"}}"#,
-        r#"{"type":"input_audio_buffer.speech_started","audio_start_ms":64,"item_id":"a"}"#,
-        r#"{"type":"conversation.item.input_audio_transcription.text","item_id":"a","text":"今天","stash":"天气"}"#,
-        r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":728,"item_id":"a"}"#,
-        r#"{"type":"input_audio_buffer.committed","item_id":"a","previous_item_id":null}"#,
-        r#"{"type":"conversation.item.created","item":{"id":"a"}}"#,
-        r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"今天天气","usage":{"duration":1}}"#,
-        r#"{"type":"conversation.item.input_audio_transcription.failed","item_id":"b","error":{"code":"x"}}"#,
-        r#"{"type":"error","error":{"code":"x","message":"y"}}"#,
-        r#"{"type":"session.finished"}"#,
-    ];
-    for seed in 0..2000 {
-        let mut random = fastrand::Rng::with_seed(seed);
-        let mut s = Script::new(false);
-        let manual = random.bool();
-        let make_codec: CodecFactory = Box::new(move || {
-            Box::new(Realtime::new(Recognition {
-                model: "m".into(),
-                language: None,
-                context: None,
-                rate: 16_000,
-                turn_detection: if manual {
-                    TurnDetection::Manual
-                } else {
-                    TurnDetection::ServerVad {
-                        threshold: 0.0,
-                        silence_ms: 400,
-                    }
-                },
-            }))
-        });
-        let config = Config {
-            retry: RetryPolicy {
-                keep_going: true,
-                max_retries: None,
-            },
-            ..s.session.config.clone()
-        };
-        s.session = Session::new(config, make_codec, Duration::ZERO);
-        s.session.handle_connected(s.now);
-        for frame in &frames[..2] {
-            s.session.handle_frame(Incoming::Text(frame), s.now);
-        }
-        for _ in 0..60 {
-            let mut frame = frames[random.usize(..frames.len())].as_bytes().to_vec();
-            for _ in 0..random.usize(..4) {
-                if frame.is_empty() {
-                    break;
-                }
-                let at = random.usize(..frame.len());
-                match random.u8(..4) {
-                    0 => frame[at] = random.u8(32..127),
-                    1 => drop(frame.remove(at)),
-                    2 => frame.insert(at, random.u8(b'0'..=b'9')),
-                    _ => frame.truncate(at.max(1)),
-                }
-            }
-            let text = String::from_utf8_lossy(&frame);
-            s.session.handle_frame(Incoming::Text(&text), s.now);
-            match random.u8(..6) {
-                0 => s.session.handle_audio(random.u64(..), &CHUNK, s.now),
-                1 => s.session.handle_commit(),
-                2 => s.session.handle_finish(s.now),
-                3 => {
-                    s.now += Duration::from_millis(random.u64(..40_000));
-                    s.session.handle_timeout(s.now);
-                }
-                4 => s.session.handle_connected(s.now),
-                _ => drop(s.session.replay(s.now)),
-            }
-            while let Some(output) = s.session.poll_output() {
-                if let Output::Notice(Notice::Final(t) | Notice::Interim(t)) = output {
-                    assert!(t.start <= t.end, "seed {seed}: {t:?}");
-                }
-            }
-        }
-    }
 }

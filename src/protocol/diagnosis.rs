@@ -1,21 +1,27 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What it means that the service refuses, closes or complains, and what to do about it.
+//! What it means that the service refuses, closes, complains or babbles, and what to do about it.
 
 use serde_json::Value;
 
-use super::text_of;
-use crate::protocol::{Failure, Kind};
+use super::json::text_of;
+use super::{Failure, Incoming, Kind};
 
-/// What it means that the service closed the connection; `at_once` is before it said anything.
-pub(super) fn closed(model: &str, at_once: bool, code: Option<u16>, reason: &str) -> Failure {
+/// Reads a frame as JSON; all these protocols answer in nothing else. The error is a warning.
+pub(super) fn parse(frame: Incoming<'_>) -> Result<Value, String> {
+    match frame {
+        Incoming::Text(text) => serde_json::from_str(text)
+            .map_err(|error| format!("ignored a frame that is not JSON: {error}")),
+        Incoming::Binary(_) => Err("ignored a binary frame".into()),
+    }
+}
+
+/// What it means that the service closed the connection.
+pub(super) fn closed(model: &str, code: Option<u16>, reason: &str) -> Failure {
     let reason_text = brief(reason);
     let failure = if code == Some(1007) && reason.to_ascii_lowercase().contains("model not found") {
         no_such_model(model, &reason_text)
     } else if reason.to_ascii_lowercase().contains("access denied") {
         account(&reason_text)
-    } else if code == Some(1011) && at_once {
-        // Hosts that do not have the model close like this before they say anything.
-        no_such_model(model, &reason_text)
     } else {
         let code = code.map_or("without a word".to_owned(), |code| {
             format!("with code {code}")
@@ -34,8 +40,8 @@ pub(super) fn closed(model: &str, at_once: bool, code: Option<u16>, reason: &str
     failure.with_close_code(code)
 }
 
-/// What it means that the service refused the upgrade.
-pub(super) fn refused(status: u16, body: &str) -> Failure {
+/// What it means that the service refused the upgrade; `path` is the one it usually has.
+pub(super) fn refused(status: u16, body: &str, path: &str) -> Failure {
     let body_json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
     let (code, message) = error_text(body_json.get("error").unwrap_or(&body_json));
     // An HTML page says nothing to the user.
@@ -64,7 +70,7 @@ pub(super) fn refused(status: u16, body: &str) -> Failure {
         404 => (
             Kind::NotFound,
             "There is no such endpoint on this server",
-            "Check the path in the url property, usually /api-ws/v1/realtime.",
+            &*format!("Check the path in the url property, usually {path}."),
         ),
         429 => (
             Kind::Limit,
@@ -93,7 +99,7 @@ pub(super) fn refused(status: u16, body: &str) -> Failure {
         .with_code(code)
 }
 
-fn no_such_model(model: &str, said: &str) -> Failure {
+pub(super) fn no_such_model(model: &str, said: &str) -> Failure {
     let said = if said.is_empty() {
         String::new()
     } else {
@@ -146,7 +152,7 @@ pub(super) fn error(model: &str, error: &Value) -> Failure {
         Failure::new(
             Kind::Settings,
             what,
-            settings_remedy(text_of(error, "param")),
+            settings_remedy(text_of(error, "param").unwrap_or(&message)),
         )
     } else {
         Failure::new(
@@ -158,12 +164,19 @@ pub(super) fn error(model: &str, error: &Value) -> Failure {
     failure.with_code(code)
 }
 
-fn settings_remedy(param: Option<&str>) -> String {
-    let property = match param.unwrap_or_default() {
+/// `param` names the rejected parameter somewhere.
+fn settings_remedy(param: &str) -> String {
+    let property = match param {
         param if param.contains("language") => "language-code",
         param if param.contains("threshold") => "vad-threshold",
         param if param.contains("silence") => "vad-silence-duration",
-        param if param.contains("corpus") => "context",
+        param if param.contains("noise") => "vad-threshold",
+        param if param.contains("corpus") || param.contains("context") => "context",
+        param if param.contains("vocabulary") => "vocabulary or vocabulary-id",
+        param if param.contains("sample_rate") => {
+            return "Send audio of another rate: audioresample ! audio/x-raw,rate=16000."
+                .to_owned();
+        }
         _ => return "Check the language-code, context and vad properties.".to_owned(),
     };
     format!("Check the {property} property.")

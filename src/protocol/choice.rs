@@ -1,0 +1,187 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Which protocol to speak: what the user says, or else the model and the URL's path tell.
+
+use url::Url;
+
+use super::{Failure, Kind, Recognition, Setup, inference, realtime};
+
+/// A way to talk to a recogniser.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Protocol {
+    /// `/api-ws/v1/realtime` of qwen3-asr-flash-realtime.
+    Realtime,
+    /// `/api-ws/v1/inference`, tasks with binary audio: qwen-audio-…, fun-asr-…, paraformer-….
+    Inference,
+}
+
+/// What sets a protocol apart before anything is said.
+pub(super) struct Profile {
+    pub nick: &'static str,
+    /// Path of its endpoints, where a URL does not give one.
+    pub path: &'static str,
+    /// What the names of its models begin with.
+    pub models: &'static [&'static str],
+    /// The model's name goes into the URL.
+    pub model_in_query: bool,
+    /// Whether the service has the model in Beijing only.
+    pub beijing_only: fn(&str) -> bool,
+    /// Checks what is asked for.
+    pub set_up: fn(Recognition) -> Result<Setup, Failure>,
+}
+
+impl Protocol {
+    const ALL: [Protocol; 2] = [Protocol::Realtime, Protocol::Inference];
+
+    pub(super) fn profile(self) -> &'static Profile {
+        match self {
+            Protocol::Realtime => &realtime::PROFILE,
+            Protocol::Inference => &inference::PROFILE,
+        }
+    }
+
+    /// The name that the protocol property has for it.
+    pub fn nick(self) -> &'static str {
+        self.profile().nick
+    }
+
+    /// Checks what is asked for and gets ready to speak.
+    pub fn set_up(self, recognition: Recognition) -> Result<Setup, Failure> {
+        (self.profile().set_up)(recognition)
+    }
+
+    /// The protocol to speak. Without a word from the user it is that of the model or of the
+    /// URL's path, and where neither is known the realtime one.
+    pub fn choose(
+        asked: Option<Protocol>,
+        url: Option<&str>,
+        model: &str,
+    ) -> Result<Protocol, Failure> {
+        let url = url.map(str::trim).filter(|url| !url.is_empty());
+        // A URL that is none is dealt with elsewhere.
+        let parsed = url.and_then(|url| Url::parse(url).ok());
+        let of_path = parsed.as_ref().and_then(|url| Self::of_path(url.path()));
+        let of_model = Self::of_model(model.trim());
+        let chosen = asked.or(of_path).or(of_model).unwrap_or(Protocol::Realtime);
+        if let Some(path) = of_path.filter(|path| *path != chosen) {
+            return Err(Failure::new(
+                Kind::Settings,
+                format!(
+                    "The url's path is that of the {} protocol, and the protocol property is {}.",
+                    path.nick(),
+                    chosen.nick()
+                ),
+                format!(
+                    "Set protocol=auto, or the url's path to {}.",
+                    chosen.profile().path
+                ),
+            ));
+        }
+        // Whoever runs a server of their own may give a model any name.
+        let is_own_server = parsed.is_some() && asked.is_some();
+        if let Some(of_model) = of_model.filter(|of| *of != chosen)
+            && !is_own_server
+        {
+            return Err(Failure::new(
+                Kind::Settings,
+                format!(
+                    "The model '{}' speaks the {} protocol, not the {} one.",
+                    model.trim(),
+                    of_model.nick(),
+                    chosen.nick()
+                ),
+                if asked.is_some() {
+                    format!("Set protocol=auto or protocol={}.", of_model.nick())
+                } else {
+                    format!(
+                        "Leave the path out of the url property or make it {}; or say with the \
+                         protocol property what the server speaks.",
+                        of_model.profile().path
+                    )
+                },
+            ));
+        }
+        Ok(chosen)
+    }
+
+    fn of_path(path: &str) -> Option<Protocol> {
+        let path = path.trim_end_matches('/');
+        Self::ALL
+            .into_iter()
+            .find(|protocol| path == protocol.profile().path)
+    }
+
+    fn of_model(model: &str) -> Option<Protocol> {
+        Self::ALL.into_iter().find(|protocol| {
+            let mut models = protocol.profile().models.iter();
+            models.any(|name| model.starts_with(name))
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use Protocol::*;
+
+    #[test]
+    fn model_and_path_tell() {
+        for (url, model, expected) in [
+            (None, "qwen3-asr-flash-realtime", Realtime),
+            (None, "qwen3-asr-flash-realtime-2026-02-10", Realtime),
+            (None, "qwen-audio-3.1-asr-flash-streaming", Inference),
+            (None, "qwen-audio-3.1-asr-flash-message", Inference),
+            (None, "qwen-audio-3.0-asr-flash-streaming", Inference),
+            (None, "fun-asr-realtime", Inference),
+            (None, "fun-asr-flash-8k-realtime", Inference),
+            (None, "paraformer-realtime-v2", Inference),
+            (None, "paraformer-realtime-8k-v2", Inference),
+            (None, "whatever", Realtime),
+            (Some("wss://h/api-ws/v1/inference/"), "whatever", Inference),
+            (Some("wss://h/api-ws/v1/realtime"), "whatever", Realtime),
+            (Some("wss://h"), "fun-asr-realtime", Inference),
+            (Some("wss://h/proxy/asr"), "fun-asr-realtime", Inference),
+            (Some("not a url"), "fun-asr-realtime", Inference),
+        ] {
+            let chosen = Protocol::choose(None, url, model);
+            assert_eq!(chosen, Ok(expected), "{url:?} {model}");
+        }
+    }
+
+    #[test]
+    fn who_says_what_to_speak_is_obeyed() {
+        let own = Some("ws://127.0.0.1:1/asr");
+        assert_eq!(
+            Protocol::choose(Some(Inference), own, "qwen3-asr-flash-realtime"),
+            Ok(Inference)
+        );
+    }
+
+    #[test]
+    fn what_does_not_fit_together_is_refused_and_the_property_named() {
+        for (asked, url, model, named) in [
+            (
+                None,
+                Some("wss://h/api-ws/v1/realtime"),
+                "fun-asr-realtime",
+                "url",
+            ),
+            (Some(Realtime), None, "fun-asr-realtime", "protocol="),
+            (
+                Some(Inference),
+                None,
+                "qwen3-asr-flash-realtime",
+                "protocol=",
+            ),
+            (
+                Some(Realtime),
+                Some("wss://h/api-ws/v1/inference"),
+                "x",
+                "protocol=",
+            ),
+        ] {
+            let error = Protocol::choose(asked, url, model).unwrap_err();
+            assert_eq!(error.kind, Kind::Settings);
+            assert!(error.remedy.contains(named), "{error}");
+        }
+    }
+}

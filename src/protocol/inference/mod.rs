@@ -1,0 +1,405 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The inference protocol (`/api-ws/v1/inference`) of qwen-audio-3.x-asr, fun-asr-realtime and
+//! paraformer-realtime: a task per connection, binary audio, sentences with the times of their
+//! words.
+//!
+//! The service always finds the sentences itself. It fails a task that gets nothing for 23 s, and
+//! without `heartbeat` one that gets only silence for a minute.
+
+mod models;
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::choice::Profile;
+use super::diagnosis::{self, brief};
+use super::items::{Items, Unnamed};
+use super::json::{count_of, is_set, text_of};
+use super::{
+    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Recognition, Setup,
+    TurnDetection, Usage, WordTime, Words, language,
+};
+use models::Model;
+
+/// The service asks for 1 to 16 KB in a frame.
+const MAX_AUDIO_BYTES: usize = 16_000;
+
+/// A burst gives no results at all; a little more than real time catches up.
+const SPEED: f64 = 1.25;
+
+/// A task that gets nothing for 23 s fails.
+const KEEP_ALIVE: Duration = Duration::from_secs(10);
+
+/// The service cuts off what is longer, in characters.
+const LONGEST_CONTEXT: usize = 400;
+
+pub(super) const PROFILE: Profile = Profile {
+    nick: "inference",
+    path: "/api-ws/v1/inference",
+    models: &["qwen-audio-", "fun-asr-", "paraformer-realtime"],
+    model_in_query: false,
+    beijing_only: |model| models::find(model).beijing_only,
+    set_up,
+};
+
+fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+    let name = recognition.model.clone();
+    let model = models::find(&name);
+    let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection else {
+        return Err(Failure::new(
+            Kind::Settings,
+            format!("The model '{name}' finds the utterances itself: it takes no commits."),
+            "Set turn-detection=server-vad, or use a model of the realtime protocol.",
+        ));
+    };
+    if let Some(rate) = model.rate.filter(|rate| *rate != recognition.rate) {
+        return Err(Failure::new(
+            Kind::Settings,
+            format!(
+                "The model '{name}' takes audio of {rate} Hz, not of {} Hz.",
+                recognition.rate
+            ),
+            format!("Put audioresample ! audio/x-raw,rate={rate} before this element."),
+        ));
+    }
+    let mut warnings = Vec::new();
+    let mut without = |property: &str, what: &str| {
+        warnings.push(format!(
+            "The model '{name}' {what}: the {property} property has no effect."
+        ));
+    };
+    recognition.language = language::hint(recognition.language.as_deref(), model.languages)?;
+    if recognition.language.is_some() && !model.language_hints {
+        without("language-code", "always detects the language");
+    }
+    if recognition.context.is_some() && !model.context {
+        without("context", "takes no context");
+    }
+    if !recognition.vocabulary.is_empty() && !model.vocabulary {
+        without(
+            "vocabulary",
+            "takes no hot words but those of a vocabulary-id",
+        );
+    }
+    if threshold != 0.0 && !model.noise_threshold {
+        without("vad-threshold", "has no such threshold");
+    }
+    let context = recognition.context.as_deref().unwrap_or_default();
+    if model.context && context.chars().count() > LONGEST_CONTEXT {
+        warnings.push(format!(
+            "The service uses the first {LONGEST_CONTEXT} characters of the context property only."
+        ));
+    }
+    let codecs = Box::new(move || {
+        let task_id = format!("{:032x}", fastrand::u128(..));
+        Box::new(Inference::new(&recognition, model, task_id)) as Box<dyn Codec>
+    });
+    Ok(Setup { codecs, warnings })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for `task-started`.
+    Opened,
+    Running,
+    /// Waiting for `task-finished`.
+    Finishing,
+    /// Failed or finished.
+    Over,
+}
+
+/// One connection's codec, for the one task of it.
+#[derive(Debug)]
+struct Inference {
+    model: String,
+    takes_context: bool,
+    task_id: String,
+    /// The payload of `run-task`, until it is sent.
+    task: Value,
+    phase: Phase,
+    sentences: Items,
+    /// Sentences before this one have been announced.
+    announced: ItemKey,
+}
+
+impl Inference {
+    /// `task_id` is unique.
+    fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
+        Inference {
+            model: recognition.model.clone(),
+            takes_context: model.context,
+            task_id,
+            task: task(recognition, model),
+            phase: Phase::Opened,
+            sentences: Items::default(),
+            announced: 0,
+        }
+    }
+
+    fn action(&self, action: &str, payload: Value) -> Frame {
+        let message = json!({
+            "header": { "action": action, "task_id": self.task_id, "streaming": "duplex" },
+            "payload": payload,
+        });
+        Frame::Text(message.to_string())
+    }
+
+    /// Whether a message is about this task; ids come with and without hyphens.
+    fn is_ours(&self, header: &Value) -> bool {
+        text_of(header, "task_id").is_none_or(|id| {
+            let digits = id.bytes().filter(|b| *b != b'-');
+            digits.eq(self.task_id.bytes())
+        })
+    }
+
+    fn result(&mut self, payload: &Value, events: &mut Vec<Event>) {
+        events.extend(usage(payload).map(Event::Billed));
+        // Copies of the sentence are elsewhere in the payload.
+        let sentence = &payload["output"]["sentence"];
+        let id = count_of(sentence, "sentence_id");
+        if !sentence.is_object() || is_set(sentence, "heartbeat") || id == Some(0) {
+            return;
+        }
+        let item_id = id.map(|id| id.to_string()).unwrap_or_default();
+        let Some(item) = self
+            .sentences
+            .resolve((!item_id.is_empty()).then_some(&item_id), Unnamed::Oldest)
+        else {
+            return;
+        };
+        if item >= self.announced {
+            self.announced = item + 1;
+            events.push(Event::SpeechStarted {
+                item,
+                item_id: item_id.clone(),
+                at_ms: count_of(sentence, "begin_time"),
+            });
+        }
+        let end = count_of(sentence, "end_time");
+        // Older models do not say in so many words that a sentence has ended.
+        let is_last = match sentence.get("sentence_end").and_then(Value::as_bool) {
+            Some(is_last) => is_last,
+            None => end.is_some(),
+        };
+        let text = text_of(sentence, "text").unwrap_or_default().to_owned();
+        let mut words = Words {
+            item_id: item_id.clone(),
+            words: word_times(sentence),
+            emotion: text_of(sentence, "emo_tag").map(str::to_owned),
+            ..Words::default()
+        };
+        if is_last {
+            self.sentences.end(item);
+            events.push(Event::SpeechStopped {
+                item,
+                item_id,
+                at_ms: end,
+            });
+            words.text = text;
+            events.push(Event::Final { item, words });
+        } else if !text.is_empty() {
+            // Any of it may be revised.
+            words.stash = text;
+            events.push(Event::Partial { item, words });
+        }
+    }
+
+    fn failed(&mut self, header: &Value) -> Event {
+        let finishing = self.phase == Phase::Finishing;
+        self.phase = Phase::Over;
+        let code = text_of(header, "error_code").unwrap_or_default();
+        let message = text_of(header, "error_message").unwrap_or_default();
+        let normal: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
+        match normal.to_ascii_lowercase().as_str() {
+            // Nothing was said.
+            "novalidaudioerror" | "novalidaudio" | "emptyaudio" if finishing => Event::Finished,
+            "novalidaudioerror" | "novalidaudio" | "emptyaudio" => Event::Failed(
+                Failure::new(
+                    Kind::Lost,
+                    "The service heard nothing and ended the task.",
+                    "Check that the audio is what it should be.",
+                )
+                .with_code(Some(brief(code))),
+            ),
+            _ => {
+                let error = json!({ "code": code, "message": message });
+                Event::Failed(diagnosis::error(&self.model, &error))
+            }
+        }
+    }
+}
+
+/// The payload of `run-task`.
+fn task(recognition: &Recognition, model: Model) -> Value {
+    let mut parameters = Map::new();
+    let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
+    set("format", json!("pcm"));
+    set("sample_rate", json!(recognition.rate));
+    // Silence is sent like everything else, and must not end the task.
+    set("heartbeat", json!(true));
+    if let TurnDetection::ServerVad {
+        threshold,
+        silence_ms,
+    } = recognition.turn_detection
+    {
+        set("max_sentence_silence", json!(silence_ms));
+        if model.noise_threshold && threshold != 0.0 {
+            // Steps of 0.1 are documented.
+            set(
+                "speech_noise_threshold",
+                json!((threshold * 10.0).round() / 10.0),
+            );
+        }
+    }
+    if model.semantic_punctuation {
+        set("semantic_punctuation_enabled", json!(false));
+    }
+    if model.multi_threshold {
+        set("multi_threshold_mode_enabled", json!(true));
+    }
+    if model.asks_for_interim {
+        set("intermediate_result_enabled", json!(true));
+    }
+    if let Some(language) = recognition
+        .language
+        .as_ref()
+        .filter(|_| model.language_hints)
+    {
+        set("language_hints", json!([language]));
+    }
+    if model.vocabulary && !recognition.vocabulary.is_empty() {
+        let words = recognition.vocabulary.iter();
+        let words: Map<_, _> = words
+            .map(|word| (word.text.clone(), json!(word.weight)))
+            .collect();
+        set("vocabulary", words.into());
+    }
+    if let Some(id) = &recognition.vocabulary_id {
+        set("vocabulary_id", json!(id));
+    }
+    let context = recognition.context.as_ref().filter(|_| model.context);
+    json!({
+        "task_group": "audio",
+        "task": "asr",
+        "function": "recognition",
+        "model": recognition.model,
+        "parameters": parameters,
+        "input": context.map_or(json!({}), |context| input(context)),
+    })
+}
+
+/// The part of a payload that carries the context.
+fn input(context: &str) -> Value {
+    json!({ "context": [{
+        "role": "user",
+        "content": [{ "type": "input_text", "text": context }],
+    }] })
+}
+
+fn usage(payload: &Value) -> Option<Usage> {
+    let usage = payload.get("usage")?;
+    let seconds = usage.get("duration").and_then(Value::as_f64);
+    let tokens = count_of(usage, "total_tokens");
+    (seconds.is_some() || tokens.is_some()).then(|| Usage {
+        seconds: seconds.unwrap_or_default(),
+        tokens: tokens.unwrap_or_default(),
+    })
+}
+
+fn word_times(sentence: &Value) -> Vec<WordTime> {
+    let words = sentence.get("words").and_then(Value::as_array);
+    words
+        .into_iter()
+        .flatten()
+        .filter_map(|word| {
+            Some(WordTime {
+                text: text_of(word, "text")?.to_owned(),
+                begin_ms: count_of(word, "begin_time")?,
+                end_ms: count_of(word, "end_time")?,
+            })
+        })
+        .collect()
+}
+
+impl Codec for Inference {
+    fn caps(&self) -> Caps {
+        Caps {
+            max_audio_bytes: MAX_AUDIO_BYTES,
+            max_speed: SPEED,
+            max_utterance_ms: None,
+            keep_alive: Some(KEEP_ALIVE),
+        }
+    }
+
+    fn open(&mut self, out: &mut Vec<Frame>) {
+        let task = std::mem::take(&mut self.task);
+        out.push(self.action("run-task", task));
+    }
+
+    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>) {
+        match command {
+            Command::Audio(audio) => out.push(Frame::Binary(audio.to_vec())),
+            // Refused in `set_up`.
+            Command::Commit => {}
+            Command::Context(context) if self.takes_context => {
+                out.push(self.action("continue-task", json!({ "input": input(context) })));
+            }
+            Command::Context(_) => {}
+            Command::Finish => {
+                self.phase = Phase::Finishing;
+                out.push(self.action("finish-task", json!({ "input": {} })));
+            }
+        }
+    }
+
+    fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, _out: &mut Vec<Frame>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let message = match diagnosis::parse(frame) {
+            Ok(message) => message,
+            Err(warning) => return events.push(Event::Warning(warning)),
+        };
+        let (header, payload) = (&message["header"], &message["payload"]);
+        if !self.is_ours(header) {
+            return events.push(Event::Warning("ignored an event of another task".into()));
+        }
+        match text_of(header, "event") {
+            Some("task-started") => {
+                if self.phase == Phase::Opened {
+                    self.phase = Phase::Running;
+                    events.push(Event::Ready {
+                        session_id: Some(self.task_id.clone()),
+                    });
+                }
+            }
+            Some("result-generated") => self.result(payload, events),
+            Some("task-finished") => {
+                self.phase = Phase::Over;
+                events.extend(usage(payload).map(Event::Billed));
+                events.push(Event::Finished);
+            }
+            Some("task-failed") => {
+                let event = self.failed(header);
+                events.push(event);
+            }
+            Some(event) => events.push(Event::Warning(format!(
+                "ignored an unknown event '{}'",
+                brief(event)
+            ))),
+            None => events.push(Event::Warning("ignored an event without a name".into())),
+        }
+    }
+
+    fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        diagnosis::closed(&self.model, code, reason)
+    }
+
+    fn refused(&self, status: u16, body: &str) -> Failure {
+        diagnosis::refused(status, body, PROFILE.path)
+    }
+}
+
+#[cfg(test)]
+mod tests;

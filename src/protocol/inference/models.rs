@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the models of the inference protocol take: the service documents a set of parameters for
+//! each of them.
+
+/// What a model takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Model {
+    /// What its name begins with.
+    name: &'static str,
+    /// The only sample rate it takes; `None` takes any.
+    pub rate: Option<u32>,
+    pub languages: &'static [&'static str],
+    /// Takes a hint which language is spoken.
+    pub language_hints: bool,
+    /// Takes the choice between meaning and silence to end a sentence.
+    pub semantic_punctuation: bool,
+    /// Can be told not to let sentences grow long.
+    pub multi_threshold: bool,
+    pub noise_threshold: bool,
+    pub context: bool,
+    /// Takes hot words with the request; all models take a list that the service keeps.
+    pub vocabulary: bool,
+    /// Gives interim results only when asked to.
+    pub asks_for_interim: bool,
+    /// Runs in Beijing only.
+    pub beijing_only: bool,
+}
+
+const THIRTY: &[&str] = &[
+    "zh", "en", "ja", "ko", "vi", "th", "id", "ms", "tl", "hi", "ar", "fr", "de", "es", "pt", "ru",
+    "it", "nl", "sv", "da", "fi", "no", "el", "pl", "cs", "hu", "ro", "bg", "hr", "sk",
+];
+
+const CHINESE: &[&str] = &["zh"];
+
+/// Continuous transcription, as the newest models do it.
+const STREAMING: Model = Model {
+    name: "qwen-audio-",
+    rate: None,
+    languages: THIRTY,
+    language_hints: true,
+    semantic_punctuation: true,
+    multi_threshold: true,
+    noise_threshold: true,
+    context: true,
+    vocabulary: true,
+    asks_for_interim: false,
+    beijing_only: false,
+};
+
+const FUN: Model = Model {
+    name: "fun-asr-realtime",
+    vocabulary: false,
+    ..STREAMING
+};
+
+const PARAFORMER: Model = Model {
+    name: "paraformer-realtime",
+    languages: &["zh", "en", "ja", "yue", "ko", "de", "fr", "ru"],
+    noise_threshold: false,
+    context: false,
+    beijing_only: true,
+    ..FUN
+};
+
+/// Of those whose name fits the longest one counts.
+const MODELS: &[Model] = &[
+    Model {
+        name: "qwen-audio-3.1-asr-flash-streaming",
+        rate: Some(16_000),
+        ..STREAMING
+    },
+    Model {
+        name: "qwen-audio-3.1-asr-flash-message",
+        rate: Some(16_000),
+        language_hints: false,
+        semantic_punctuation: false,
+        multi_threshold: false,
+        asks_for_interim: true,
+        ..STREAMING
+    },
+    STREAMING,
+    FUN,
+    // The dated model knows fewer languages and ignores the context.
+    Model {
+        name: "fun-asr-realtime-2026-02-28",
+        languages: &["zh", "en", "ja"],
+        context: false,
+        ..FUN
+    },
+    Model {
+        name: "fun-asr-flash-8k-realtime",
+        rate: Some(8_000),
+        languages: CHINESE,
+        context: false,
+        ..FUN
+    },
+    PARAFORMER,
+    Model {
+        name: "paraformer-realtime-8k",
+        rate: Some(8_000),
+        languages: CHINESE,
+        ..PARAFORMER
+    },
+];
+
+/// A model that is not known: with only what all of them take.
+const UNKNOWN: Model = Model {
+    semantic_punctuation: false,
+    multi_threshold: false,
+    noise_threshold: false,
+    ..STREAMING
+};
+
+pub(super) fn find(name: &str) -> Model {
+    let fitting = MODELS.iter().filter(|model| name.starts_with(model.name));
+    fitting
+        .max_by_key(|model| model.name.len())
+        .copied()
+        .unwrap_or(UNKNOWN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_longest_name_counts() {
+        for (name, rate, context, vocabulary) in [
+            (
+                "qwen-audio-3.1-asr-flash-streaming",
+                Some(16_000),
+                true,
+                true,
+            ),
+            ("qwen-audio-3.1-asr-flash-message", Some(16_000), true, true),
+            ("qwen-audio-3.0-asr-flash-streaming", None, true, true),
+            ("fun-asr-realtime", None, true, false),
+            ("fun-asr-realtime-2026-02-28", None, false, false),
+            ("fun-asr-flash-8k-realtime", Some(8_000), false, false),
+            ("paraformer-realtime-v2", None, false, false),
+            ("paraformer-realtime-8k-v2", Some(8_000), false, false),
+            ("of-my-own", None, true, true),
+        ] {
+            let model = find(name);
+            let found = (model.rate, model.context, model.vocabulary);
+            assert_eq!(found, (rate, context, vocabulary), "{name}");
+        }
+    }
+}
