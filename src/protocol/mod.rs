@@ -197,6 +197,8 @@ pub struct Setup {
     pub codecs: CodecFactory,
     /// What was asked for and cannot be had: full sentences that name the property.
     pub warnings: Vec<String>,
+    /// The other side finds no utterances: they have to be found for it.
+    pub needs_client_vad: bool,
 }
 
 /// Translates for one connection. A new connection takes a new codec.
@@ -206,8 +208,9 @@ pub trait Codec: Send {
     /// The connection is open; appends what has to be said first, if anything.
     fn open(&mut self, out: &mut Vec<Frame>);
 
-    /// Appends the frames of a command.
-    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>);
+    /// Appends the frames of a command. Where the other side has no answer to
+    /// [`Command::Finish`], what it means is appended to the events.
+    fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>);
 
     /// Translates a frame that arrived; may answer it with frames of its own.
     fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>);

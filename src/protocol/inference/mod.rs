@@ -95,7 +95,11 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         let task_id = format!("{:032x}", fastrand::u128(..));
         Box::new(Inference::new(&recognition, model, task_id)) as Box<dyn Codec>
     });
-    Ok(Setup { codecs, warnings })
+    Ok(Setup {
+        codecs,
+        warnings,
+        needs_client_vad: false,
+    })
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -337,7 +341,7 @@ impl Codec for Inference {
         out.push(self.action("run-task", task));
     }
 
-    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>) {
+    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
         match command {
             Command::Audio(audio) => out.push(Frame::Binary(audio.to_vec())),
             // Refused in `set_up`.

@@ -57,13 +57,13 @@ fn running() -> Inference {
 
 fn finishing() -> Inference {
     let mut codec = running();
-    codec.command(Command::Finish, &mut Vec::new());
+    codec.command(Command::Finish, &mut Vec::new(), &mut Vec::new());
     codec
 }
 
 fn sent(command: Command<'_>) -> Vec<Frame> {
     let mut out = Vec::new();
-    running().command(command, &mut out);
+    running().command(command, &mut Vec::new(), &mut out);
     out
 }
 
@@ -177,7 +177,7 @@ fn audio_is_binary_and_the_end_is_said() {
 fn a_model_without_context_is_not_told_of_a_new_one() {
     let mut codec = codec(&recognition("paraformer-realtime-v2"));
     let mut out = Vec::new();
-    codec.command(Command::Context("Bailian"), &mut out);
+    codec.command(Command::Context("Bailian"), &mut Vec::new(), &mut out);
     assert!(out.is_empty());
 }
 

@@ -45,7 +45,11 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     }
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
     let codecs = Box::new(move || Box::new(Realtime::new(recognition.clone())) as Box<dyn Codec>);
-    Ok(Setup { codecs, warnings })
+    Ok(Setup {
+        codecs,
+        warnings,
+        needs_client_vad: false,
+    })
 }
 
 /// The service closes a connection whose frame passes 262144 bytes (code 1009). Base64 makes
@@ -343,7 +347,7 @@ impl Codec for Realtime {
     /// The service speaks first.
     fn open(&mut self, _out: &mut Vec<Frame>) {}
 
-    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>) {
+    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
         let frame = match command {
             Command::Audio(audio) => self.append(audio),
             Command::Commit => self.bare("input_audio_buffer.commit"),

@@ -112,9 +112,9 @@ fn language_context_and_manual_mode_are_asked_for() {
 fn commands_become_frames_with_ids_of_their_own() {
     let mut codec = running();
     let mut out = Vec::new();
-    codec.command(Command::Audio(&[1, 2, 3, 4]), &mut out);
-    codec.command(Command::Commit, &mut out);
-    codec.command(Command::Finish, &mut out);
+    codec.command(Command::Audio(&[1, 2, 3, 4]), &mut Vec::new(), &mut out);
+    codec.command(Command::Commit, &mut Vec::new(), &mut out);
+    codec.command(Command::Finish, &mut Vec::new(), &mut out);
     let events: Vec<Value> = out
         .iter()
         .map(|frame| match frame {
@@ -135,6 +135,7 @@ fn the_largest_audio_frame_stays_under_the_services_limit() {
     let mut out = Vec::new();
     codec.command(
         Command::Audio(&vec![0; codec.caps().max_audio_bytes]),
+        &mut Vec::new(),
         &mut out,
     );
     let Frame::Text(text) = &out[0] else {

@@ -243,6 +243,7 @@ impl Session {
             self.finish_by
                 .get_or_insert(now + self.config.finish_timeout);
             self.announce(State::Finishing, "");
+            self.handle_events(now);
         }
     }
 
@@ -284,11 +285,15 @@ impl Session {
             return;
         }
         self.handle_sign_of_life(now);
-        let mut events = std::mem::take(&mut self.events);
         self.connection
             .codec
-            .decode(frame, &mut events, &mut self.frames);
+            .decode(frame, &mut self.events, &mut self.frames);
         self.send_frames();
+        self.handle_events(now);
+    }
+
+    fn handle_events(&mut self, now: Duration) {
+        let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
             self.handle_event(event, now);
         }
@@ -527,7 +532,8 @@ impl Session {
     }
 
     fn command(&mut self, command: Command<'_>) {
-        self.connection.codec.command(command, &mut self.frames);
+        let codec = &mut self.connection.codec;
+        codec.command(command, &mut self.events, &mut self.frames);
         self.send_frames();
     }
 

@@ -24,7 +24,7 @@ impl Codec for PlainCodec {
         out.push(Frame::Text("hello".into()));
     }
 
-    fn command(&mut self, command: Command<'_>, out: &mut Vec<Frame>) {
+    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
         out.push(Frame::Text(match command {
             Command::Audio(audio) => format!("audio {}", audio.len()),
             Command::Commit => "commit".into(),
