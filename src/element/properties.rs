@@ -37,6 +37,11 @@ pub enum Protocol {
         nick = "inference"
     )]
     Inference,
+    #[enum_value(
+        name = "vLLM's own, for self-hosted models (experimental)",
+        nick = "vllm"
+    )]
+    Vllm,
 }
 
 impl Protocol {
@@ -46,6 +51,7 @@ impl Protocol {
             Protocol::Auto => None,
             Protocol::Realtime => Some(protocol::Protocol::Realtime),
             Protocol::Inference => Some(protocol::Protocol::Inference),
+            Protocol::Vllm => Some(protocol::Protocol::Vllm),
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::{Failure, Kind, Recognition, Setup, inference, realtime};
+use super::{Failure, Kind, Recognition, Setup, inference, realtime, vllm};
 
 /// A way to talk to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +12,8 @@ pub enum Protocol {
     Realtime,
     /// `/api-ws/v1/inference`, tasks with binary audio: qwen-audio-…, fun-asr-…, paraformer-….
     Inference,
+    /// `/v1/realtime` of vLLM.
+    Vllm,
 }
 
 /// What sets a protocol apart before anything is said.
@@ -21,6 +23,8 @@ pub(super) struct Profile {
     pub path: &'static str,
     /// What the names of its models begin with.
     pub models: &'static [&'static str],
+    /// It takes a URL: the service does not speak it.
+    pub self_hosted: bool,
     /// The model's name goes into the URL.
     pub model_in_query: bool,
     /// Whether the service has the model in Beijing only.
@@ -30,12 +34,14 @@ pub(super) struct Profile {
 }
 
 impl Protocol {
-    const ALL: [Protocol; 2] = [Protocol::Realtime, Protocol::Inference];
+    /// Of those with the same path the first one is meant, unless the user says so.
+    const ALL: [Protocol; 3] = [Protocol::Realtime, Protocol::Inference, Protocol::Vllm];
 
     pub(super) fn profile(self) -> &'static Profile {
         match self {
             Protocol::Realtime => &realtime::PROFILE,
             Protocol::Inference => &inference::PROFILE,
+            Protocol::Vllm => &vllm::PROFILE,
         }
     }
 
@@ -59,9 +65,16 @@ impl Protocol {
         let url = url.map(str::trim).filter(|url| !url.is_empty());
         // A URL that is none is dealt with elsewhere.
         let parsed = url.and_then(|url| Url::parse(url).ok());
-        let of_path = parsed.as_ref().and_then(|url| Self::of_path(url.path()));
+        let of_path = parsed
+            .as_ref()
+            .and_then(|url| Self::of_path(url.path(), asked));
         let of_model = Self::of_model(model.trim());
-        let chosen = asked.or(of_path).or(of_model).unwrap_or(Protocol::Realtime);
+        let chosen = match (asked, of_path) {
+            // A flavour of what was asked for.
+            (Some(asked), Some(path)) if path.nick() == asked.nick() => path,
+            (Some(asked), _) => asked,
+            (None, path) => path.or(of_model).unwrap_or(Protocol::Realtime),
+        };
         if let Some(path) = of_path.filter(|path| *path != chosen) {
             return Err(Failure::new(
                 Kind::Settings,
@@ -103,11 +116,17 @@ impl Protocol {
         Ok(chosen)
     }
 
-    fn of_path(path: &str) -> Option<Protocol> {
+    /// The protocol with this path; of several rather one that was asked for.
+    fn of_path(path: &str, asked: Option<Protocol>) -> Option<Protocol> {
         let path = path.trim_end_matches('/');
-        Self::ALL
-            .into_iter()
-            .find(|protocol| path == protocol.profile().path)
+        let with_path = || {
+            Self::ALL
+                .into_iter()
+                .filter(move |protocol| protocol.profile().path == path)
+        };
+        with_path()
+            .find(|protocol| asked.is_some_and(|asked| asked.nick() == protocol.nick()))
+            .or_else(|| with_path().next())
     }
 
     fn of_model(model: &str) -> Option<Protocol> {
@@ -141,6 +160,7 @@ mod tests {
             (Some("wss://h"), "fun-asr-realtime", Inference),
             (Some("wss://h/proxy/asr"), "fun-asr-realtime", Inference),
             (Some("not a url"), "fun-asr-realtime", Inference),
+            (Some("ws://h:8000/v1/realtime"), "Qwen/Qwen3-ASR-1.7B", Vllm),
         ] {
             let chosen = Protocol::choose(None, url, model);
             assert_eq!(chosen, Ok(expected), "{url:?} {model}");
@@ -154,6 +174,8 @@ mod tests {
             Protocol::choose(Some(Inference), own, "qwen3-asr-flash-realtime"),
             Ok(Inference)
         );
+        let openai = Some("ws://h:8000/v1/realtime");
+        assert_eq!(Protocol::choose(Some(Vllm), openai, "m"), Ok(Vllm));
     }
 
     #[test]

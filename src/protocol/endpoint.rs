@@ -97,6 +97,16 @@ impl Endpoint {
         }
         let mut url = match url.as_deref().map(str::trim).filter(|url| !url.is_empty()) {
             Some(url) => parse(url)?,
+            None if profile.self_hosted => {
+                return Err(Failure::new(
+                    Kind::Settings,
+                    format!("The service does not speak the {} protocol.", profile.nick),
+                    format!(
+                        "Set the url property to your server, such as ws://127.0.0.1:8000{}.",
+                        profile.path
+                    ),
+                ));
+            }
             None if region == Region::Singapore && (profile.beijing_only)(model.trim()) => {
                 return Err(Failure::new(
                     Kind::Settings,

@@ -15,6 +15,7 @@ mod items;
 mod json;
 mod language;
 mod realtime;
+mod vllm;
 
 use std::ops::Add;
 use std::time::Duration;

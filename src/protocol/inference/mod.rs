@@ -38,6 +38,7 @@ pub(super) const PROFILE: Profile = Profile {
     nick: "inference",
     path: "/api-ws/v1/inference",
     models: &["qwen-audio-", "fun-asr-", "paraformer-realtime"],
+    self_hosted: false,
     model_in_query: false,
     beijing_only: |model| models::find(model).beijing_only,
     set_up,

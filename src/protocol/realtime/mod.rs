@@ -29,6 +29,7 @@ pub(super) const PROFILE: Profile = Profile {
     nick: "realtime",
     path: "/api-ws/v1/realtime",
     models: &["qwen3-asr-flash-realtime"],
+    self_hosted: false,
     model_in_query: true,
     beijing_only: |_| false,
     set_up,

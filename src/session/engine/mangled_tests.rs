@@ -33,16 +33,26 @@ const INFERENCE: &[&str] = &[
     r#"{"header":{"event":"task-finished"},"payload":{"usage":null}}"#,
 ];
 
+const VLLM: &[&str] = &[
+    r#"{"type":"session.created","id":"sess-1","created":1763640000}"#,
+    r#"{"type":"transcription.delta","delta":"language English<asr_text>so "}"#,
+    r#"{"type":"transcription.delta","delta":"much lang"}"#,
+    r#"{"type":"transcription.done","text":"language English<asr_text>so much","usage":{"total_tokens":95}}"#,
+    r#"{"type":"error","error":"Invalid audio data","code":"invalid_audio"}"#,
+    r#"{"type":"error","error":"x","code":"processing_error"}"#,
+];
+
 /// What the real codecs make of mangled frames, and the session of that.
 #[test]
 fn mangled_frames_break_nothing() {
     mangle(Protocol::Realtime, REALTIME, 2);
     mangle(Protocol::Inference, INFERENCE, 1);
+    mangle(Protocol::Vllm, VLLM, 1);
 }
 
 /// The connection is ready after the first `ready` of the frames.
 fn mangle(protocol: Protocol, frames: &[&str], ready: usize) {
-    for seed in 0..2000 {
+    for seed in 0..1000 {
         let mut random = fastrand::Rng::with_seed(seed);
         let mut s = Script::new(false);
         let manual = random.bool() && protocol == Protocol::Realtime;
