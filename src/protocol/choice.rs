@@ -14,6 +14,8 @@ pub enum Protocol {
     Inference,
     /// `/v1/realtime` of vLLM.
     Vllm,
+    /// OpenAI's flavour of the realtime protocol, `/v1/realtime` of sglang.
+    OpenAi,
 }
 
 /// What sets a protocol apart before anything is said.
@@ -35,13 +37,19 @@ pub(super) struct Profile {
 
 impl Protocol {
     /// Of those with the same path the first one is meant, unless the user says so.
-    const ALL: [Protocol; 3] = [Protocol::Realtime, Protocol::Inference, Protocol::Vllm];
+    const ALL: [Protocol; 4] = [
+        Protocol::Realtime,
+        Protocol::Inference,
+        Protocol::Vllm,
+        Protocol::OpenAi,
+    ];
 
     pub(super) fn profile(self) -> &'static Profile {
         match self {
             Protocol::Realtime => &realtime::PROFILE,
             Protocol::Inference => &inference::PROFILE,
             Protocol::Vllm => &vllm::PROFILE,
+            Protocol::OpenAi => &realtime::openai::PROFILE,
         }
     }
 
@@ -175,6 +183,7 @@ mod tests {
             Ok(Inference)
         );
         let openai = Some("ws://h:8000/v1/realtime");
+        assert_eq!(Protocol::choose(Some(Realtime), openai, "m"), Ok(OpenAi));
         assert_eq!(Protocol::choose(Some(Vllm), openai, "m"), Ok(Vllm));
     }
 

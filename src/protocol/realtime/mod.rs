@@ -5,18 +5,22 @@
 //! What is sent follows the service's documentation. What is accepted follows what was seen on
 //! the wire, where fields are missing, doubled, late, of another type or in another order.
 
+pub(super) mod openai;
+
 use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
+use openai::Flavour;
+
 use super::diagnosis::{self, brief, error_text};
 use super::items::{Items, Unnamed};
 use super::json::{count_of, text_of};
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, Kind, Profile, Recognition, Setup,
-    TurnDetection, Usage, Words, language,
+    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Profile, Recognition,
+    Setup, TurnDetection, Usage, Words, language,
 };
 
 /// Languages that the service documents for this protocol.
@@ -92,11 +96,17 @@ pub struct Realtime {
     session_id: Option<String>,
     items: Items,
     sent: u64,
+    flavour: Flavour,
 }
 
 impl Realtime {
-    pub fn new(recognition: Recognition) -> Self {
+    fn new(recognition: Recognition) -> Self {
+        Self::with_flavour(recognition, Flavour::Qwen)
+    }
+
+    fn with_flavour(recognition: Recognition, flavour: Flavour) -> Self {
         Realtime {
+            flavour,
             recognition,
             phase: Phase::Opened,
             session_id: None,
@@ -111,6 +121,20 @@ impl Realtime {
     }
 
     fn configure(&mut self) -> Frame {
+        let session = match self.flavour {
+            Flavour::Qwen => self.settings(),
+            Flavour::OpenAi(_) => openai::settings(&self.recognition),
+        };
+        let update = json!({
+            "event_id": self.event_id(),
+            "type": "session.update",
+            "session": session,
+        });
+        Frame::Text(update.to_string())
+    }
+
+    /// The `session` of `session.update`.
+    fn settings(&self) -> Value {
         let mut transcription = serde_json::Map::new();
         if let Some(language) = &self.recognition.language {
             transcription.insert("language".into(), json!(language));
@@ -130,18 +154,13 @@ impl Realtime {
             // Explicit null: leaving it out means VAD.
             TurnDetection::Manual => Value::Null,
         };
-        let update = json!({
-            "event_id": self.event_id(),
-            "type": "session.update",
-            "session": {
-                "modalities": ["text"],
-                "input_audio_format": "pcm",
-                "sample_rate": self.recognition.rate,
-                "input_audio_transcription": transcription,
-                "turn_detection": turn_detection,
-            },
-        });
-        Frame::Text(update.to_string())
+        json!({
+            "modalities": ["text"],
+            "input_audio_format": "pcm",
+            "sample_rate": self.recognition.rate,
+            "input_audio_transcription": transcription,
+            "turn_detection": turn_detection,
+        })
     }
 
     fn append(&mut self, audio: &[u8]) -> Frame {
@@ -191,6 +210,16 @@ impl Realtime {
         events.push(Event::Failed(failure));
     }
 
+    fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
+        let failure = diagnosis::error(&self.recognition.model, error);
+        match &self.flavour {
+            Flavour::OpenAi(_) if self.phase == Phase::Running && openai::is_bearable(&failure) => {
+                events.push(Event::Warning(failure.what));
+            }
+            _ => self.fail(failure, events),
+        }
+    }
+
     fn session_event(
         &mut self,
         kind: &str,
@@ -202,7 +231,11 @@ impl Realtime {
         if let Some(id) = text_of(session, "id") {
             self.session_id = Some(id.to_owned());
         }
-        if let Err(failure) = self.check_model(session) {
+        let checked = match self.flavour {
+            Flavour::Qwen => self.check_model(session),
+            Flavour::OpenAi(_) => openai::check(session),
+        };
+        if let Err(failure) = checked {
             return self.fail(failure, events);
         }
         match (kind, self.phase) {
@@ -263,7 +296,7 @@ impl Realtime {
     }
 
     /// Speech that starts without an id is always a new item.
-    fn resolve_start(&mut self, id: Option<&str>) -> Option<super::ItemKey> {
+    fn resolve_start(&mut self, id: Option<&str>) -> Option<ItemKey> {
         match id {
             Some(id) => self.items.resolve(Some(id), Unnamed::Newest),
             None => Some(self.items.add_unnamed()),
@@ -299,6 +332,22 @@ impl Realtime {
                     },
                 });
             }
+            Some("delta") => {
+                if let Flavour::OpenAi(deltas) = &mut self.flavour
+                    && let Some(item) = self.items.resolve(id, Unnamed::Newest)
+                {
+                    let text = deltas.push(item, text_of(event, "delta").unwrap_or_default());
+                    let item_id = id.unwrap_or_default().to_owned();
+                    events.push(Event::Partial {
+                        item,
+                        words: Words {
+                            item_id,
+                            text,
+                            ..Words::default()
+                        },
+                    });
+                }
+            }
             Some("completed") => {
                 if let Some(seconds) = event
                     .get("usage")
@@ -310,17 +359,16 @@ impl Realtime {
                 let Some(item) = self.items.resolve(id, Unnamed::Oldest) else {
                     return;
                 };
-                self.items.end(item);
                 events.push(Event::Final {
                     item,
                     words: words("transcript"),
                 });
+                self.ended(item, events);
             }
             Some("failed") => {
                 let Some(item) = self.items.resolve(id, Unnamed::Oldest) else {
                     return;
                 };
-                self.items.end(item);
                 let (code, message) = error_text(event.get("error").unwrap_or(&Value::Null));
                 let message = if message.is_empty() {
                     code.unwrap_or_default()
@@ -328,14 +376,36 @@ impl Realtime {
                     message
                 };
                 events.push(Event::ItemFailed { item, message });
+                self.ended(item, events);
             }
             _ => {}
+        }
+    }
+
+    fn ended(&mut self, item: ItemKey, events: &mut Vec<Event>) {
+        self.items.end(item);
+        if let Flavour::OpenAi(deltas) = &mut self.flavour {
+            deltas.answered(item);
+            self.check_finished(events);
+        }
+    }
+
+    /// In the OpenAI flavour nothing answers to the end.
+    fn check_finished(&mut self, events: &mut Vec<Event>) {
+        if let Flavour::OpenAi(deltas) = &self.flavour
+            && deltas.is_finished()
+        {
+            self.phase = Phase::Over;
+            events.push(Event::Finished);
         }
     }
 }
 
 impl Codec for Realtime {
     fn caps(&self) -> Caps {
+        if let Flavour::OpenAi(_) = self.flavour {
+            return openai::caps();
+        }
         let manual = self.recognition.turn_detection == TurnDetection::Manual;
         Caps {
             max_audio_bytes: MAX_AUDIO_BYTES,
@@ -348,7 +418,17 @@ impl Codec for Realtime {
     /// The service speaks first.
     fn open(&mut self, _out: &mut Vec<Frame>) {}
 
-    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+    fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        if let Flavour::OpenAi(deltas) = &mut self.flavour {
+            match command {
+                Command::Commit => deltas.unanswered += 1,
+                Command::Finish => {
+                    deltas.finishing = true;
+                    return self.check_finished(events);
+                }
+                Command::Audio(_) | Command::Context(_) => {}
+            }
+        }
         let frame = match command {
             Command::Audio(audio) => self.append(audio),
             Command::Commit => self.bare("input_audio_buffer.commit"),
@@ -377,15 +457,17 @@ impl Codec for Realtime {
             }
             Some("error") => {
                 let error = event.get("error").unwrap_or(&Value::Null);
-                let failure = diagnosis::error(&self.recognition.model, error);
-                self.fail(failure, events);
+                self.error(error, events);
             }
             Some(kind)
                 if kind.starts_with("input_audio_buffer.")
                     || kind == "conversation.item.created"
                     || kind
                         .strip_prefix(TRANSCRIPTION)
-                        .is_some_and(|rest| matches!(rest, "text" | "completed" | "failed")) =>
+                        .is_some_and(|rest| match rest {
+                            "delta" => matches!(self.flavour, Flavour::OpenAi(_)),
+                            rest => matches!(rest, "text" | "completed" | "failed"),
+                        }) =>
             {
                 self.item_event(kind, &event, events);
             }

@@ -42,12 +42,23 @@ const VLLM: &[&str] = &[
     r#"{"type":"error","error":"x","code":"processing_error"}"#,
 ];
 
+const OPENAI: &[&str] = &[
+    r#"{"type":"session.created","session":{"type":"transcription","id":"s"}}"#,
+    r#"{"type":"session.updated","session":{"type":"transcription","id":"s"}}"#,
+    r#"{"type":"conversation.item.input_audio_transcription.delta","item_id":"a","delta":"今天"}"#,
+    r#"{"type":"input_audio_buffer.committed","item_id":"a","previous_item_id":null}"#,
+    r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"今天天气","usage":{"type":"duration","seconds":1}}"#,
+    r#"{"type":"conversation.item.input_audio_transcription.failed","item_id":"a","error":{"code":"x"}}"#,
+    r#"{"type":"error","error":{"type":"invalid_request_error","code":"invalid_payload","message":"y"}}"#,
+];
+
 /// What the real codecs make of mangled frames, and the session of that.
 #[test]
 fn mangled_frames_break_nothing() {
     mangle(Protocol::Realtime, REALTIME, 2);
     mangle(Protocol::Inference, INFERENCE, 1);
     mangle(Protocol::Vllm, VLLM, 1);
+    mangle(Protocol::OpenAi, OPENAI, 2);
 }
 
 /// The connection is ready after the first `ready` of the frames.

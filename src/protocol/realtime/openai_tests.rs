@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: MPL-2.0
+use super::*;
+use crate::protocol::{Command, Event, Frame, Incoming, Protocol, TurnDetection};
+
+const CREATED: &str = r#"{"type":"session.created","session":{"type":"transcription","id":"s"}}"#;
+const UPDATED: &str = r#"{"type":"session.updated","session":{"type":"transcription","id":"s"}}"#;
+
+fn recognition() -> Recognition {
+    Recognition {
+        model: "qwen3-asr-flash-realtime".into(),
+        language: None,
+        context: None,
+        vocabulary: Vec::new(),
+        vocabulary_id: None,
+        rate: RATE,
+        turn_detection: TurnDetection::Manual,
+    }
+}
+
+fn codec(recognition: Recognition) -> Box<dyn Codec> {
+    let setup = Protocol::OpenAi.set_up(recognition).ok().unwrap();
+    assert!(setup.needs_client_vad);
+    (setup.codecs)()
+}
+
+/// What is said on a frame, and what is answered.
+fn decode(codec: &mut dyn Codec, text: &str) -> (Vec<Event>, Vec<Frame>) {
+    let (mut events, mut out) = (Vec::new(), Vec::new());
+    codec.decode(Incoming::Text(text), &mut events, &mut out);
+    (events, out)
+}
+
+fn running() -> Box<dyn Codec> {
+    let mut codec = codec(recognition());
+    decode(&mut *codec, CREATED);
+    let (events, _) = decode(&mut *codec, UPDATED);
+    assert!(matches!(events[..], [Event::Ready { .. }]));
+    codec
+}
+
+fn transcription(kind: &str, item: &str, text: &str) -> String {
+    let name = if kind == "delta" {
+        "delta"
+    } else {
+        "transcript"
+    };
+    json!({
+        "type": format!("conversation.item.input_audio_transcription.{kind}"),
+        "item_id": item,
+        name: text,
+    })
+    .to_string()
+}
+
+fn finish(codec: &mut dyn Codec) -> Vec<Event> {
+    let mut events = Vec::new();
+    codec.command(Command::Finish, &mut events, &mut Vec::new());
+    events
+}
+
+fn texts(events: &[Event]) -> Vec<&str> {
+    let texts = events.iter().map(|event| match event {
+        Event::Partial { words, .. } | Event::Final { words, .. } => words.text.as_str(),
+        Event::Finished => "FINISHED",
+        event => panic!("{event:?}"),
+    });
+    texts.collect()
+}
+
+#[test]
+fn the_settings_are_those_of_openai() {
+    let settings = |recognition| {
+        let mut codec = codec(recognition);
+        let (_, out) = decode(&mut *codec, CREATED);
+        let [Frame::Text(update)] = &out[..] else {
+            panic!("{out:?}")
+        };
+        let mut update: Value = serde_json::from_str(update).unwrap();
+        assert_eq!(update["type"], "session.update");
+        update["session"].take()
+    };
+    let expected = json!({
+        "type": "transcription",
+        "audio": {"input": {
+            "format": {"type": "audio/pcm", "rate": 16_000},
+            "transcription": {"model": null},
+            "turn_detection": null,
+        }},
+    });
+    assert_eq!(settings(recognition()), expected);
+    let named = settings(Recognition {
+        model: "mine".into(),
+        language: Some("en-US".into()),
+        ..recognition()
+    });
+    let transcription = &named["audio"]["input"]["transcription"];
+    assert_eq!(transcription, &json!({"model": "mine", "language": "en"}));
+}
+
+#[test]
+fn text_is_appended_until_it_is_final() {
+    let mut codec = running();
+    let mut events = Vec::new();
+    for delta in ["so ", "much"] {
+        events.extend(decode(&mut *codec, &transcription("delta", "a", delta)).0);
+    }
+    events.extend(decode(&mut *codec, &transcription("delta", "b", "no")).0);
+    events.extend(decode(&mut *codec, &transcription("completed", "a", "So much.")).0);
+    assert_eq!(texts(&events), ["so ", "so much", "no", "So much."]);
+}
+
+#[test]
+fn all_is_over_when_every_commit_is_answered() {
+    let mut codec = running();
+    assert_eq!(finish(&mut *codec), [Event::Finished]);
+    let mut codec = running();
+    for _ in 0..2 {
+        codec.command(Command::Commit, &mut Vec::new(), &mut Vec::new());
+    }
+    assert_eq!(finish(&mut *codec), []);
+    let (first, _) = decode(&mut *codec, &transcription("completed", "a", "x"));
+    assert_eq!(texts(&first), ["x"]);
+    let failed =
+        r#"{"type":"conversation.item.input_audio_transcription.failed","item_id":"b","error":{}}"#;
+    let (second, _) = decode(&mut *codec, failed);
+    assert!(matches!(
+        second[..],
+        [Event::ItemFailed { .. }, Event::Finished]
+    ));
+}
+
+#[test]
+fn errors_of_single_messages_are_borne() {
+    let error = |code: &str| {
+        let error = json!({"type": "error", "error": {"type": "invalid_request_error", "code": code, "message": "m"}});
+        decode(&mut *running(), &error.to_string()).0.remove(0)
+    };
+    assert!(matches!(error("invalid_payload"), Event::Warning(_)));
+    assert!(matches!(error("inference_failed"), Event::Failed(_)));
+    assert!(matches!(error("model_not_found"), Event::Failed(_)));
+    // Before the settings are accepted nothing else follows.
+    let mut codec = codec(recognition());
+    decode(&mut *codec, CREATED);
+    let error = r#"{"type":"error","error":{"code":"not_supported","message":"turn_detection"}}"#;
+    assert!(matches!(
+        decode(&mut *codec, error).0[..],
+        [Event::Failed(_)]
+    ));
+}
+
+#[test]
+fn another_server_is_recognised_by_its_greeting() {
+    let mut codec = codec(recognition());
+    let (events, _) = decode(&mut *codec, r#"{"type":"session.created","id":"s"}"#);
+    let [Event::Failed(failure)] = &events[..] else {
+        panic!("{events:?}")
+    };
+    assert!(failure.remedy.contains("protocol=vllm"), "{failure}");
+}
+
+#[test]
+fn a_server_without_end_costs_bounded_memory() {
+    let mut deltas = Deltas::default();
+    for item in 0..1000 {
+        assert!(deltas.push(item, &"x".repeat(LONGEST_TEXT + 1)).is_empty());
+        deltas.push(item, &"x".repeat(LONGEST_TEXT));
+        assert_eq!(deltas.push(item, "y").len(), LONGEST_TEXT);
+    }
+    assert!(deltas.texts.len() <= MOST_TEXTS);
+}
