@@ -98,7 +98,7 @@ impl Protocol {
             ));
         }
         // Whoever runs a server of their own may give a model any name.
-        let is_own_server = parsed.is_some() && asked.is_some();
+        let is_own_server = asked.is_some() && (parsed.is_some() || chosen.profile().self_hosted);
         if let Some(of_model) = of_model.filter(|of| *of != chosen)
             && !is_own_server
         {

@@ -250,6 +250,31 @@ fn settings_that_cannot_work_are_found_before_connecting() {
     check(&url, "model=\"\"", Settings, "model property");
     check("http://127.0.0.1/", "", Settings, "url property");
     check("what", "", Settings, "url property");
+    check(&url, "model=fun-asr-realtime", Settings, "url property");
+    check(&url, "protocol=inference", Settings, "protocol=auto");
+    check(&url, "vocabulary=Bailian=7", Settings, "vocabulary");
+    let bare = format!("ws://127.0.0.1:{}", server.port());
+    for (properties, says) in [
+        ("model=fun-asr-flash-8k-realtime", "rate=8000"),
+        (
+            "model=fun-asr-realtime turn-detection=manual",
+            "turn-detection",
+        ),
+        (
+            "model=paraformer-realtime-v2 language-code=el",
+            "language-code",
+        ),
+    ] {
+        check(&bare, properties, Settings, says);
+    }
+    let key = format!("url=\"\" api-key={SECRET}");
+    for (properties, says) in [
+        ("protocol=vllm", "url property"),
+        ("protocol=inference", "protocol=auto"),
+        ("model=paraformer-realtime-v2", "region=beijing"),
+    ] {
+        check("null", &format!("{key} {properties}"), Settings, says);
+    }
     check(
         &format!("wss://me:{SECRET}@localhost/"),
         "",
