@@ -8,7 +8,10 @@
 
 use std::sync::Arc;
 
-use crate::recogniser::{Factory, Hypothesis, Recogniser};
+use crate::{
+    recogniser::{Factory, Hypothesis, Recogniser},
+    words::Span,
+};
 
 /// Length of a block in milliseconds.
 pub const BLOCK_MS: u32 = 100;
@@ -67,9 +70,13 @@ pub fn words(numbers: impl IntoIterator<Item = u32>) -> String {
 #[derive(Debug, Default)]
 pub struct BlockRecogniser {
     rate: u32,
+    /// Samples of the item so far.
+    samples: u64,
     run: i16,
     run_length: u32,
+    run_begin: u64,
     words: Vec<String>,
+    spans: Vec<Span>,
 }
 
 impl BlockRecogniser {
@@ -89,15 +96,30 @@ impl Recogniser for BlockRecogniser {
 
     fn feed(&mut self, pcm: &[i16]) {
         let heard = self.rate * BLOCK_MS / 1000 * HEARD_PERCENT / 100;
-        for &sample in pcm.iter().filter(|&&sample| sample != 0) {
+        let ms = |samples: u64| samples * 1000 / u64::from(self.rate);
+        for &sample in pcm {
+            self.samples += 1;
+            if sample == 0 {
+                continue;
+            }
             if sample != self.run {
                 self.run = sample;
                 self.run_length = 0;
+                self.run_begin = self.samples - 1;
             }
             self.run_length += 1;
             let number = i32::from(sample) - BASE;
-            if self.run_length == heard && (0..BLOCKS).contains(&number) {
+            if !(0..BLOCKS).contains(&number) {
+                continue;
+            }
+            if self.run_length == heard {
                 self.words.push(word(number as u32));
+                self.spans.push((ms(self.run_begin), 0));
+            }
+            if self.run_length >= heard
+                && let Some((_, end)) = self.spans.last_mut()
+            {
+                *end = ms(self.samples);
             }
         }
     }
@@ -117,7 +139,11 @@ impl Recogniser for BlockRecogniser {
     }
 
     fn finish(&mut self) -> String {
-        std::mem::take(&mut self.words).join(" ")
+        self.words.join(" ")
+    }
+
+    fn spans(&mut self) -> Vec<Span> {
+        self.spans.clone()
     }
 }
 
@@ -152,6 +178,18 @@ mod tests {
         pcm.extend(&block(6, 16000)[..479]);
         pcm.extend(blocks([7, 5], 16000));
         assert_eq!(recognise(&pcm, 16000, 100), words([29_999, 5, 7, 5]));
+    }
+
+    #[test]
+    fn words_are_said_when_their_blocks_are() {
+        let mut recogniser = BlockRecogniser::default();
+        recogniser.start(16000);
+        recogniser.feed(&silence(30, 16000));
+        recogniser.feed(&blocks([3, 4], 16000)[..3000]);
+        assert_eq!(recogniser.spans(), [(30, 130), (130, 217)]);
+        recogniser.feed(&block(4, 16000)[..200]);
+        assert_eq!(recogniser.finish(), words([3, 4]));
+        assert_eq!(recogniser.spans(), [(30, 130), (130, 230)]);
     }
 
     #[test]

@@ -31,14 +31,18 @@ use tokio_tungstenite::{
 };
 
 use crate::{
-    events,
+    core::Core,
+    dialect::{
+        Frame as ClientFrame,
+        realtime::{Realtime, events},
+    },
     faults::RawFrame,
     filter::{Filter, Wire},
     handshake::{self, OTHER_MODEL},
     record::End,
     registry::Registry,
     server::Shared,
-    session::{Action, Session, SessionOptions},
+    session::{Output, Session},
 };
 
 /// How many frames of the client may wait for its session.
@@ -47,13 +51,8 @@ const QUEUE: usize = 64;
 /// How long to wait for the client's answer to a close frame.
 const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A frame from the client.
-enum Input {
-    /// A text frame, with the time since the connection began.
-    Text(String, Duration),
-    /// A binary frame, of which only the length matters.
-    Binary(usize),
-}
+/// A frame from the client, with the time since the connection began.
+type Input = (ClientFrame, Duration);
 
 /// Serves a connection from the first to the last byte.
 pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
@@ -100,27 +99,14 @@ pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared)
     let counted = registry.open_session(shared.options.max_connections);
     match admit(counted.is_some(), handshake::model(&query), shared) {
         Ok(model) => {
-            let model = if faults.wrong_model_echo {
-                OTHER_MODEL
-            } else {
-                model
-            };
-            let options = SessionOptions {
-                model: model.to_owned(),
-                number: number as u64,
-                partial_interval: shared.options.partial_interval,
-                vad: shared.options.vad,
-                max_item: shared.options.max_item,
-                rate_limit: shared.options.rate_limit,
-                commit_with_vad: !faults.commit_not_allowed,
-            };
-            let session = Session::new(options, shared.options.recogniser.clone());
-            let filter = Filter::new(faults, number as u64);
+            let options = &shared.options;
+            let dialect = Realtime::new(model, number as u64, options, &faults);
+            let session = Session::new(Box::new(dialect), Core::new(options), Filter::new(faults));
             let (input, inputs) = mpsc::channel(QUEUE);
             let registry = registry.clone();
             connection.input = Some(input);
             tokio::task::spawn_blocking(move || {
-                work(session, filter, inputs, &wire, number, &registry);
+                work(session, inputs, &wire, number, &registry);
             });
         }
         // The receiver is there, so that sending cannot fail.
@@ -168,28 +154,20 @@ async fn drain(stream: &mut TcpStream) {
 /// Runs a session until it, or its connection, ends.
 fn work(
     mut session: Session,
-    mut filter: Filter,
     mut inputs: Receiver<Input>,
     wires: &UnboundedSender<Wire>,
     number: usize,
     registry: &Registry,
 ) {
-    let mut out = |action: Action| {
-        if let Action::Received(event) = &action {
-            registry.received(number, event.clone());
-        }
-        filter.apply(action, &mut |wire| {
-            // If the connection has ended, so does this, soon.
-            let _ = wires.send(wire);
-        });
+    let mut out = |output: Output| match output {
+        Output::Received(event) => registry.received(number, event),
+        // If the connection has ended, so does this, soon.
+        Output::Wire(wire) => drop(wires.send(wire)),
     };
     session.open(&mut out);
     // What the client sent before it went counts, although nobody hears the answers.
-    while let Some(input) = inputs.blocking_recv() {
-        match input {
-            Input::Text(text, now) => session.text(&text, now, &mut out),
-            Input::Binary(length) => session.binary(length, &mut out),
-        }
+    while let Some((frame, now)) = inputs.blocking_recv() {
+        session.receive(frame, now, &mut out);
     }
 }
 
@@ -258,9 +236,9 @@ impl Connection<'_> {
                 message = message => match message {
                     Some(Ok(Message::Text(text))) => {
                         idle_since = Instant::now();
-                        self.pass_on(Input::Text(text.as_str().to_owned(), self.started.elapsed())).await;
+                        self.pass_on(ClientFrame::Text(text.as_str().to_owned())).await;
                     }
-                    Some(Ok(Message::Binary(data))) => self.pass_on(Input::Binary(data.len())).await,
+                    Some(Ok(Message::Binary(data))) => self.pass_on(ClientFrame::Binary(data.into())).await,
                     Some(Ok(Message::Ping(_))) => self.registry.pinged(self.number),
                     Some(Ok(Message::Close(frame))) => {
                         return closed(socket, frame).await;
@@ -276,10 +254,10 @@ impl Connection<'_> {
     }
 
     /// Gives a frame to the session, for which there is room.
-    async fn pass_on(&self, input: Input) {
+    async fn pass_on(&self, frame: ClientFrame) {
         if let Some(session) = &self.input {
             // A session that has ended takes no more input.
-            let _ = session.send(input).await;
+            let _ = session.send((frame, self.started.elapsed())).await;
         }
     }
 }

@@ -90,6 +90,10 @@ pub struct Faults {
     pub stall_created: bool,
     /// Sends nothing after `session.created`.
     pub stall_updated: bool,
+    /// Takes so long to take the client's settings.
+    pub ready_delay: Option<Duration>,
+    /// Refuses the client's settings with this code and message.
+    pub refuse: Option<(String, String)>,
     /// Serves the session with another model, `qwen-omni-turbo-realtime`.
     pub wrong_model_echo: bool,
 

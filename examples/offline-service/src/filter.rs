@@ -1,21 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! Where the faults happen: between a session and the wire.
+//! Where the faults happen: between the core and its protocol.
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
 use crate::{
-    events::{self, Ids},
+    dialect::{Act, Dialect, Final},
     faults::{Faults, RawFrame},
-    record::ClientEvent,
-    session::Action,
 };
-
-const COMPLETED: &str = "conversation.item.input_audio_transcription.completed";
-const PARTIAL: &str = "conversation.item.input_audio_transcription.text";
-const COMMITTED: &str = "input_audio_buffer.committed";
 
 /// What a connection is to do, in this order.
 #[derive(Clone, Debug, PartialEq)]
@@ -34,30 +28,31 @@ pub(crate) enum Wire {
     Pause(Duration),
 }
 
-/// Applies faults to what a session does.
+/// Applies faults to what a client is told.
 pub(crate) struct Filter {
     faults: Faults,
-    ids: Ids,
     clock: u64,
-    /// Identifiers of the items, in the order of their appearance.
-    items: Vec<String>,
-    /// Events held back, with the moment from which on they may be sent.
-    late: Vec<(u64, Value)>,
+    /// What is held back, with the moment from which on it may be told.
+    late: Vec<(u64, Act)>,
     /// The final that waits for the next one.
-    swapped: Option<Value>,
+    swapped: Option<Act>,
     /// Nothing gets through any more.
     muted: bool,
     finished: bool,
 }
 
+/// The protocol, and what takes its frames.
+struct Way<'a> {
+    dialect: &'a mut dyn Dialect,
+    out: &'a mut dyn FnMut(Wire),
+}
+
 impl Filter {
-    /// The filter of the session `number`.
-    pub(crate) fn new(faults: Faults, number: u64) -> Self {
+    /// A filter with these faults.
+    pub(crate) fn new(faults: Faults) -> Self {
         Self {
             faults,
-            ids: Ids::new(number),
             clock: 0,
-            items: Vec::new(),
             late: Vec::new(),
             swapped: None,
             muted: false,
@@ -65,193 +60,174 @@ impl Filter {
         }
     }
 
-    /// Passes on what becomes of an action.
-    pub(crate) fn apply(&mut self, action: Action, out: &mut dyn FnMut(Wire)) {
+    /// Passes on what becomes of an act, in the words of `dialect`.
+    pub(crate) fn apply(&mut self, act: Act, dialect: &mut dyn Dialect, out: &mut dyn FnMut(Wire)) {
+        let way = &mut Way { dialect, out };
         if self.muted {
             return;
         }
-        match action {
-            Action::Received(event) => self.received(&event, out),
-            Action::Clock(ms) => {
+        match act {
+            Act::Clock(ms) => {
                 self.clock = ms;
-                self.scheduled(out);
+                self.scheduled(way);
             }
-            Action::Send(event) => self.send(event, out),
-            Action::Close { code, reason } => {
-                let left_open = self.faults.keep_open || self.faults.never_finished;
-                if !(self.finished && left_open) {
-                    out(Wire::Close { code, reason });
+            Act::Finishing => {
+                if let Some(code) = self.faults.close_on_finish {
+                    self.end(Wire::close(code, ""), way);
                 }
             }
-        }
-    }
-
-    fn received(&mut self, event: &ClientEvent, out: &mut dyn FnMut(Wire)) {
-        if event.kind() == "session.finish"
-            && let Some(code) = self.faults.close_on_finish
-        {
-            self.end(Wire::close(code, ""), out);
+            Act::Opened(_) => {
+                self.muted = self.faults.stall_created;
+                if !self.muted {
+                    self.scheduled(way);
+                }
+                self.emit(act, way);
+            }
+            Act::Ready(_) => self.ready(act, way),
+            Act::SpeechStarted { item, .. } if self.faults.drop_speech_started.contains(item) => (),
+            Act::SpeechStopped { item, .. } if self.faults.drop_speech_stopped.contains(item) => (),
+            Act::Committed { item } => {
+                if self.faults.duplicate_committed.contains(item) {
+                    self.emit(act.clone(), way);
+                }
+                self.emit(act, way);
+            }
+            Act::Partial(_) if self.faults.partial_lag_ms > 0 => {
+                self.late
+                    .push((self.clock + self.faults.partial_lag_ms, act));
+            }
+            Act::Completed(done) => self.completed(done, way),
+            Act::Finished { .. } => self.finish(act, way),
+            Act::Close { .. } => {
+                let left_open = self.faults.keep_open || self.faults.never_finished;
+                if !(self.finished && left_open) {
+                    self.emit(act, way);
+                }
+            }
+            _ => self.emit(act, way),
         }
     }
 
     /// Does what is due at this moment.
-    fn scheduled(&mut self, out: &mut dyn FnMut(Wire)) {
+    fn scheduled(&mut self, way: &mut Way) {
         let clock = self.clock;
         for (_, frame) in self.faults.inject.extract_if(.., |(at, _)| *at <= clock) {
-            out(Wire::Raw(frame));
+            (way.out)(Wire::Raw(frame));
         }
-        for (_, event) in self
-            .late
-            .extract_if(.., |(at, _)| *at <= clock)
-            .collect::<Vec<_>>()
-        {
-            self.emit(event, out);
+        let due: Vec<_> = self.late.extract_if(.., |(at, _)| *at <= clock).collect();
+        for (_, act) in due {
+            self.emit(act, way);
         }
         if let Some(fault) = self.faults.error.take_if(|fault| fault.after_ms <= clock) {
-            self.emit(events::server_error(&fault.code, &fault.message), out);
-            if let Some((code, reason)) = fault.close {
-                self.end(Wire::Close { code, reason }, out);
-            }
+            let error = Act::Error {
+                code: fault.code,
+                message: fault.message,
+                close: fault.close,
+            };
+            self.emit(error, way);
         }
         if let Some(fault) = self.faults.close.take_if(|fault| fault.after_ms <= clock) {
-            self.end(Wire::close(fault.code, &fault.reason), out);
+            self.end(Wire::close(fault.code, &fault.reason), way);
         }
         if self.faults.reset_after_ms.is_some_and(|at| at <= clock) {
-            self.end(Wire::Reset, out);
+            self.end(Wire::Reset, way);
         }
         if self.faults.stall_after_ms.is_some_and(|at| at <= clock) {
-            self.end(Wire::StopReading, out);
+            self.end(Wire::StopReading, way);
         }
     }
 
     /// Passes on a last thing.
-    fn end(&mut self, wire: Wire, out: &mut dyn FnMut(Wire)) {
+    fn end(&mut self, wire: Wire, way: &mut Way) {
         if !self.muted {
             self.muted = true;
-            out(wire);
+            (way.out)(wire);
         }
     }
 
-    fn send(&mut self, event: Value, out: &mut dyn FnMut(Wire)) {
-        match event["type"].as_str().unwrap_or_default() {
-            "session.created" => {
-                self.muted = self.faults.stall_created;
-                if !self.muted {
-                    self.scheduled(out);
-                }
-                if !self.muted {
-                    self.emit(event, out);
-                }
-            }
-            "session.updated" if self.faults.stall_updated => self.muted = true,
-            "input_audio_buffer.speech_started" => {
-                let item = self.item(&event);
-                if !self.faults.drop_speech_started.contains(item) {
-                    self.emit(event, out);
-                }
-            }
-            "input_audio_buffer.speech_stopped" => {
-                let item = self.item(&event);
-                if !self.faults.drop_speech_stopped.contains(item) {
-                    self.emit(event, out);
-                }
-            }
-            COMMITTED => {
-                let item = self.item(&event);
-                if self.faults.duplicate_committed.contains(item) {
-                    self.emit(event.clone(), out);
-                }
-                self.emit(event, out);
-            }
-            PARTIAL if self.faults.partial_lag_ms > 0 => {
-                self.late
-                    .push((self.clock + self.faults.partial_lag_ms, event));
-            }
-            COMPLETED => self.completed(event, out),
-            "session.finished" => self.finish(event, out),
-            _ => self.emit(event, out),
+    fn ready(&mut self, act: Act, way: &mut Way) {
+        if let Some(delay) = self.faults.ready_delay {
+            (way.out)(Wire::Pause(delay));
         }
+        if let Some((code, message)) = self.faults.refuse.clone() {
+            let close = None;
+            let error = Act::Error {
+                code,
+                message,
+                close,
+            };
+            return self.emit(error, way);
+        }
+        self.muted = self.faults.stall_updated;
+        self.emit(act, way);
     }
 
-    fn completed(&mut self, mut event: Value, out: &mut dyn FnMut(Wire)) {
-        let item = self.item(&event);
+    fn completed(&mut self, mut done: Final, way: &mut Way) {
+        let item = done.item;
         if self.faults.never_complete.contains(item) {
             return;
         }
         if self.faults.empty_final.contains(item) {
-            event["transcript"] = json!("");
-            event["language"] = json!("");
-            event["emotion"] = json!("");
+            done.transcript.clear();
+            done.words.clear();
         } else if self.faults.full_stop_final.contains(item) {
-            event["transcript"] = json!("。");
+            done.transcript = "。".to_owned();
+            done.words.clear();
         }
-        if self.faults.failed.contains(item) {
-            event = events::failed(event["item_id"].as_str().unwrap_or_default());
-        }
+        let act = match self.faults.failed.contains(item) {
+            true => Act::Failed { item },
+            false => Act::Completed(done),
+        };
         if self.faults.swap_finals == Some(item) {
-            self.swapped = Some(event);
+            self.swapped = Some(act);
             return;
         }
-        let again = self
-            .faults
-            .duplicate_completed
-            .contains(item)
-            .then(|| event.clone());
-        for event in [Some(event), again, self.swapped.take()]
+        let again = self.faults.duplicate_completed.contains(item);
+        let again = again.then(|| act.clone());
+        for act in [Some(act), again, self.swapped.take()]
             .into_iter()
             .flatten()
         {
             match self.faults.completed_lag_ms {
-                0 => self.emit(event, out),
-                lag => self.late.push((self.clock + lag, event)),
+                0 => self.emit(act, way),
+                lag => self.late.push((self.clock + lag, act)),
             }
         }
     }
 
-    fn finish(&mut self, event: Value, out: &mut dyn FnMut(Wire)) {
+    fn finish(&mut self, act: Act, way: &mut Way) {
         self.finished = true;
         let late = std::mem::take(&mut self.late);
-        for event in late
+        for act in late
             .into_iter()
-            .map(|(_, event)| event)
+            .map(|(_, act)| act)
             .chain(self.swapped.take())
         {
-            self.emit(event, out);
+            self.emit(act, way);
         }
         if let Some(delay) = self.faults.finished_delay {
-            out(Wire::Pause(delay));
+            (way.out)(Wire::Pause(delay));
         }
         if !self.faults.never_finished {
-            self.emit(event, out);
+            self.emit(act, way);
         }
     }
 
-    fn emit(&mut self, mut event: Value, out: &mut dyn FnMut(Wire)) {
-        if !self.faults.omit_event_id {
-            event["event_id"] = json!(self.ids.next("event"));
+    /// Tells the client of an act. Nothing follows a close.
+    fn emit(&mut self, act: Act, way: &mut Way) {
+        if self.muted {
+            return;
         }
-        if self.faults.omit_item_id
-            && (event["type"] == COMMITTED || event["type"] == COMPLETED)
-            && let Some(event) = event.as_object_mut()
-        {
-            event.remove("item_id");
-        }
-        if self.faults.extra_fields {
-            event["gateway_ms"] = json!(12.5);
-            event["trace"] = json!({"hops": ["a", null], "text": "", "type": "trace"});
-        }
-        out(Wire::Event(event));
-    }
-
-    /// The number of the item an event belongs to.
-    fn item(&mut self, event: &Value) -> usize {
-        let id = event["item_id"].as_str().unwrap_or_default();
-        match self.items.iter().position(|item| item == id) {
-            Some(number) => number,
-            None => {
-                self.items.push(id.to_owned());
-                self.items.len() - 1
+        for mut wire in way.dialect.encode(act) {
+            match &mut wire {
+                Wire::Event(event) if self.faults.extra_fields => {
+                    event["gateway_ms"] = json!(12.5);
+                    event["trace"] = json!({"hops": ["a", null], "text": "", "type": "trace"});
+                }
+                Wire::Close { .. } => self.muted = true,
+                _ => (),
             }
+            (way.out)(wire);
         }
     }
 }
@@ -268,11 +244,16 @@ impl Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::faults::{CloseFault, ErrorFault, Items};
+    use crate::{
+        dialect::realtime::{Realtime, events},
+        faults::{CloseFault, ErrorFault, Items},
+        server::Options,
+    };
 
     /// Two items and the end of a session, through a filter; what comes out in short.
     fn run(faults: Faults) -> Vec<String> {
-        let mut filter = Filter::new(faults, 1);
+        let mut realtime = Realtime::new("m", 1, &Options::default(), &faults);
+        let mut filter = Filter::new(faults);
         let mut short = Vec::new();
         let mut out = |wire: Wire| {
             short.push(match wire {
@@ -287,20 +268,27 @@ mod tests {
                 other => format!("{other:?}"),
             });
         };
-        let mut send = |action: Action| filter.apply(action, &mut out);
-        send(Action::Send(events::session_created(json!({}))));
-        send(Action::Send(events::session_updated(json!({}))));
-        for (id, clock) in [("a", 1000), ("b", 2000)] {
-            send(Action::Send(events::speech_started(id, clock - 500)));
-            send(Action::Send(events::speech_stopped(id, clock - 400)));
-            send(Action::Send(events::committed(id, None)));
-            send(Action::Send(events::completed(id, "en", id, 1)));
-            send(Action::Clock(clock));
+        let mut tell = |act: Act| filter.apply(act, &mut realtime, &mut out);
+        tell(Act::Opened(Some(events::session_created(json!({})))));
+        tell(Act::Ready(Some(events::session_updated(json!({})))));
+        for (item, transcript, clock) in [(0, "a", 1000), (1, "b", 2000)] {
+            let at = clock - 500;
+            tell(Act::SpeechStarted { item, at });
+            tell(Act::SpeechStopped { item, at });
+            tell(Act::Committed { item });
+            tell(Act::Completed(Final {
+                item,
+                transcript: transcript.to_owned(),
+                ..Final::default()
+            }));
+            tell(Act::Clock(clock));
         }
-        let finish = json!({"type": "session.finish"});
-        send(Action::Received(ClientEvent::Event(finish)));
-        send(Action::Send(events::session_finished()));
-        send(Action::Close {
+        tell(Act::Finishing);
+        tell(Act::Finished {
+            items: 2,
+            audio: 2000,
+        });
+        tell(Act::Close {
             code: 1000,
             reason: String::new(),
         });
@@ -379,7 +367,10 @@ mod tests {
         check(Faults { error: Some(error.clone()), ..none() }, &[(5, &["completed a", "error"])]);
         error.close = Some((1011, String::new()));
         check_cut(Faults { error: Some(error), ..none() }, 6, &["error", "close 1011"]);
+        let refuse = Some(("InvalidParameter".to_owned(), String::new()));
+        check(Faults { refuse, ..none() }, &[(1, &["error"])]);
         let delay = Duration::from_secs(1);
+        check(Faults { ready_delay: Some(delay), ..none() }, &[(1, &["Pause(1s)", "updated"])]);
         check(Faults { finished_delay: Some(delay), ..none() }, &[(10, &["Pause(1s)", "finished"])]);
         let inject = vec![(0, RawFrame::Ping(vec![])), (999, RawFrame::Binary(vec![7]))];
         check(
@@ -390,17 +381,15 @@ mod tests {
 
     #[test]
     fn faults_of_all_events() {
-        let mut filter = Filter::new(
-            Faults {
-                omit_event_id: true,
-                omit_item_id: true,
-                extra_fields: true,
-                ..Default::default()
-            },
-            1,
-        );
+        let faults = Faults {
+            omit_event_id: true,
+            omit_item_id: true,
+            extra_fields: true,
+            ..Default::default()
+        };
+        let mut realtime = Realtime::new("m", 1, &Options::default(), &faults);
         let mut events = Vec::new();
-        filter.apply(Action::Send(events::committed("a", None)), &mut |wire| {
+        Filter::new(faults).apply(Act::Committed { item: 0 }, &mut realtime, &mut |wire| {
             events.push(wire);
         });
         let [Wire::Event(event)] = &events[..] else {

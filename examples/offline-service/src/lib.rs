@@ -9,9 +9,9 @@
 
 pub mod blocks;
 mod caption;
-mod config;
 mod connection;
-mod events;
+mod core;
+mod dialect;
 pub mod faults;
 mod filter;
 mod handshake;
@@ -23,6 +23,7 @@ pub mod server;
 pub mod session;
 pub mod sphinx;
 mod vad;
+mod words;
 
 pub use blocks::BlockRecogniser;
 pub use faults::{Faults, Items, RawFrame};
@@ -32,3 +33,4 @@ pub use registry::{Notice, Observer};
 pub use script::{ScriptItem, ScriptRecogniser};
 pub use server::{Options, Server, serve};
 pub use vad::{Level, VadOptions};
+pub use words::Span;

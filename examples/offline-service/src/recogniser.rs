@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use crate::words::Span;
+
 /// A provisional result, in the two parts the service reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hypothesis {
@@ -38,6 +40,12 @@ pub trait Recogniser: Send {
 
     /// Ends the item and returns its final transcript, empty if there was no speech in it.
     fn finish(&mut self) -> String;
+
+    /// Begin and end of each word of the last hypothesis or final transcript, in milliseconds
+    /// of the item's audio. Nothing if they are not known; the service estimates them then.
+    fn spans(&mut self) -> Vec<Span> {
+        Vec::new()
+    }
 
     /// The language reported when the client left the choice to the service.
     fn language(&self) -> &str {

@@ -24,6 +24,11 @@ pub enum ClientEvent {
 }
 
 impl ClientEvent {
+    /// One frame with so many bytes of audio.
+    pub(crate) fn audio(bytes: usize) -> Self {
+        Self::Audio { appends: 1, bytes }
+    }
+
     /// The `type` of an event; that of an append for audio, and empty for other frames.
     pub fn kind(&self) -> &str {
         match self {

@@ -18,6 +18,7 @@ use libloading::Library;
 use crate::{
     caption::{self, Stabiliser},
     recogniser::{Factory, Hypothesis, Recogniser},
+    words::Span,
 };
 
 /// Where Debian's package `pocketsphinx-en-us` puts its model.
@@ -25,6 +26,9 @@ const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";
 
 /// Samples per second the model was made for.
 const MODEL_RATE: u32 = 16000;
+
+/// Length of the decoder's frames in milliseconds.
+const FRAME_MS: u64 = 10;
 
 /// Decoders that are kept for sessions to come; more than these are freed after use.
 const MAX_IDLE: usize = 4;
@@ -166,6 +170,16 @@ impl Recogniser for SphinxRecogniser {
         self.end();
         caption::transcript(&self.words())
     }
+
+    fn spans(&mut self) -> Vec<Span> {
+        let segments = self.decoder.as_mut().map(Decoder::segments);
+        segments
+            .unwrap_or_default()
+            .into_iter()
+            .filter(|(word, _)| !caption::words(word).is_empty())
+            .map(|(_, span)| span)
+            .collect()
+    }
 }
 
 impl Drop for SphinxRecogniser {
@@ -190,6 +204,7 @@ fn doubled(pcm: &[i16], mut last: i16) -> Vec<i16> {
 
 type Config = c_void;
 type Ps = c_void;
+type Segment = c_void;
 type ArgDefinition = c_void;
 
 /// The functions of the libraries, with the types of `pocketsphinx.h` and
@@ -202,6 +217,10 @@ struct Api {
     ps_process_raw: unsafe extern "C" fn(*mut Ps, *const i16, usize, c_int, c_int) -> c_int,
     ps_end_utt: unsafe extern "C" fn(*mut Ps) -> c_int,
     ps_get_hyp: unsafe extern "C" fn(*mut Ps, *mut i32) -> *const c_char,
+    ps_seg_iter: unsafe extern "C" fn(*mut Ps) -> *mut Segment,
+    ps_seg_next: unsafe extern "C" fn(*mut Segment) -> *mut Segment,
+    ps_seg_word: unsafe extern "C" fn(*mut Segment) -> *const c_char,
+    ps_seg_frames: unsafe extern "C" fn(*mut Segment, *mut c_int, *mut c_int),
     cmd_ln_parse_r: unsafe extern "C" fn(
         *mut Config,
         *const ArgDefinition,
@@ -245,6 +264,10 @@ impl Api {
             ps_process_raw: function!(sphinx, ps_process_raw),
             ps_end_utt: function!(sphinx, ps_end_utt),
             ps_get_hyp: function!(sphinx, ps_get_hyp),
+            ps_seg_iter: function!(sphinx, ps_seg_iter),
+            ps_seg_next: function!(sphinx, ps_seg_next),
+            ps_seg_word: function!(sphinx, ps_seg_word),
+            ps_seg_frames: function!(sphinx, ps_seg_frames),
             cmd_ln_parse_r: function!(base, cmd_ln_parse_r),
             cmd_ln_free_r: function!(base, cmd_ln_free_r),
             _libraries: [sphinx, base],
@@ -331,12 +354,27 @@ impl Decoder {
         // the next call, and copied before that.
         unsafe {
             let text = (self.api.ps_get_hyp)(self.ps.as_ptr(), &mut score);
-            if text.is_null() {
-                String::new()
-            } else {
-                CStr::from_ptr(text).to_string_lossy().into_owned()
+            owned(text)
+        }
+    }
+
+    /// The words of the utterance, with noises and silences, and when each was said.
+    fn segments(&mut self) -> Vec<(String, Span)> {
+        let mut segments = Vec::new();
+        // SAFETY: the decoder is valid. So is the iterator until it is null, when the library
+        // has freed it. A word is copied before the iterator moves on.
+        unsafe {
+            let mut segment = (self.api.ps_seg_iter)(self.ps.as_ptr());
+            while !segment.is_null() {
+                let (mut first, mut last) = (0, 0);
+                (self.api.ps_seg_frames)(segment, &mut first, &mut last);
+                let ms = |frame: c_int| u64::try_from(frame).unwrap_or(0) * FRAME_MS;
+                let word = owned((self.api.ps_seg_word)(segment));
+                segments.push((word, (ms(first), ms(last + 1))));
+                segment = (self.api.ps_seg_next)(segment);
             }
         }
+        segments
     }
 }
 
@@ -345,6 +383,20 @@ impl Drop for Decoder {
         // SAFETY: the decoder is valid, and not used any more.
         unsafe { (self.api.ps_free)(self.ps.as_ptr()) };
     }
+}
+
+/// A copy of a string, which may be null.
+///
+/// # Safety
+///
+/// Otherwise it has to be a valid C string.
+unsafe fn owned(text: *const c_char) -> String {
+    if text.is_null() {
+        return String::new();
+    }
+    // SAFETY: it is not null, and valid as the caller has to ensure.
+    let text = unsafe { CStr::from_ptr(text) };
+    text.to_string_lossy().into_owned()
 }
 
 fn missing(what: &str) -> String {

@@ -4,6 +4,8 @@
 
 use serde_json::{Map, Value, json};
 
+use crate::core::{Detection, Setup};
+
 /// The service's defaults for voice activity detection.
 const THRESHOLD: f64 = 0.2;
 const SILENCE_MS: u32 = 800;
@@ -21,21 +23,12 @@ pub(crate) enum Language {
 
 impl Language {
     /// The code, if there is one.
-    pub(crate) fn code(&self) -> Option<&str> {
+    fn code(&self) -> Option<&str> {
         match self {
             Self::Code(code) => Some(code),
             _ => None,
         }
     }
-}
-
-/// Voice activity detection by the service.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Detection {
-    /// Sensitivity, -1 to 1, where -1 takes the softest audio for speech.
-    pub(crate) threshold: f64,
-    /// Milliseconds of silence that end an item.
-    pub(crate) silence_ms: u32,
 }
 
 /// What a session is configured to.
@@ -119,13 +112,31 @@ impl Config {
             None => (),
             Some(Value::Null) => config.detection = None,
             Some(Value::Object(detection)) => {
-                config.detection = Some(Detection::merged(config.detection, detection)?);
+                config.detection = Some(self::detection(config.detection, detection)?);
             }
             Some(other) => {
                 return Err(invalid("session.turn_detection", other, "an object, null"));
             }
         }
         Ok(config)
+    }
+
+    /// What is asked of the core.
+    pub(crate) fn setup(&self) -> Setup {
+        let obstacle = match &self.language {
+            Language::Unusable(value) => Some(format!("<400> Unsupported language: {value}")),
+            _ if self.format != "pcm" => {
+                Some("<400> The offline service only decodes pcm".to_owned())
+            }
+            _ => None,
+        };
+        Setup {
+            rate: self.rate,
+            detection: self.detection.clone(),
+            language: self.language.code().map(str::to_owned),
+            obstacle,
+            partial_interval: None,
+        }
     }
 
     /// The `session` object of `session.created`, or of `session.updated` if `adopted`.
@@ -165,36 +176,38 @@ impl Config {
     }
 }
 
-impl Detection {
-    fn merged(current: Option<Self>, update: &Map<String, Value>) -> Result<Self, Invalid> {
-        let mut detection = current.unwrap_or(Self {
-            threshold: THRESHOLD,
-            silence_ms: SILENCE_MS,
-        });
-        let kind = update.get("type").unwrap_or(&Value::Null);
-        if kind.as_str() != Some("server_vad") {
-            return Err(invalid("session.turn_detection.type", kind, "'server_vad'"));
-        }
-        if let Some(threshold) = given(update, "threshold") {
-            detection.threshold = match threshold.as_f64() {
-                Some(number) if (-1.0..=1.0).contains(&number) => number,
-                _ => {
-                    let param = "session.turn_detection.threshold";
-                    return Err(invalid(param, threshold, "numbers from -1 to 1"));
-                }
-            };
-        }
-        if let Some(silence) = given(update, "silence_duration_ms") {
-            detection.silence_ms = match silence.as_u64() {
-                Some(ms @ 200..=6000) => ms as u32,
-                _ => {
-                    let param = "session.turn_detection.silence_duration_ms";
-                    return Err(invalid(param, silence, "integers from 200 to 6000"));
-                }
-            };
-        }
-        Ok(detection)
+/// `current` changed by a `turn_detection` object.
+fn detection(
+    current: Option<Detection>,
+    update: &Map<String, Value>,
+) -> Result<Detection, Invalid> {
+    let mut detection = current.unwrap_or(Detection {
+        threshold: THRESHOLD,
+        silence_ms: SILENCE_MS,
+    });
+    let kind = update.get("type").unwrap_or(&Value::Null);
+    if kind.as_str() != Some("server_vad") {
+        return Err(invalid("session.turn_detection.type", kind, "'server_vad'"));
     }
+    if let Some(threshold) = given(update, "threshold") {
+        detection.threshold = match threshold.as_f64() {
+            Some(number) if (-1.0..=1.0).contains(&number) => number,
+            _ => {
+                let param = "session.turn_detection.threshold";
+                return Err(invalid(param, threshold, "numbers from -1 to 1"));
+            }
+        };
+    }
+    if let Some(silence) = given(update, "silence_duration_ms") {
+        detection.silence_ms = match silence.as_u64() {
+            Some(ms @ 200..=6000) => ms as u32,
+            _ => {
+                let param = "session.turn_detection.silence_duration_ms";
+                return Err(invalid(param, silence, "integers from 200 to 6000"));
+            }
+        };
+    }
+    Ok(detection)
 }
 
 /// The value of a key that is there and not null: the official clients send null for what

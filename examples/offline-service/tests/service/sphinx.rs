@@ -3,34 +3,26 @@
 //! PocketSphinx with recordings. Needs Debian's packages libpocketsphinx3, pocketsphinx-en-us
 //! and pocketsphinx-testdata.
 
-use std::{fs, time::Duration};
+use std::fs;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
-use offline_service::{
-    VadOptions,
-    session::{Action, Session, SessionOptions},
-    sphinx,
-};
+use offline_service::{Options, Server, VadOptions, sphinx};
 use serde_json::{Value, json};
+
+use crate::client::Client;
 
 const RECORDINGS: &str = "/usr/share/pocketsphinx/test/data/librivox";
 
 /// All events of a session with this audio, 16 kHz, and a second of silence.
-fn recognise(session: &mut Session, audio: &[u8]) -> Vec<Value> {
-    let mut events = Vec::new();
-    let mut out = |action: Action| {
-        if let Action::Send(event) = action {
-            events.push(event);
-        }
-    };
+async fn recognise(server: &Server, audio: &[i16]) -> Vec<Value> {
+    let mut client = Client::new(server).await;
     let detection = json!({"type": "server_vad", "threshold": 0.0, "silence_duration_ms": 400});
-    let update = json!({"type": "session.update", "session": {"turn_detection": detection}});
-    session.text(&update.to_string(), Duration::ZERO, &mut out);
-    for chunk in audio.chunks(3200).chain([&[0; 32_000][..]]) {
-        let append = json!({"type": "input_audio_buffer.append", "audio": BASE64.encode(chunk)});
-        session.text(&append.to_string(), Duration::ZERO, &mut out);
-    }
-    events
+    client
+        .send(json!({"type": "session.update", "session": {"turn_detection": detection}}))
+        .await;
+    client.audio(audio).await;
+    client.audio(&[0; 16_000]).await;
+    client.finish().await;
+    client.rest().await.0
 }
 
 /// How many words have to be inserted, removed or replaced to get from one text to the other.
@@ -46,26 +38,26 @@ fn distance(a: &[&str], b: &[&str]) -> usize {
     row[b.len()]
 }
 
-#[test]
-fn recordings() {
-    let factory = sphinx::factory(1).unwrap();
+#[tokio::test]
+async fn recordings() {
+    let server = Server::start(Options {
+        recogniser: sphinx::factory(1).unwrap(),
+        vad: VadOptions::RECORDING,
+        rate_limit: false,
+        ..Options::default()
+    });
     let transcription = fs::read_to_string(format!("{RECORDINGS}/transcription")).unwrap();
     let (mut words, mut errors) = (0, 0);
-    for (number, line) in transcription.lines().enumerate() {
+    for line in transcription.lines() {
         let (spoken, name) = line.split_once(" </s> (").unwrap();
         let spoken: Vec<&str> = spoken.trim_start_matches("<s> ").split(' ').collect();
         let path = format!("{RECORDINGS}/{}.wav", name.trim_end_matches(')'));
         let wav = fs::read(path).unwrap();
-        let options = SessionOptions {
-            model: "qwen3-asr-flash-realtime".to_owned(),
-            number: number as u64,
-            partial_interval: Duration::from_millis(500),
-            vad: VadOptions::RECORDING,
-            max_item: None,
-            rate_limit: false,
-            commit_with_vad: true,
-        };
-        let events = recognise(&mut Session::new(options, factory.clone()), &wav[44..]);
+        let samples: Vec<i16> = wav[44..]
+            .chunks_exact(2)
+            .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
+            .collect();
+        let events = recognise(&server, &samples).await;
 
         let mut confirmed = "";
         let mut heard = String::new();

@@ -1,10 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The service over real sockets.
+//! The service as such, in the protocol of Qwen-ASR-Realtime.
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use futures_util::{SinkExt, StreamExt};
 use offline_service::{
     ClientEvent, End, Faults, Items, Options, RawFrame, Server,
@@ -13,84 +12,11 @@ use offline_service::{
 };
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{
-        Error, Message,
-        client::IntoClientRequest,
-        http::{Response, header::AUTHORIZATION},
-    },
-};
+use tokio_tungstenite::tungstenite::Message;
 
-const MODEL: &str = "qwen3-asr-flash-realtime";
+use crate::client::{Client, MODEL, request};
+
 const TIMEOUT: Duration = Duration::from_secs(20);
-
-type Refusal = Box<Response<Option<Vec<u8>>>>;
-
-/// Connects with what follows the host in the URL and a value for `Authorization`.
-async fn request(server: &Server, rest: &str, key: &str) -> Result<Client, Refusal> {
-    let port = server.port();
-    let url = format!("ws://127.0.0.1:{port}{rest}");
-    let mut request = url.into_client_request().unwrap();
-    request
-        .headers_mut()
-        .insert(AUTHORIZATION, key.parse().unwrap());
-    let stream = TcpStream::connect(("127.0.0.1", port)).await.unwrap();
-    match client_async(request, stream).await {
-        Ok((socket, _)) => Ok(Client(socket)),
-        Err(Error::Http(response)) => Err(response),
-        Err(error) => panic!("{error}"),
-    }
-}
-
-struct Client(WebSocketStream<TcpStream>);
-
-impl Client {
-    async fn new(server: &Server) -> Self {
-        let rest = format!("/api-ws/v1/realtime?model={MODEL}");
-        request(server, &rest, "Bearer sk-1").await.unwrap()
-    }
-
-    async fn send(&mut self, event: Value) {
-        self.0.send(Message::text(event.to_string())).await.unwrap();
-    }
-
-    async fn audio(&mut self, pcm: &[i16]) {
-        for chunk in pcm.chunks(1600) {
-            let audio = BASE64.encode(blocks::bytes(chunk));
-            self.send(json!({"type": "input_audio_buffer.append", "audio": audio}))
-                .await;
-        }
-    }
-
-    async fn finish(&mut self) {
-        self.send(json!({"type": "session.finish"})).await;
-    }
-
-    /// All that comes until the connection ends, and its last message.
-    async fn rest(&mut self) -> (Vec<Value>, Option<Message>) {
-        let mut events = Vec::new();
-        let mut last = None;
-        while let Some(Ok(message)) = self.0.next().await {
-            match &message {
-                Message::Text(text) => events.push(serde_json::from_str(text).unwrap()),
-                _ => last = Some(message),
-            }
-        }
-        (events, last)
-    }
-
-    /// The types of all events that come until the connection ends, and the close code.
-    async fn rest_in_short(&mut self) -> (Vec<String>, Option<u16>) {
-        let (events, last) = self.rest().await;
-        let code = match last {
-            Some(Message::Close(Some(frame))) => Some(frame.code.into()),
-            _ => None,
-        };
-        let kind = |event: &Value| event["type"].as_str().unwrap().to_owned();
-        (events.iter().map(kind).collect(), code)
-    }
-}
 
 fn start(faults: Faults) -> Server {
     Server::start(Options {

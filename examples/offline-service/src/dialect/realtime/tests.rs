@@ -7,50 +7,60 @@ use serde_json::json;
 use super::*;
 use crate::{
     blocks::{self, BlockRecogniser, blocks, words},
+    core::Core,
+    filter::Filter,
+    recogniser::Factory,
     script::{ScriptItem, ScriptRecogniser},
+    session::{Output, Session},
 };
 
-fn options() -> SessionOptions {
-    SessionOptions {
-        model: "qwen3-asr-flash-realtime".to_owned(),
-        number: 1,
-        partial_interval: Duration::from_millis(500),
-        vad: VadOptions::EXACT,
-        max_item: None,
-        rate_limit: true,
-        commit_with_vad: true,
-    }
+fn options() -> Options {
+    Options::default()
 }
 
 /// A session and what it did so far.
 struct Peer {
     session: Session,
-    actions: Vec<Action>,
+    wires: Vec<Wire>,
     now: Duration,
 }
 
 impl Peer {
-    fn new(options: SessionOptions, factory: Factory) -> Self {
+    fn start(options: &Options, faults: Faults) -> Self {
+        let dialect = Realtime::new("qwen3-asr-flash-realtime", 1, options, &faults);
+        let core = Core::new(options);
         let mut peer = Self {
-            session: Session::new(options, factory),
-            actions: Vec::new(),
+            session: Session::new(Box::new(dialect), core, Filter::new(faults)),
+            wires: Vec::new(),
             now: Duration::ZERO,
         };
-        peer.session.open(&mut |action| peer.actions.push(action));
+        peer.session.open(&mut keep(&mut peer.wires));
         peer
+    }
+
+    fn new(options: Options, recogniser: Factory) -> Self {
+        let options = Options {
+            recogniser,
+            ..options
+        };
+        Self::start(&options, Faults::default())
     }
 
     /// A session with numbered blocks and this `session` object.
     fn configured(session: Value) -> Self {
-        let mut peer = Self::new(options(), BlockRecogniser::factory());
+        Self::new(options(), BlockRecogniser::factory()).updated(session)
+    }
+
+    fn updated(self, session: Value) -> Self {
+        let mut peer = self;
+        peer.take();
         peer.send(json!({"type": "session.update", "event_id": "u", "session": session}));
-        assert_eq!(peer.take(), ["session.created", "session.updated"]);
+        assert_eq!(peer.take(), ["session.updated"]);
         peer
     }
 
     fn vad() -> Self {
-        let detection = json!({"type": "server_vad", "threshold": 0.0, "silence_duration_ms": 400});
-        Self::configured(json!({"turn_detection": detection}))
+        Self::configured(vad_session())
     }
 
     fn manual() -> Self {
@@ -62,9 +72,12 @@ impl Peer {
     }
 
     fn text(&mut self, text: &str) {
-        let actions = &mut self.actions;
-        self.session
-            .text(text, self.now, &mut |action| actions.push(action));
+        self.receive(Frame::Text(text.to_owned()));
+    }
+
+    fn receive(&mut self, frame: Frame) {
+        let out = &mut keep(&mut self.wires);
+        self.session.receive(frame, self.now, out);
     }
 
     /// Sends audio in chunks of 100 ms and a bit, at 16 kHz.
@@ -83,17 +96,15 @@ impl Peer {
         self.send(json!({"type": kind, "event_id": "x"}));
     }
 
-    fn take_actions(&mut self) -> Vec<Action> {
-        let mut actions = std::mem::take(&mut self.actions);
-        actions.retain(|action| matches!(action, Action::Send(_) | Action::Close { .. }));
-        actions
+    fn take_wires(&mut self) -> Vec<Wire> {
+        std::mem::take(&mut self.wires)
     }
 
     fn take_events(&mut self) -> Vec<Value> {
-        self.take_actions()
+        self.take_wires()
             .into_iter()
-            .map(|action| match action {
-                Action::Send(event) => event,
+            .map(|wire| match wire {
+                Wire::Event(event) => event,
                 other => panic!("{other:?} instead of an event"),
             })
             .collect()
@@ -101,15 +112,30 @@ impl Peer {
 
     /// What was sent, in short: the last word of the type, with what matters most.
     fn take(&mut self) -> Vec<String> {
-        self.take_actions()
+        self.take_wires()
             .iter()
-            .map(|action| match action {
-                Action::Send(event) => short(event),
-                Action::Close { code, .. } => format!("close {code}"),
+            .map(|wire| match wire {
+                Wire::Event(event) => short(event),
+                Wire::Close { code, .. } => format!("close {code}"),
                 other => panic!("{other:?}"),
             })
             .collect()
     }
+}
+
+/// Keeps what is to be done.
+fn keep(wires: &mut Vec<Wire>) -> impl FnMut(Output) {
+    |output| {
+        if let Output::Wire(wire) = output {
+            wires.push(wire);
+        }
+    }
+}
+
+/// The `session` object for detection of speech.
+fn vad_session() -> Value {
+    let detection = json!({"type": "server_vad", "threshold": 0.0, "silence_duration_ms": 400});
+    json!({"turn_detection": detection})
 }
 
 fn short(event: &Value) -> String {
@@ -161,12 +187,12 @@ fn detected_speech_in_order() {
     peer.silence(1000);
     peer.audio(&blocks(12..14, 16000));
     peer.silence(500);
-    let actions = peer.take_actions();
-    let ids: Vec<&str> = actions
+    let wires = peer.take_wires();
+    let ids: Vec<&str> = wires
         .iter()
-        .map(|action| match action {
-            Action::Send(event) if event["item"].is_object() => event["item"]["id"].as_str(),
-            Action::Send(event) => event["item_id"].as_str(),
+        .map(|wire| match wire {
+            Wire::Event(event) if event["item"].is_object() => event["item"]["id"].as_str(),
+            Wire::Event(event) => event["item_id"].as_str(),
             _ => None,
         })
         .map(Option::unwrap)
@@ -174,11 +200,11 @@ fn detected_speech_in_order() {
     assert_eq!(ids[..8], [ids[0]; 8]);
     assert_eq!(ids[8..], [ids[8]; 6]);
     assert_ne!(ids[0], ids[8]);
-    let Action::Send(committed) = &actions[11] else {
-        panic!("{actions:?}");
+    let Wire::Event(committed) = &wires[11] else {
+        panic!("{wires:?}");
     };
     assert_eq!(committed["previous_item_id"], ids[0]);
-    peer.actions = actions;
+    peer.wires = wires;
     assert_eq!(
         peer.take(),
         [
@@ -313,7 +339,11 @@ fn commit_with_detection() {
     assert_eq!(peer.take(), [&first[..], &then[..]].concat());
     peer.kind("input_audio_buffer.commit");
     assert_eq!(peer.take(), ["error input_audio_buffer_commit_empty"]);
-    peer.session.options.commit_with_vad = false;
+    let faults = Faults {
+        commit_not_allowed: true,
+        ..Faults::default()
+    };
+    let mut peer = Peer::start(&options(), faults).updated(vad_session());
     peer.kind("input_audio_buffer.commit");
     assert_eq!(peer.take(), ["error commit_not_allowed"]);
 }
@@ -357,8 +387,7 @@ fn refusals_name_the_event() {
         peer.text(garbage);
         assert_eq!(peer.take(), ["error invalid_event"], "{garbage}");
     }
-    peer.session
-        .binary(3, &mut |action| peer.actions.push(action));
+    peer.receive(Frame::Binary(vec![0; 3]));
     assert_eq!(peer.take(), ["error invalid_event"]);
 }
 
@@ -394,8 +423,12 @@ fn rate_limit() {
         (true, Duration::from_millis(40), false),
         (false, Duration::ZERO, false),
     ] {
-        let mut peer = Peer::manual();
-        peer.session.options.rate_limit = limited;
+        let options = Options {
+            rate_limit: limited,
+            ..options()
+        };
+        let manual = json!({"turn_detection": null});
+        let mut peer = Peer::start(&options, Faults::default()).updated(manual);
         // 27 chunks of 3 s: 2592 KB.
         for _ in 0..27 {
             let audio = BASE64.encode([0; 96_000]);
@@ -465,8 +498,11 @@ fn language_and_emotion() {
 
 #[test]
 fn long_speech_is_cut() {
-    let mut peer = Peer::vad();
-    peer.session.options.max_item = Some(Duration::from_secs(1));
+    let options = Options {
+        max_item: Some(Duration::from_secs(1)),
+        ..options()
+    };
+    let mut peer = Peer::start(&options, Faults::default()).updated(vad_session());
     peer.audio(&blocks(0..15, 16000));
     peer.silence(400);
     let short: Vec<_> = peer

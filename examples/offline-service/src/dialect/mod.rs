@@ -1,0 +1,154 @@
+// SPDX-License-Identifier: MPL-2.0
+
+//! The protocols: what frames of a client ask of the core, and what frames tell of its acts.
+
+pub(crate) mod ids;
+pub(crate) mod limits;
+pub(crate) mod realtime;
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use crate::{core::Setup, filter::Wire, recogniser::Hypothesis, record::ClientEvent, words::Word};
+
+/// A frame from the client.
+pub(crate) enum Frame {
+    Text(String),
+    Binary(Vec<u8>),
+}
+
+/// What a client's frame asks for.
+pub(crate) enum Request {
+    /// To remember what the client sent.
+    Received(ClientEvent),
+    /// To begin a stream of audio, from position 0.
+    Start(Setup),
+    /// To take samples of the stream.
+    Audio(Vec<i16>),
+    /// To end the item that is being spoken.
+    Commit,
+    /// To forget the item that is being spoken.
+    Clear,
+    /// To end the stream.
+    Finish,
+    /// To tell the client of an act that is not the core's.
+    Tell(Act),
+}
+
+/// What the client is told of, in the terms of its protocol.
+///
+/// Items are counted from 0 in each connection. Times are milliseconds of the stream.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Act {
+    /// For information: so many milliseconds of audio are processed, in all streams.
+    Clock(u64),
+    /// For information: the client has finished, and the core is about to.
+    Finishing,
+    /// The session has begun; the event that says so, if the protocol has one.
+    Opened(Option<Value>),
+    /// The client's settings are taken; the event that says so, if the protocol has one.
+    Ready(Option<Value>),
+    /// An event of the protocol's own.
+    Tell(Value),
+    /// Nobody has spoken for so long.
+    Silence(u64),
+    SpeechStarted {
+        item: usize,
+        at: u64,
+    },
+    SpeechStopped {
+        item: usize,
+        at: u64,
+    },
+    /// An item has ended.
+    Committed {
+        item: usize,
+    },
+    /// An item is about to be transcribed for good.
+    Added {
+        item: usize,
+    },
+    Partial(Partial),
+    Completed(Final),
+    /// An item cannot be transcribed.
+    Failed {
+        item: usize,
+    },
+    /// There was no item to commit.
+    NothingToCommit,
+    /// Nothing can be recognised with the client's settings, as the message says.
+    Unrecognisable(String),
+    /// The stream has ended. It had so many items, and milliseconds.
+    Finished {
+        items: usize,
+        audio: u64,
+    },
+    /// Something went wrong. After some errors the connection is closed, with this code and
+    /// reason.
+    Error {
+        code: String,
+        message: String,
+        close: Option<(u16, String)>,
+    },
+    /// The connection is closed.
+    Close {
+        code: u16,
+        reason: String,
+    },
+}
+
+/// What is known of an item while it is being spoken.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Partial {
+    pub(crate) item: usize,
+    pub(crate) language: String,
+    pub(crate) hypothesis: Hypothesis,
+    pub(crate) begin: u64,
+    pub(crate) words: Vec<Word>,
+    /// How much of the stream is processed.
+    pub(crate) audio: u64,
+}
+
+/// What an item is transcribed to.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Final {
+    pub(crate) item: usize,
+    pub(crate) language: String,
+    pub(crate) transcript: String,
+    pub(crate) begin: u64,
+    pub(crate) end: u64,
+    pub(crate) words: Vec<Word>,
+    /// How much of the stream is processed.
+    pub(crate) audio: u64,
+}
+
+/// A protocol, with the state of one connection.
+pub(crate) trait Dialect: Send {
+    /// What to do when the connection is open.
+    fn open(&mut self) -> Vec<Request>;
+
+    /// What to do about a frame that was received at `now`, measured from any fixed moment.
+    fn decode(&mut self, frame: Frame, now: Duration) -> Vec<Request>;
+
+    /// How the client is told of an act, if the protocol has a way to.
+    fn encode(&mut self, act: Act) -> Vec<Wire>;
+
+    /// How long the client may send nothing from now on.
+    fn patience(&self) -> Option<Duration> {
+        None
+    }
+
+    /// What to do when the [`patience`](Self::patience) is over.
+    fn timed_out(&mut self) -> Vec<Request> {
+        Vec::new()
+    }
+}
+
+/// Samples from bytes, of which there has to be an even number.
+pub(crate) fn pcm(bytes: &[u8]) -> Vec<i16> {
+    bytes
+        .chunks_exact(2)
+        .map(|s| i16::from_le_bytes([s[0], s[1]]))
+        .collect()
+}
