@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The offline service as a program: speaks the protocol of Qwen-ASR-Realtime, so that the
-//! plugin, or any other client, can be tried without an account, and recognises English with
-//! PocketSphinx.
+//! The offline service as a program: speaks the protocols of Qwen-ASR-Realtime, of its
+//! successors and of servers to host oneself, so that the plugin, or any other client, can be
+//! tried without an account, and recognises English with PocketSphinx.
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,8 +11,9 @@ use std::{
     time::Duration,
 };
 
-use clap::Parser;
-use offline_service::{Notice, Observer, Options, VadOptions, server::PATH, sphinx};
+use clap::{Parser, ValueEnum};
+use offline_service::{Notice, Observer, Options, Protocol, VadOptions, record, sphinx};
+use serde_json::Value;
 use tokio::net::TcpListener;
 
 /// Decoders loaded at the start: as many sessions begin without a delay.
@@ -21,10 +22,12 @@ const DECODERS: usize = 2;
 /// Longest item; the real service was not seen to make longer ones either.
 const MAX_ITEM: Duration = Duration::from_secs(30);
 
-/// An offline Qwen-ASR-Realtime service for English, with PocketSphinx behind it.
+/// An offline speech recognition service for English, with PocketSphinx behind it.
 ///
-/// It takes the same requests as the real service and answers them with the same events, but
-/// understands less of what is said. It needs the packages libpocketsphinx3 and
+/// It takes the same requests as the real services and answers them with the same events, but
+/// understands less of what is said. The path tells the protocol: /api-ws/v1/realtime for
+/// Qwen-ASR-Realtime, /api-ws/v1/inference for Qwen-Audio-ASR, Fun-ASR and Paraformer, and
+/// /v1/realtime for servers to host oneself. It needs the packages libpocketsphinx3 and
 /// pocketsphinx-en-us.
 #[derive(Parser)]
 #[command(name = "local_server")]
@@ -53,9 +56,22 @@ struct Arguments {
     #[arg(long, default_value_t = 60, value_name = "SECONDS")]
     idle_timeout: u64,
 
+    /// What to speak at /v1/realtime
+    #[arg(long, value_enum, default_value = "vllm", value_name = "PROTOCOL")]
+    self_hosted: SelfHosted,
+
     /// Print what happens, with all transcripts
     #[arg(long, short)]
     verbose: bool,
+}
+
+/// Protocols of servers to host oneself.
+#[derive(Clone, Copy, ValueEnum)]
+enum SelfHosted {
+    /// That of vLLM
+    Vllm,
+    /// That of OpenAI's transcription sessions, as sglang serves it
+    Openai,
 }
 
 #[tokio::main]
@@ -76,7 +92,12 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
     let needs_key = arguments.api_key.is_some();
+    let self_hosted = match arguments.self_hosted {
+        SelfHosted::Vllm => Protocol::Vllm,
+        SelfHosted::Openai => Protocol::OpenAi,
+    };
     let options = Options {
+        protocols: vec![Protocol::Realtime, Protocol::Inference, self_hosted],
         recogniser: sphinx::factory(DECODERS)?,
         vad: VadOptions::RECORDING,
         max_item: Some(MAX_ITEM),
@@ -88,8 +109,11 @@ async fn run(arguments: Arguments) -> Result<(), String> {
         ..Options::default()
     };
     let key = if needs_key { "…" } else { "any" };
-    let url = format!("ws://{address}{PATH}");
+    let url_for = |protocol: Protocol| format!("ws://{address}{}", protocol.path());
+    let url = url_for(Protocol::Realtime);
     println!("Listening on {url}");
+    println!("         and {}", url_for(Protocol::Inference));
+    println!("         and {}", url_for(self_hosted));
     println!(
         "Try: gst-launch-1.0 autoaudiosrc ! audioconvert ! audioresample ! qwenasr url={url} \
          api-key={key} ! fdsink"
@@ -105,15 +129,33 @@ fn observer() -> Observer {
     Arc::new(|connection, notice| match notice {
         Notice::Opened => println!("[{connection}] opened"),
         Notice::Sent(event) => {
-            let kind = event["type"].as_str().unwrap_or_default();
-            let text = |key: &str| event[key].as_str().unwrap_or_default().to_owned();
-            match kind.rsplit('.').next() {
-                Some("text") => println!("[{connection}] … {}|{}", text("text"), text("stash")),
-                Some("completed") => println!("[{connection}] {}", text("transcript")),
-                Some("error") => println!("[{connection}] error: {}", event["error"]["message"]),
-                _ => (),
+            if let Some(line) = line(event) {
+                println!("[{connection}] {line}");
             }
         }
         Notice::Ended(end) => println!("[{connection}] ended: {end:?}"),
     })
+}
+
+/// What an event says, if it is worth a line.
+fn line(event: &Value) -> Option<String> {
+    let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+    if let Some(transcript) = record::transcript(event) {
+        return Some(transcript.to_owned());
+    }
+    match record::kind(event).rsplit('.').next()? {
+        "text" => Some(format!(
+            "… {}|{}",
+            text(&event["text"]),
+            text(&event["stash"])
+        )),
+        "delta" => Some(format!("… {}", text(&event["delta"]))),
+        "result-generated" => {
+            let partial = text(&event["payload"]["output"]["sentence"]["text"]);
+            (!partial.is_empty()).then(|| format!("… |{partial}"))
+        }
+        "error" => Some(format!("error: {}", event["error"])),
+        "task-failed" => Some(format!("error: {}", event["header"]["error_message"])),
+        _ => None,
+    }
 }

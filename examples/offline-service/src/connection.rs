@@ -9,6 +9,7 @@ use futures_util::{SinkExt, StreamExt};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
+    runtime::Handle,
     sync::{
         Notify,
         mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender},
@@ -32,13 +33,10 @@ use tokio_tungstenite::{
 
 use crate::{
     core::Core,
-    dialect::{
-        Frame as ClientFrame,
-        realtime::{Realtime, events},
-    },
+    dialect::Frame as ClientFrame,
     faults::RawFrame,
     filter::{Filter, Wire},
-    handshake::{self, OTHER_MODEL},
+    handshake,
     record::End,
     registry::Registry,
     server::Shared,
@@ -63,25 +61,27 @@ pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared)
     if faults.stall_handshake {
         return drain(&mut stream).await;
     }
-    let mut query = String::new();
+    let options = &shared.options;
+    let (mut protocol, mut query) = (None, String::new());
     #[allow(clippy::result_large_err)] // as the library wants it
     let answer = |request: &Request, response: Response| {
         let record = handshake::record(number, request);
+        protocol = options.protocol(&record.path);
         query.clone_from(&record.query);
         registry.request(record);
-        handshake::answer(request, response, &shared.options, &faults)
+        handshake::answer(request, response, options, &faults)
     };
-    let accepted = timeout(
-        shared.options.idle_timeout,
-        accept_hdr_async(stream, answer),
-    )
-    .await;
+    let accepted = timeout(options.idle_timeout, accept_hdr_async(stream, answer)).await;
     let mut socket = match accepted {
         Ok(Ok(socket)) => socket,
         Ok(Err(Error::Http(response))) => {
             return registry.ended(number, End::Refused(response.status().as_u16()));
         }
         Ok(Err(_)) | Err(_) => return registry.ended(number, End::Disconnected),
+    };
+    let Some(protocol) = protocol else {
+        // Such a request is not accepted.
+        return registry.ended(number, End::Disconnected);
     };
 
     let (wire, wires) = mpsc::unbounded_channel();
@@ -91,17 +91,19 @@ pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared)
         wires,
         input: None,
         started: Instant::now(),
-        idle_timeout: shared.options.idle_timeout,
+        idle_timeout: protocol.idle_timeout(options),
         fragment: faults.fragment,
         number,
         registry,
     };
-    let counted = registry.open_session(shared.options.max_connections);
-    match admit(counted.is_some(), handshake::model(&query), shared) {
-        Ok(model) => {
-            let options = &shared.options;
-            let dialect = Realtime::new(model, number as u64, options, &faults);
-            let session = Session::new(Box::new(dialect), Core::new(options), Filter::new(faults));
+    let counted = registry.open_session(options.max_connections);
+    let begun = match &counted {
+        Some(_) => protocol.begin(number as u64, &query, options, &faults),
+        None => Err(Wire::Event(protocol.too_many(options.max_connections))),
+    };
+    match begun {
+        Ok(dialect) => {
+            let session = Session::new(dialect, Core::new(options), Filter::new(faults));
             let (input, inputs) = mpsc::channel(QUEUE);
             let registry = registry.clone();
             connection.input = Some(input);
@@ -110,7 +112,12 @@ pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared)
             });
         }
         // The receiver is there, so that sending cannot fail.
-        Err(answer) => drop(wire.send(answer)),
+        Err(answer) => {
+            drop(wire.send(answer));
+            if connection.idle_timeout.is_none() {
+                drop(wire.send(Wire::close(1000, "")));
+            }
+        }
     }
 
     let end = tokio::select! {
@@ -123,22 +130,6 @@ pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared)
     }
     drop((socket, counted));
     registry.ended(number, end);
-}
-
-/// The model to serve a session with, or what to answer instead of serving it.
-fn admit<'a>(counted: bool, model: Option<&'a str>, shared: &Shared) -> Result<&'a str, Wire> {
-    if !counted {
-        let error = events::capacity_error(shared.options.max_connections);
-        return Err(Wire::Event(error));
-    }
-    match (&shared.options.known_models, model) {
-        (None, model) => Ok(model.unwrap_or(OTHER_MODEL)),
-        (Some(known), Some(model)) if known.iter().any(|known| known == model) => Ok(model),
-        (Some(_), model) => {
-            let model = model.unwrap_or_default();
-            Err(Wire::close(1007, &format!("Model not found ({model})!")))
-        }
-    }
 }
 
 /// Reads until the client gives up.
@@ -164,10 +155,19 @@ fn work(
         // If the connection has ended, so does this, soon.
         Output::Wire(wire) => drop(wires.send(wire)),
     };
+    let runtime = Handle::current();
     session.open(&mut out);
     // What the client sent before it went counts, although nobody hears the answers.
-    while let Some((frame, now)) = inputs.blocking_recv() {
-        session.receive(frame, now, &mut out);
+    loop {
+        let next = match session.patience() {
+            None => Ok(inputs.blocking_recv()),
+            Some(patience) => runtime.block_on(async { timeout(patience, inputs.recv()).await }),
+        };
+        match next {
+            Ok(Some((frame, now))) => session.receive(frame, now, &mut out),
+            Ok(None) => return,
+            Err(_) => session.timed_out(&mut out),
+        }
     }
 }
 
@@ -177,7 +177,7 @@ struct Connection<'a> {
     /// Where frames of the client go, if there is a session.
     input: Option<Sender<Input>>,
     started: Instant,
-    idle_timeout: Duration,
+    idle_timeout: Option<Duration>,
     fragment: bool,
     number: usize,
     registry: &'a Registry,
@@ -246,7 +246,7 @@ impl Connection<'_> {
                     Some(Ok(Message::Pong(_) | Message::Frame(_))) => (),
                     Some(Err(_)) | None => return End::Disconnected,
                 },
-                () = sleep_until(idle_since + self.idle_timeout) => {
+                () = idle(idle_since, self.idle_timeout) => {
                     return close(socket, 1011, "Internal server error".to_owned()).await;
                 }
             }
@@ -259,6 +259,14 @@ impl Connection<'_> {
             // A session that has ended takes no more input.
             let _ = session.send((frame, self.started.elapsed())).await;
         }
+    }
+}
+
+/// Waits until nothing has come since `since` for too long, if there is such a time.
+async fn idle(since: Instant, timeout: Option<Duration>) {
+    match timeout {
+        Some(timeout) => sleep_until(since + timeout).await,
+        None => pending().await,
     }
 }
 

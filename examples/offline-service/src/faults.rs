@@ -103,6 +103,11 @@ pub struct Faults {
     pub omit_event_id: bool,
     /// Adds fields that no documentation mentions to all events.
     pub extra_fields: bool,
+    /// Leaves out what documentation allows to be missing, where it says so: `attributes`,
+    /// `sentence_begin`, `sentence_end`, `usage` and the like.
+    pub omit_optional: bool,
+    /// Sends each final result once more before it is due, with other words, for another task.
+    pub foreign_results: bool,
     /// Sends each event in several WebSocket frames.
     pub fragment: bool,
 

@@ -8,11 +8,7 @@ use tokio_tungstenite::tungstenite::{
     http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
 };
 
-use crate::{
-    faults::Faults,
-    record::SessionRecord,
-    server::{Options, PATH},
-};
+use crate::{faults::Faults, record::SessionRecord, server::Options};
 
 /// What the service substitutes for a model that is not named.
 pub(crate) const OTHER_MODEL: &str = "qwen-omni-turbo-realtime";
@@ -76,7 +72,7 @@ pub(crate) fn model(query: &str) -> Option<&str> {
 }
 
 fn refusal(request: &Request, options: &Options, faults: &Faults) -> Option<Refusal> {
-    if request.uri().path() != PATH {
+    if options.protocol(request.uri().path()).is_none() {
         return Some(Refusal::new(404, "NotFound", "There is no such service."));
     }
     if let Some((status, body)) = &faults.http_status {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! An offline stand-in for the Qwen-ASR-Realtime service.
+//! An offline stand-in for the Qwen-ASR-Realtime service, for the successors of its models and
+//! for servers to host oneself: one core, spoken to in any [`Protocol`].
 //!
 //! [`serve`] is the service as a program offers it; [`Server`] is the same service within a
 //! test, which can look at what it received and switch on [`Faults`]. What it recognises is up
@@ -26,6 +27,7 @@ mod vad;
 mod words;
 
 pub use blocks::BlockRecogniser;
+pub use dialect::Protocol;
 pub use faults::{Faults, Items, RawFrame};
 pub use recogniser::{Factory, Hypothesis, Recogniser};
 pub use record::{ClientEvent, End, SessionRecord};

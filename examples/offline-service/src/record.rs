@@ -7,19 +7,19 @@ use serde_json::Value;
 /// Something a client sent.
 #[derive(Clone, Debug, PartialEq)]
 pub enum ClientEvent {
-    /// An event other than an accepted `input_audio_buffer.append`, as it was sent.
+    /// An event other than accepted audio, as it was sent.
     Event(Value),
     /// Accepted audio. In a [`SessionRecord`], appends without another event between them
     /// are one entry.
     Audio {
-        /// Number of `input_audio_buffer.append` events.
+        /// Number of `input_audio_buffer.append` events, or of binary frames with audio.
         appends: usize,
         /// Bytes of audio in them, after Base64.
         bytes: usize,
     },
-    /// A text frame that is no JSON object with a `type`.
+    /// A text frame that is no event.
     Garbage(String),
-    /// A binary frame of so many bytes.
+    /// A binary frame of so many bytes that is not accepted as audio.
     Binary(usize),
 }
 
@@ -29,13 +29,35 @@ impl ClientEvent {
         Self::Audio { appends: 1, bytes }
     }
 
-    /// The `type` of an event; that of an append for audio, and empty for other frames.
+    /// What an event is, see [`kind`]; that of an append for audio, and empty for other frames.
     pub fn kind(&self) -> &str {
         match self {
-            Self::Event(event) => event["type"].as_str().unwrap_or_default(),
+            Self::Event(event) => kind(event),
             Self::Audio { .. } => "input_audio_buffer.append",
             Self::Garbage(_) | Self::Binary(_) => "",
         }
+    }
+}
+
+/// What an event is: its `type`, or with tasks its `action` or `event`.
+pub fn kind(event: &Value) -> &str {
+    let header = &event["header"];
+    let kinds = [&event["type"], &header["action"], &header["event"]];
+    let kind = kinds.into_iter().find_map(Value::as_str);
+    kind.unwrap_or_default()
+}
+
+/// The final transcript that is in an event of the service, if there is one.
+pub fn transcript(event: &Value) -> Option<&str> {
+    match kind(event) {
+        "conversation.item.input_audio_transcription.completed" => event["transcript"].as_str(),
+        "transcription.done" => event["text"].as_str(),
+        "result-generated" => {
+            let sentence = &event["payload"]["output"]["sentence"];
+            let text = sentence["text"].as_str();
+            text.filter(|_| sentence["end_time"].is_number())
+        }
+        _ => None,
     }
 }
 
@@ -95,24 +117,23 @@ impl SessionRecord {
             .map(|(_, value)| value.as_str())
     }
 
-    /// The received events of this type. Audio is not among them.
+    /// The received events of this [`kind`]. Audio is not among them.
     pub fn received_events<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
         self.received.iter().filter_map(move |event| match event {
-            ClientEvent::Event(value) if value["type"] == kind => Some(value),
+            ClientEvent::Event(value) if self::kind(value) == kind => Some(value),
             _ => None,
         })
     }
 
-    /// The sent events of this type.
+    /// The sent events of this [`kind`].
     pub fn sent_events<'a>(&'a self, kind: &'a str) -> impl Iterator<Item = &'a Value> {
-        self.sent.iter().filter(move |event| event["type"] == kind)
+        let sent = self.sent.iter();
+        sent.filter(move |event| self::kind(event) == kind)
     }
 
     /// The transcripts that were sent as final ones, in order.
     pub fn transcripts(&self) -> Vec<&str> {
-        self.sent_events("conversation.item.input_audio_transcription.completed")
-            .filter_map(|event| event["transcript"].as_str())
-            .collect()
+        self.sent.iter().filter_map(transcript).collect()
     }
 
     /// Bytes of audio received, after Base64.

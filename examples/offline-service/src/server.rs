@@ -17,6 +17,7 @@ use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
 use crate::{
     blocks::BlockRecogniser,
     connection,
+    dialect::Protocol,
     faults::{Faults, RawFrame},
     filter::Wire,
     recogniser::Factory,
@@ -25,9 +26,6 @@ use crate::{
     vad::VadOptions,
 };
 
-/// Path of the service, below which there is nothing.
-pub const PATH: &str = "/api-ws/v1/realtime";
-
 /// How long a [`Server`] waits for the threads of its sessions when it is dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -35,6 +33,9 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// that the real service was seen to have.
 #[derive(Clone)]
 pub struct Options {
+    /// The protocols to speak. If two have the same path, the first one is spoken there.
+    /// Default: all but [`Protocol::OpenAi`].
+    pub protocols: Vec<Protocol>,
     /// The API key to ask for. `None` accepts everyone. Default: `None`.
     pub api_key: Option<String>,
     /// An API key that is refused with status 403. Default: `None`.
@@ -47,12 +48,22 @@ pub struct Options {
     pub partial_interval: Duration,
     /// Longest item the detection of speech makes; longer speech is cut. Default: unlimited.
     pub max_item: Option<Duration>,
-    /// Time without any text frame after which a connection is closed. Default: 60 s.
+    /// Time without any text frame, or with tasks: between two of them, after which a connection
+    /// is closed. Default: 60 s.
     pub idle_timeout: Duration,
+    /// Time without any frame after which a task fails. Default: 23 s.
+    pub byte_timeout: Duration,
+    /// Audio without speech after which the connection of a task without heartbeat is closed.
+    /// Default: 60 s.
+    pub silence_timeout: Duration,
+    /// Audio after which vLLM looks for text. Default: 5 s.
+    pub segment: Duration,
+    /// Whether vLLM passes on the tags that Qwen3-ASR puts before its text. Default: `true`.
+    pub tags: bool,
     /// Number of sessions at the same time. Default: 100.
     pub max_connections: usize,
-    /// The names of models to serve; others are closed with "Model not found". `None` serves
-    /// all, and `qwen-omni-turbo-realtime` if none is named. Default: `None`.
+    /// The names of models to serve; others are not found. `None` serves all that fit the
+    /// protocol, and `qwen-omni-turbo-realtime` if none is named. Default: `None`.
     pub known_models: Option<Vec<String>>,
     /// Whether audio may come no faster than 80 times real time. Default: `true`.
     pub rate_limit: bool,
@@ -62,9 +73,19 @@ pub struct Options {
     pub observer: Option<Observer>,
 }
 
+impl Options {
+    /// The protocol spoken at a path, with or without a slash at its end.
+    pub(crate) fn protocol(&self, path: &str) -> Option<Protocol> {
+        let path = path.strip_suffix('/').unwrap_or(path);
+        let mut protocols = self.protocols.iter();
+        protocols.find(|protocol| protocol.path() == path).copied()
+    }
+}
+
 impl Default for Options {
     fn default() -> Self {
         Self {
+            protocols: vec![Protocol::Realtime, Protocol::Inference, Protocol::Vllm],
             api_key: None,
             forbidden_key: None,
             recogniser: BlockRecogniser::factory(),
@@ -72,6 +93,10 @@ impl Default for Options {
             partial_interval: Duration::from_millis(500),
             max_item: None,
             idle_timeout: Duration::from_secs(60),
+            byte_timeout: Duration::from_secs(23),
+            silence_timeout: Duration::from_secs(60),
+            segment: Duration::from_secs(5),
+            tags: true,
             max_connections: 100,
             known_models: None,
             rate_limit: true,
@@ -189,9 +214,14 @@ impl Server {
         })
     }
 
-    /// The URL of the service, without a query.
+    /// The URL of the service for clients of Qwen-ASR-Realtime, without a query.
     pub fn url(&self) -> String {
-        format!("ws://{}{PATH}", self.address)
+        self.url_for(Protocol::Realtime)
+    }
+
+    /// The URL of the service for clients of a protocol, without a query.
+    pub fn url_for(&self, protocol: Protocol) -> String {
+        format!("ws://{}{}", self.address, protocol.path())
     }
 
     /// The port of the service on 127.0.0.1.

@@ -12,7 +12,7 @@ use std::{
 };
 
 use clap::{Parser, Subcommand};
-use offline_service::{BlockRecogniser, Options, VadOptions, blocks, server::PATH};
+use offline_service::{BlockRecogniser, Options, Protocol, VadOptions, blocks};
 use tokio::net::TcpListener;
 
 /// Samples per second of the file.
@@ -90,7 +90,7 @@ async fn serve(address: SocketAddr) -> Result<(), String> {
         .await
         .map_err(|error| format!("cannot listen on {address}: {error}"))?;
     let address = listener.local_addr().map_err(|error| error.to_string())?;
-    println!("Listening on ws://{address}{PATH}");
+    println!("Listening on ws://{address}{}", Protocol::Realtime.path());
     let options = Options {
         recogniser: BlockRecogniser::factory(),
         vad: VadOptions::EXACT,

@@ -3,14 +3,84 @@
 //! The protocols: what frames of a client ask of the core, and what frames tell of its acts.
 
 pub(crate) mod ids;
+pub(crate) mod inference;
 pub(crate) mod limits;
+pub(crate) mod openai;
 pub(crate) mod realtime;
+pub(crate) mod vllm;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{core::Setup, filter::Wire, recogniser::Hypothesis, record::ClientEvent, words::Word};
+use crate::{
+    core::Setup, faults::Faults, filter::Wire, handshake, recogniser::Hypothesis,
+    record::ClientEvent, server::Options, words::Word,
+};
+use inference::Inference;
+use openai::OpenAi;
+use realtime::Realtime;
+use vllm::Vllm;
+
+/// A protocol of the service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Protocol {
+    /// That of Qwen-ASR-Realtime.
+    Realtime,
+    /// That of tasks with binary audio, of Qwen-Audio-ASR, Fun-ASR and Paraformer.
+    Inference,
+    /// That of vLLM.
+    Vllm,
+    /// That of OpenAI's transcription sessions, as sglang serves it.
+    OpenAi,
+}
+
+impl Protocol {
+    /// Path of the service, below which there is nothing.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Realtime => "/api-ws/v1/realtime",
+            Self::Inference => "/api-ws/v1/inference",
+            Self::Vllm | Self::OpenAi => "/v1/realtime",
+        }
+    }
+
+    /// Begins the session `number`, to which a request with this query led. Otherwise, says
+    /// what the client gets instead.
+    pub(crate) fn begin(
+        self,
+        number: u64,
+        query: &str,
+        options: &Options,
+        faults: &Faults,
+    ) -> Result<Box<dyn Dialect>, Wire> {
+        Ok(match self {
+            Self::Realtime => {
+                let model = realtime::admit(handshake::model(query), options)?;
+                Box::new(Realtime::new(model, number, options, faults))
+            }
+            Self::Inference => Box::new(Inference::new(number, options, faults)),
+            Self::Vllm => Box::new(Vllm::new(number, options)),
+            Self::OpenAi => Box::new(OpenAi::new(number, options, faults)),
+        })
+    }
+
+    /// What the client is told when there are `limit` sessions already.
+    pub(crate) fn too_many(self, limit: usize) -> Value {
+        match self {
+            Self::Realtime => realtime::events::capacity_error(limit),
+            Self::Inference => inference::too_many(limit),
+            Self::Vllm => vllm::error("processing_error", "Too many sessions"),
+            Self::OpenAi => openai::error("too_many_sessions", "Too many sessions"),
+        }
+    }
+
+    /// How long a connection may go without a text frame.
+    pub(crate) fn idle_timeout(self, options: &Options) -> Option<Duration> {
+        // Tasks have timeouts of their own, and the servers to host oneself none.
+        (self == Self::Realtime).then_some(options.idle_timeout)
+    }
+}
 
 /// A frame from the client.
 pub(crate) enum Frame {
@@ -19,6 +89,7 @@ pub(crate) enum Frame {
 }
 
 /// What a client's frame asks for.
+#[derive(Clone)]
 pub(crate) enum Request {
     /// To remember what the client sent.
     Received(ClientEvent),

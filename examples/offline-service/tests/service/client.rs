@@ -4,7 +4,7 @@
 
 use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
 use futures_util::{SinkExt, StreamExt};
-use offline_service::{Server, blocks};
+use offline_service::{Server, blocks, record::kind};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::{
@@ -61,6 +61,20 @@ impl Client {
         self.send(json!({"type": "session.finish"})).await;
     }
 
+    /// All events up to the next one of this kind.
+    pub async fn until(&mut self, wanted: &str) -> Vec<Value> {
+        let mut events = Vec::new();
+        while let Some(message) = self.0.next().await {
+            if let Message::Text(text) = message.unwrap() {
+                events.push(serde_json::from_str(&text).unwrap());
+                if kind(&events[events.len() - 1]) == wanted {
+                    return events;
+                }
+            }
+        }
+        panic!("no {wanted} in {events:?}");
+    }
+
     /// All that comes until the connection ends, and its last message.
     pub async fn rest(&mut self) -> (Vec<Value>, Option<Message>) {
         let mut events = Vec::new();
@@ -74,14 +88,14 @@ impl Client {
         (events, last)
     }
 
-    /// The types of all events that come until the connection ends, and the close code.
+    /// The kinds of all events that come until the connection ends, and the close code.
     pub async fn rest_in_short(&mut self) -> (Vec<String>, Option<u16>) {
         let (events, last) = self.rest().await;
         let code = match last {
             Some(Message::Close(Some(frame))) => Some(frame.code.into()),
             _ => None,
         };
-        let kind = |event: &Value| event["type"].as_str().unwrap().to_owned();
-        (events.iter().map(kind).collect(), code)
+        let kinds = events.iter().map(|event| kind(event).to_owned());
+        (kinds.collect(), code)
     }
 }

@@ -3,5 +3,7 @@
 //! The service over real sockets.
 
 mod client;
+mod inference;
+mod self_hosted;
 mod server;
 mod sphinx;

@@ -21,6 +21,18 @@ use crate::{
 };
 use config::Config;
 
+/// The model to serve a session with, or what to answer instead of serving it.
+pub(crate) fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a str, Wire> {
+    match (&options.known_models, model) {
+        (None, model) => Ok(model.unwrap_or(OTHER_MODEL)),
+        (Some(known), Some(model)) if known.iter().any(|known| known == model) => Ok(model),
+        (Some(_), model) => {
+            let model = model.unwrap_or_default();
+            Err(Wire::close(1007, &format!("Model not found ({model})!")))
+        }
+    }
+}
+
 /// A session.
 pub(crate) struct Realtime {
     model: String,
