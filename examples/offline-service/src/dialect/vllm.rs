@@ -177,14 +177,18 @@ impl Vllm {
             .collect()
     }
 
+    /// What of a text was not told yet.
+    fn news(&self, text: &str) -> String {
+        let news = text.strip_prefix(self.told.as_str());
+        news.unwrap_or_default().to_owned()
+    }
+
     /// The end of an utterance. What the model told already stays, even if it was wrong.
     fn done(&mut self, language: &str, transcript: &str, audio: u64) -> Vec<Wire> {
-        let rest = transcript
-            .strip_prefix(self.told.as_str())
-            .unwrap_or_default();
+        let rest = self.news(transcript);
         let mut wires = vec![Wire::Pause(FLUSH)];
         if !transcript.is_empty() {
-            wires.extend(self.tell(language, &rest.to_owned()));
+            wires.extend(self.tell(language, &rest));
         }
         self.told.clear();
         let text = std::mem::take(&mut self.told_raw);
@@ -234,9 +238,8 @@ impl Dialect for Vllm {
             Act::Tell(event) => vec![Wire::Event(event)],
             Act::Close { code, reason } => vec![Wire::Close { code, reason }],
             Act::Partial(partial) => {
-                let text = &partial.hypothesis.text;
-                let more = text.strip_prefix(self.told.as_str()).unwrap_or_default();
-                self.tell(&partial.language, &more.to_owned())
+                let more = self.news(&partial.hypothesis.text);
+                self.tell(&partial.language, &more)
             }
             Act::Completed(done) => self.done(&done.language, &done.transcript, done.audio),
             Act::NothingToCommit => self.done("", "", 0),
