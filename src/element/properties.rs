@@ -69,6 +69,11 @@ pub enum TurnDetection {
         nick = "manual"
     )]
     Manual,
+    #[enum_value(
+        name = "The element's own voice activity detection",
+        nick = "client-vad"
+    )]
+    ClientVad,
 }
 
 /// Which text the src pad carries.
@@ -259,7 +264,8 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
             .build(),
         glib::ParamSpecDouble::builder("vad-threshold")
             .nick("VAD threshold")
-            .blurb("Sensitivity of the service's voice activity detection; lower hears more")
+            .blurb("Sensitivity of the voice activity detection, the service's or the element's; lower \
+                 hears more")
             .minimum(-1.0)
             .maximum(1.0)
             .default_value(defaults.vad_threshold)
@@ -287,7 +293,7 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
             .nick("Maximum speed")
             .blurb(
                 "How many times real time audio may be sent, for files and for catching up; 0 = \
-                 what the service bears: 1.25 with server-vad, 20 with manual",
+                 what the service bears: 1.25 with server-vad, 20 with manual and client-vad",
             )
             .minimum(0.0)
             .maximum(10_000.0)

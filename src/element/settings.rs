@@ -11,7 +11,7 @@ use crate::captions::Layout;
 use crate::protocol::{
     self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, Setup, parse_hot_words,
 };
-use crate::session::{Config, RetryPolicy};
+use crate::session::{ClientVad, Config, RetryPolicy};
 
 /// All settings of an element. Times are in milliseconds.
 #[derive(Debug, Clone)]
@@ -223,7 +223,7 @@ impl Settings {
                 threshold: self.vad_threshold,
                 silence_ms: self.vad_silence_duration,
             },
-            TurnDetection::Manual => protocol::TurnDetection::Manual,
+            TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
         };
         self.protocol()?.set_up(Recognition {
             model: self.model.trim().to_owned(),
@@ -243,6 +243,7 @@ impl Settings {
             rate,
             chunk_bytes: self.bytes(self.chunk_duration, rate),
             max_speed: self.max_speed,
+            client_vad: self.client_vad(),
             context: self.context(),
             connect_timeout: millis(self.connect_timeout),
             response_timeout: millis(self.response_timeout),
@@ -257,6 +258,14 @@ impl Settings {
         }
     }
 
+    /// How the element finds utterances, if it is to.
+    fn client_vad(&self) -> Option<ClientVad> {
+        (self.turn_detection == TurnDetection::ClientVad).then_some(ClientVad {
+            threshold: self.vad_threshold,
+            silence_ms: self.vad_silence_duration,
+        })
+    }
+
     /// Bytes of audio that the queue to the network may hold.
     pub fn queue_bytes(&self, rate: u32) -> usize {
         self.bytes(self.max_queue_time, rate)
@@ -265,8 +274,10 @@ impl Settings {
     /// Silence that surely ends an utterance, in nanoseconds; none does in manual mode.
     pub fn pause(&self) -> u64 {
         match self.turn_detection {
-            // Some more than the service needs: its detection works in frames of its own.
-            TurnDetection::ServerVad => u64::from(self.vad_silence_duration + 200) * 1_000_000,
+            // Some more than is needed: the detection works in frames of its own.
+            TurnDetection::ServerVad | TurnDetection::ClientVad => {
+                u64::from(self.vad_silence_duration + 200) * 1_000_000
+            }
             TurnDetection::Manual => 0,
         }
     }

@@ -3,7 +3,7 @@
 //! and the wish to stop.
 
 use std::collections::VecDeque;
-use std::future::{pending, poll_fn};
+use std::future::{pending, poll_fn, ready};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll};
@@ -114,9 +114,6 @@ impl<L: Listener> Driver<L> {
                 continue;
             }
             let wait_for_audio = self.feed_audio();
-            if wait_for_audio.fed {
-                continue;
-            }
             let deadline = [self.session.poll_timeout(), wait_for_audio.until]
                 .into_iter()
                 .flatten()
@@ -126,6 +123,9 @@ impl<L: Listener> Driver<L> {
                 _ = &mut stopped => break,
                 happened = self.connection.next(&mut self.unsent) => self.handle(happened),
                 () = self.queue.woken() => {}
+                // On to the next chunk, but not past the socket or the wish to stop: silence that
+                // is not sent takes no time.
+                () = ready(()), if wait_for_audio.fed => {}
                 () = async {
                     match deadline {
                         Some(deadline) => sleep_until(deadline).await,

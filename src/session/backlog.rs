@@ -2,6 +2,7 @@
 //! Audio that is not known to be recognised yet, kept to be sent again over a new connection.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 
 use super::liveness::is_loud;
 use crate::timeline::{Timeline, duration_of};
@@ -18,8 +19,8 @@ pub(super) struct Backlog {
     audio: VecDeque<u8>,
     /// Position of the first sample.
     start: u64,
-    /// Positions at which an utterance was committed.
-    commits: VecDeque<u64>,
+    /// Positions at which an utterance was committed, and where it was heard, if that is known.
+    commits: VecDeque<(u64, Option<Range<u64>>)>,
     capacity: usize,
 }
 
@@ -40,8 +41,8 @@ impl Backlog {
         self.forget_before(self.start + excess.div_ceil(SAMPLE));
     }
 
-    pub fn commit(&mut self, position: u64) {
-        self.commits.push_back(position);
+    pub fn commit(&mut self, position: u64, speech: Option<Range<u64>>) {
+        self.commits.push_back((position, speech));
     }
 
     /// Whether there is anything to be heard in it.
@@ -60,7 +61,7 @@ impl Backlog {
         let start = self.start;
         while self
             .commits
-            .pop_front_if(|commit| *commit <= start)
+            .pop_front_if(|(commit, _)| *commit <= start)
             .is_some()
         {}
     }
@@ -70,11 +71,9 @@ impl Backlog {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// `time` is the stream time of the first sample.
-    Audio {
-        time: u64,
-        audio: Vec<u8>,
-    },
-    Commit,
+    Audio { time: u64, audio: Vec<u8> },
+    /// With the stream times between which the utterance was heard, if they are known.
+    Commit(Option<Range<u64>>),
 }
 
 /// What is to be sent again before anything new.
@@ -107,7 +106,7 @@ impl Replay {
                 let commit = backlog
                     .commits
                     .front()
-                    .map_or(u64::MAX, |commit| commit - position);
+                    .map_or(u64::MAX, |(commit, _)| commit - position);
                 let length = (samples - done).min(commit).min(chunk.max(1));
                 let bytes = ((length * SAMPLE) as usize).min(backlog.audio.len());
                 let audio = backlog.audio.drain(..bytes).collect();
@@ -115,15 +114,20 @@ impl Replay {
                 pieces.push_back(Piece::Audio { time, audio });
                 position += length;
                 done += length;
-                if length == commit {
-                    backlog.commits.pop_front();
-                    pieces.push_back(Piece::Commit);
+                if length == commit
+                    && let Some((_, speech)) = backlog.commits.pop_front()
+                {
+                    pieces.push_back(Piece::Commit(speech));
                 }
             }
         }
         pieces.append(&mut self.0);
         self.0 = pieces;
         lost
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     pub fn next(&mut self) -> Option<Piece> {
@@ -155,7 +159,7 @@ mod tests {
         std::iter::from_fn(|| replay.next())
             .map(|piece| match piece {
                 Piece::Audio { time, audio } => (time / MS, audio.into_iter().step_by(2).collect()),
-                Piece::Commit => (0, vec![]),
+                Piece::Commit(_) => (0, vec![]),
             })
             .collect()
     }
@@ -179,9 +183,9 @@ mod tests {
     #[test]
     fn commits_keep_their_place() {
         let (timeline, mut backlog) = sent(&[(0, 6)], 1000);
-        backlog.commit(2);
-        backlog.commit(4);
-        backlog.commit(6);
+        backlog.commit(2, None);
+        backlog.commit(4, None);
+        backlog.commit(6, None);
         let mut replay = Replay::default();
         replay.take_over(backlog, 2, &timeline, 100);
         assert_eq!(

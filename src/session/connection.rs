@@ -3,6 +3,7 @@
 //! that would be sent again if it broke.
 
 use std::collections::VecDeque;
+use std::ops::Range;
 use std::time::Duration;
 
 use super::backlog::{Backlog, Replay};
@@ -82,9 +83,11 @@ impl Connection {
         self.utterances.uncommitted(&self.timeline)
     }
 
-    pub fn commit(&mut self) {
-        self.utterances.commit(&self.timeline);
-        self.backlog.commit(self.timeline.clock());
+    /// What was sent since the last commit is an utterance, heard between these stream times if
+    /// they are known.
+    pub fn commit(&mut self, speech: Option<Range<u64>>) {
+        self.utterances.commit(speech.clone(), &self.timeline);
+        self.backlog.commit(self.timeline.clock(), speech);
     }
 
     pub fn next_final(&mut self, now: Duration) -> Option<Transcript> {

@@ -9,14 +9,17 @@
 mod backlog;
 mod connection;
 mod engine;
+mod hearing;
 mod liveness;
 mod retry;
+mod turns;
 mod utterances;
 
 use std::time::Duration;
 
 pub use engine::Session;
 pub use retry::RetryPolicy;
+pub use turns::ClientVad;
 
 use crate::protocol::{Failure, Frame, blotted};
 use crate::timeline::Word;
@@ -30,6 +33,9 @@ pub struct Config {
     pub chunk_bytes: usize,
     /// How many times real time audio may be sent; 0 is what the protocol bears.
     pub max_speed: f64,
+    /// Finds the utterances, where neither the service nor the application does; the protocol has
+    /// to be one of manual turn detection.
+    pub client_vad: Option<ClientVad>,
     /// Biases the recognition; a result that only repeats it is none.
     pub context: Option<String>,
     /// For the connection, up to the service's agreement to speak WebSocket.

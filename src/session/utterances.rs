@@ -2,6 +2,7 @@
 //! The utterances of a session: where each begins and ends, and in which order they are reported.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::ops::Range;
 use std::time::Duration;
 
 use super::Transcript;
@@ -26,9 +27,33 @@ struct Utterance {
     end: Option<u64>,
     /// Where it probably began if nothing tells.
     guess: u64,
+    /// Stream times between which it was heard, where they are known better than from the
+    /// positions.
+    heard_from: Option<u64>,
+    heard_until: Option<u64>,
     words: Words,
     /// Ended, and waiting for earlier ones until this time.
     held_until: Option<Duration>,
+}
+
+/// What was sent between two commits: positions, and the stream times between which something
+/// was heard in it, if they are known.
+#[derive(Debug)]
+struct Span {
+    begin: u64,
+    end: u64,
+    heard: Option<Range<u64>>,
+}
+
+impl Utterance {
+    fn take(&mut self, span: Span) {
+        self.begin = Some(span.begin);
+        self.end = Some(span.end);
+        if let Some(heard) = span.heard {
+            self.heard_from = Some(heard.start);
+            self.heard_until = Some(heard.end);
+        }
+    }
 }
 
 /// All utterances that were begun and not reported.
@@ -37,10 +62,12 @@ pub(super) struct Utterances {
     rate: u32,
     open: BTreeMap<ItemKey, Utterance>,
     /// Spans between commits that no utterance has taken yet (manual turn detection).
-    spans: VecDeque<(u64, u64)>,
+    spans: VecDeque<Span>,
     manual: bool,
     /// Where the running span began.
     span_begin: u64,
+    /// Stream time at which something was first heard in it, if that is known.
+    heard_from: Option<u64>,
     /// Where the last reported utterance ended.
     last_end: u64,
     seq: u64,
@@ -57,6 +84,7 @@ impl Utterances {
             spans: VecDeque::new(),
             manual,
             span_begin: 0,
+            heard_from: None,
             last_end: 0,
             seq: number << 32,
             number,
@@ -73,18 +101,29 @@ impl Utterances {
         timeline.clock() - self.span_begin
     }
 
-    /// What was sent since the last commit is one utterance.
-    pub fn commit(&mut self, timeline: &Timeline) {
-        self.spans.push_back((self.span_begin, timeline.clock()));
+    /// What will be committed next begins with something heard at this stream time.
+    pub fn heard_from(&mut self, time: u64) {
+        self.heard_from = Some(time);
+    }
+
+    /// What was sent since the last commit is one utterance, heard between these stream times if
+    /// they are known.
+    pub fn commit(&mut self, heard: Option<Range<u64>>, timeline: &Timeline) {
+        let span = Span {
+            begin: self.span_begin,
+            end: timeline.clock(),
+            heard,
+        };
         self.span_begin = timeline.clock();
-        // An utterance that showed itself before its commit has taken this span already.
-        if let Some(utterance) = self
+        self.heard_from = None;
+        // An utterance that showed itself before its commit has this span.
+        match self
             .open
             .values_mut()
             .find(|u| u.begin.is_some() && u.end.is_none())
-            && let Some((_, end)) = self.spans.pop_back()
         {
-            utterance.end = Some(end);
+            Some(utterance) => utterance.take(span),
+            None => self.spans.push_back(span),
         }
     }
 
@@ -99,11 +138,11 @@ impl Utterances {
         let mut utterance = Utterance::default();
         if self.manual {
             match self.spans.pop_front() {
-                Some((begin, end)) => {
-                    utterance.begin = Some(begin);
-                    utterance.end = Some(end);
+                Some(span) => utterance.take(span),
+                None => {
+                    utterance.begin = Some(self.span_begin);
+                    utterance.heard_from = self.heard_from;
                 }
-                None => utterance.begin = Some(self.span_begin),
             }
         }
         let usual = USUAL_DELAY_MS * u64::from(self.rate) / 1000;
@@ -187,6 +226,11 @@ impl Utterances {
             .any(|utterance| utterance.held_until.is_none())
     }
 
+    /// Whether nothing that was committed or mentioned is left to report.
+    pub fn all_reported(&self) -> bool {
+        self.open.is_empty() && self.spans.is_empty()
+    }
+
     /// When the next held final is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         self.open
@@ -244,7 +288,9 @@ impl Utterances {
         if last {
             self.last_end = self.last_end.max(end);
         }
-        let start = timeline.start_time(begin).unwrap_or_default();
+        let start = utterance.heard_from.or(timeline.start_time(begin));
+        let start = start.unwrap_or_default();
+        let until = utterance.heard_until.or(timeline.end_time(end));
         let timed = words.words.into_iter().map(|word| {
             let start = timeline.start_time(position(word.begin_ms, self.rate, timeline));
             let end = timeline.end_time(position(word.end_ms, self.rate, timeline));
@@ -264,7 +310,7 @@ impl Utterances {
             language: words.language,
             emotion: words.emotion,
             start,
-            end: timeline.end_time(end).unwrap_or_default().max(start),
+            end: until.unwrap_or_default().max(start),
         }
     }
 }

@@ -3,6 +3,7 @@
 
 mod common;
 
+mod client_vad;
 mod endings;
 mod errors;
 mod frames;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::tests::{CHUNK, Script};
 use super::*;
 use crate::protocol::{Protocol, Recognition, TurnDetection};
-use crate::session::RetryPolicy;
+use crate::session::{ClientVad, RetryPolicy};
 
 /// Frames of a connection, those that make it ready first.
 const REALTIME: &[&str] = &[
@@ -88,6 +88,10 @@ fn mangle(protocol: Protocol, frames: &[&str], ready: usize) {
                 keep_going: true,
                 max_retries: None,
             },
+            client_vad: random.bool().then_some(ClientVad {
+                threshold: 0.0,
+                silence_ms: 200,
+            }),
             ..s.session.config.clone()
         };
         s.session = Session::new(config, setup.ok().unwrap().codecs, Duration::ZERO);
@@ -112,7 +116,10 @@ fn mangle(protocol: Protocol, frames: &[&str], ready: usize) {
             let text = String::from_utf8_lossy(&frame);
             s.session.handle_frame(Incoming::Text(&text), s.now);
             match random.u8(..6) {
-                0 => s.session.handle_audio(random.u64(..), &CHUNK, s.now),
+                0 => {
+                    let audio = [random.u8(..64); CHUNK.len()];
+                    s.session.handle_audio(random.u64(..), &audio, s.now);
+                }
                 1 => s.session.handle_commit(),
                 2 => s.session.handle_finish(s.now),
                 3 => {

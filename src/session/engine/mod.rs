@@ -2,6 +2,7 @@
 //! The state machine itself.
 
 mod outage;
+mod turn_taking;
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -10,6 +11,7 @@ use std::time::Duration;
 use super::backlog::{Piece, Replay};
 use super::connection::Connection;
 use super::liveness::Need;
+use super::turns::Turns;
 use super::{Config, Notice, Output, State, Transcript, Warning};
 use crate::protocol::{Caps, CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Usage};
 use crate::timeline::duration_of;
@@ -51,6 +53,8 @@ pub struct Session {
     caps: Caps,
     phase: Phase,
     connection: Connection,
+    /// Finds the utterances, if that is for us to do.
+    turns: Option<Turns>,
     /// Connections so far.
     connections: u64,
     replay: Replay,
@@ -88,10 +92,17 @@ impl Session {
     /// A session that asks at once for its connection.
     pub fn new(config: Config, make_codec: CodecFactory, now: Duration) -> Self {
         let codec = make_codec();
+        let caps = codec.caps();
+        // Without commits there are no utterances to be found.
+        let turns = config
+            .client_vad
+            .zip(caps.max_utterance_ms)
+            .map(|(settings, limit)| Turns::new(settings, config.rate, limit));
         let mut session = Session {
-            caps: codec.caps(),
+            caps,
             phase: Phase::Over,
             connection: Connection::new(codec, &config, 0, 0, now),
+            turns,
             connections: 0,
             replay: Replay::default(),
             outputs: VecDeque::new(),
@@ -166,19 +177,32 @@ impl Session {
     /// audio has to wait then.
     pub fn replay(&mut self, now: Duration) -> bool {
         match self.replay.next() {
-            Some(Piece::Audio { time, audio }) => self.handle_audio(time, &audio, now),
-            Some(Piece::Commit) => self.handle_commit(),
+            Some(Piece::Audio { time, audio }) => {
+                self.send_audio(time, &audio, now);
+                self.settle(now);
+            }
+            Some(Piece::Commit(speech)) => self.commit(speech),
             None => return false,
         }
         true
     }
 
-    /// Sends audio whose first sample has this stream time.
+    /// Takes audio whose first sample has this stream time, and sends what is worth it.
     pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
         let audio = &audio[..audio.len() & !1];
         if !matches!(self.phase, Phase::Running { .. }) || audio.is_empty() {
             return;
         }
+        if let Some(turns) = &mut self.turns {
+            turns.feed(time, audio);
+            self.take_turns(now);
+        } else {
+            self.send_audio(time, audio, now);
+        }
+        self.settle(now);
+    }
+
+    fn send_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
         let length = self.connection.sent_audio(time, audio, now);
         self.bytes_sent += audio.len() as u64;
         self.command(Command::Audio(audio));
@@ -189,23 +213,30 @@ impl Session {
         };
         let pause = Duration::try_from_secs_f64(length.as_secs_f64() / speed).unwrap_or(length);
         self.next_audio = self.next_audio.max(now.saturating_sub(PACING_CREDIT)) + pause;
-        if let Some(limit) = self.caps.max_utterance_ms
+        // Turns know where to cut.
+        if self.turns.is_none()
+            && let Some(limit) = self.caps.max_utterance_ms
             && duration_of(self.connection.uncommitted(), self.config.rate) >= limit * 1_000_000
         {
-            self.handle_commit();
+            self.commit(None);
         }
-        self.settle(now);
     }
 
     /// Ends the utterance after the audio handed over so far (manual turn detection).
     pub fn handle_commit(&mut self) {
+        if self.turns.is_none() {
+            self.commit(None);
+        }
+    }
+
+    fn commit(&mut self, speech: Option<Range<u64>>) {
         let manual = self.caps.max_utterance_ms.is_some();
         // The service answers an empty commit with an error.
         if matches!(self.phase, Phase::Running { .. })
             && manual
             && self.connection.uncommitted() > 0
         {
-            self.connection.commit();
+            self.connection.commit(speech);
             self.command(Command::Commit);
         }
     }
@@ -236,6 +267,10 @@ impl Session {
     /// No more audio will come, and all of it was handed over.
     pub fn handle_finish(&mut self, now: Duration) {
         if matches!(self.phase, Phase::Running { .. }) {
+            if let Some(turns) = &mut self.turns {
+                turns.finish();
+                self.take_turns(now);
+            }
             self.handle_commit();
             self.command(Command::Finish);
             self.phase = Phase::Finishing { since: now };
@@ -353,7 +388,9 @@ impl Session {
         let bytes = self.config.rate as usize / 10 * 2;
         let timeline = &self.connection.timeline;
         let time = timeline.end_time(timeline.clock()).unwrap_or_default();
-        self.handle_audio(time, &vec![0; bytes], now);
+        self.send_audio(time, &vec![0; bytes], now);
+        self.kept_alive(bytes as u64 / 2);
+        self.settle(now);
     }
 
     fn connect(&mut self, now: Duration) {
@@ -372,6 +409,12 @@ impl Session {
         match event {
             Event::Ready { session_id } => self.ready(session_id, now),
             Event::ItemSeen { item } => utterances.seen(item, timeline),
+            // Turns are known better here.
+            Event::SpeechStarted { item, .. } | Event::SpeechStopped { item, .. }
+                if self.turns.is_some() =>
+            {
+                utterances.seen(item, timeline);
+            }
             Event::SpeechStarted {
                 item,
                 item_id,
@@ -465,7 +508,8 @@ impl Session {
 
     /// Tells up to when no more text can come.
     fn settle(&mut self, now: Duration) {
-        if let Some(time) = self.connection.settle(now)
+        let reported = self.connection.settle(now);
+        if let Some(time) = reported.max(self.silent_until())
             && time > self.settled
         {
             self.settled = time;

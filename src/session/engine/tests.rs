@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Scripts of inputs on a fake clock, with a codec whose frames are plain words.
 
+mod client_vad;
+
 use super::*;
 use crate::protocol::{Codec, WordTime, Words};
-use crate::session::RetryPolicy;
+use crate::session::{ClientVad, RetryPolicy};
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
 struct PlainCodec {
@@ -108,6 +110,7 @@ impl Script {
             rate: 16000,
             chunk_bytes: 3200,
             max_speed: 0.0,
+            client_vad: None,
             context: None,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(15),

@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Sessions that find the utterances themselves. Frames of the detector are 16 ms long.
+
+use super::*;
+
+/// 100 ms that are loud.
+const LOUD: [u8; 3200] = [20; 3200];
+
+fn running() -> Script {
+    let mut script = Script::with(true, |config| {
+        config.retry.max_retries = None;
+        config.client_vad = Some(ClientVad {
+            threshold: 0.0,
+            silence_ms: 200,
+        });
+    });
+    script.connect();
+    script
+}
+
+impl Script {
+    fn hear(&mut self, audio: &[u8; 3200], ms: u64) {
+        for _ in 0..ms / 100 {
+            self.now = self.now.max(self.session.next_audio().expect("running"));
+            self.session.handle_audio(self.time, audio, self.now);
+            self.time += 100 * MS;
+            self.drain();
+        }
+    }
+
+    fn sent_ms(&self) -> u64 {
+        self.session.usage().0 / 32
+    }
+
+    /// The last stream time said to be settled, in milliseconds.
+    fn settled(&self) -> u64 {
+        self.session.settled / MS
+    }
+}
+
+#[test]
+fn utterances_are_committed_with_exact_times_and_silence_is_not_sent() {
+    let mut s = running();
+    for n in 0..2 {
+        s.hear(&CHUNK, 2000);
+        s.hear(&LOUD, 500);
+        s.receive(&format!("partial {n} |one"));
+        s.hear(&CHUNK, 1000);
+        s.receive(&format!("final {n} One."));
+    }
+    s.finish();
+    s.receive("finished");
+    assert_eq!(
+        s.said(),
+        [
+            "STARTED 2000",
+            "INTERIM 0 2000..2080 |one",
+            "commit",
+            "STOPPED 2512",
+            "FINAL 0 2000..2512 One.|",
+            "STARTED 5488",
+            "INTERIM 1 5488..5584 |one",
+            "commit",
+            "STOPPED 6000",
+            "FINAL 1 5488..6000 One.|",
+            "finish",
+            "CLOSE",
+            "DRAINED",
+        ]
+    );
+    // With 300 ms before each and 200 ms after it.
+    assert!((1900..2200).contains(&s.sent_ms()), "{}", s.sent_ms());
+}
+
+#[test]
+fn what_the_service_says_of_speech_is_not_needed() {
+    let mut s = running();
+    s.hear(&LOUD, 500);
+    s.receive("start 0 100");
+    s.hear(&CHUNK, 500);
+    s.receive("stop 0 200");
+    s.receive("final 0 One.");
+    assert_eq!(
+        s.said(),
+        ["STARTED 0", "commit", "STOPPED 512", "FINAL 0 0..512 One.|"]
+    );
+}
+
+#[test]
+fn silence_is_settled_and_takes_no_time_up_to_what_may_still_be_sent() {
+    let mut s = running();
+    s.hear(&CHUNK, 60_000);
+    assert_eq!((s.now, s.sent_ms()), (Duration::ZERO, 0));
+    let settled = s.settled();
+    assert!((59_500..=59_700).contains(&settled), "{settled}");
+    s.hear(&LOUD, 500);
+    assert_eq!(
+        s.settled(),
+        60_000 - 304,
+        "up to where the utterance is sent from"
+    );
+    s.hear(&CHUNK, 10_000);
+    assert!(s.settled() < 60_000, "nor before its text");
+    s.receive("final 0 One.");
+    let settled = s.settled();
+    assert!((70_000..=70_200).contains(&settled), "{settled}");
+}
+
+#[test]
+fn an_utterance_that_was_cut_is_sent_again_and_goes_on() {
+    let mut s = running();
+    s.hear(&CHUNK, 2000);
+    s.hear(&LOUD, 200);
+    s.hear(&CHUNK, 1000);
+    s.hear(&LOUD, 600);
+    assert_eq!(
+        s.said(),
+        ["STARTED 2000", "commit", "STOPPED 2208", "STARTED 3200"]
+    );
+    s.lose();
+    s.reconnect();
+    s.said();
+    assert!(s.replay() > 700);
+    s.receive("partial 0 |one");
+    s.hear(&LOUD, 100);
+    s.hear(&CHUNK, 1000);
+    s.receive("final 0 One.");
+    s.receive("final 1 Two.");
+    let said = s.said();
+    assert_eq!(said[..2], ["commit", "INTERIM 4294967296 2000..2208 |one"]);
+    assert_eq!(
+        said[2..],
+        [
+            "commit",
+            "STOPPED 3904",
+            "FINAL 4294967296 2000..2208 One.|",
+            "FINAL 4294967297 3200..3904 Two.|"
+        ]
+    );
+    assert!(s.settled() > 4000, "{}", s.settled());
+}
+
+#[test]
+fn nothing_is_settled_that_is_still_to_be_sent_again() {
+    let mut s = running();
+    s.hear(&LOUD, 500);
+    s.hear(&CHUNK, 1000);
+    s.lose();
+    s.reconnect();
+    s.pass(Duration::from_secs(5));
+    assert_eq!(s.settled(), 0);
+    s.replay();
+    s.hear(&CHUNK, 1000);
+    assert_eq!(s.settled(), 0);
+    s.receive("final 0 One.");
+    assert!(s.settled() > 2000);
+}
+
+#[test]
+fn the_end_ends_the_utterance_and_an_end_in_silence_none() {
+    let mut s = running();
+    s.hear(&LOUD, 500);
+    s.said();
+    s.finish();
+    assert_eq!(s.said(), ["commit", "STOPPED 496", "finish"]);
+    let mut s = running();
+    s.hear(&CHUNK, 5000);
+    s.finish();
+    assert_eq!(s.said(), ["finish"]);
+}
+
+#[test]
+fn commits_of_the_application_mean_nothing() {
+    let mut s = running();
+    s.hear(&LOUD, 600);
+    s.said();
+    s.session.handle_commit();
+    s.drain();
+    assert!(s.said().is_empty());
+}
+
+#[test]
+fn keeping_the_connection_open_disturbs_no_utterance() {
+    let mut s = running();
+    let end = Duration::from_secs(600);
+    while s.now < end {
+        s.pass(Duration::from_secs(1));
+        s.hear(&CHUNK, 1000);
+        s.session.handle_sign_of_life(s.now);
+    }
+    assert_eq!(s.sent_ms(), 1200, "100 ms each 50 s");
+    // Half of what an utterance may be long.
+    let said = s.said();
+    let commits = said.iter().filter(|line| *line == "commit");
+    assert_eq!(commits.count(), 2, "{said:?}");
+    s.receive("final 0 ");
+    s.receive("final 1 ");
+    s.said();
+    let begin = s.time / MS;
+    s.hear(&LOUD, 400);
+    s.hear(&CHUNK, 500);
+    s.receive("final 2 One.");
+    let (begin, end) = (begin / 16 * 16, (begin + 400).next_multiple_of(16));
+    assert_eq!(
+        s.said(),
+        [
+            format!("STARTED {begin}"),
+            "commit".into(),
+            format!("STOPPED {end}"),
+            format!("FINAL 2 {begin}..{end} One.|")
+        ]
+    );
+}

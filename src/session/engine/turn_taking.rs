@@ -1,0 +1,67 @@
+// SPDX-License-Identifier: MPL-2.0
+//! How a session goes about utterances that the element finds itself.
+
+use std::time::Duration;
+
+use super::super::Notice;
+use super::super::turns::Step;
+use super::Session;
+use crate::timeline::duration_of;
+
+impl Session {
+    /// Sends what the turns want to have sent, and ends utterances where they do.
+    pub(super) fn take_turns(&mut self, now: Duration) {
+        while let Some(step) = self.turns.as_mut().and_then(|turns| turns.next_step()) {
+            match step {
+                Step::Began { time } => {
+                    self.connection.utterances.heard_from(time);
+                    self.notice(Notice::SpeechStarted {
+                        item_id: String::new(),
+                        time,
+                    });
+                }
+                Step::Audio { time, audio } => self.send_pieces(time, &audio, now),
+                Step::Ended { speech } => {
+                    let time = speech.end;
+                    self.commit(Some(speech));
+                    self.notice(Notice::SpeechStopped {
+                        item_id: String::new(),
+                        time,
+                    });
+                }
+            }
+        }
+    }
+
+    /// Sends audio of any length.
+    fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
+        let most = self.caps.max_audio_bytes.max(2) & !1;
+        for (n, piece) in audio.chunks(most).enumerate() {
+            let samples = (n * most / 2) as u64;
+            let time = time.saturating_add(duration_of(samples, self.config.rate));
+            self.send_audio(time, piece, now);
+        }
+    }
+
+    /// Silence was sent to keep the connection open. The service keeps it for the next utterance;
+    /// before it gets too much it is ended as one of its own.
+    pub(super) fn kept_alive(&mut self, samples: u64) {
+        let Some(turns) = &mut self.turns else {
+            return;
+        };
+        turns.pad(samples);
+        let silent = turns.silent_until().is_some();
+        let limit = self.caps.max_utterance_ms.unwrap_or_default() * 1_000_000;
+        let uncommitted = duration_of(self.connection.uncommitted(), self.config.rate);
+        if silent && uncommitted >= limit / 2 {
+            turns.forget_padding();
+            self.commit(None);
+        }
+    }
+
+    /// Stream time up to which there is nothing to be recognised, where the turns know that.
+    pub(super) fn silent_until(&self) -> Option<u64> {
+        let reported = self.replay.is_empty() && self.connection.utterances.all_reported();
+        self.turns.as_ref().filter(|_| reported)?.silent_until()
+    }
+}

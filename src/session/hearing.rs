@@ -1,0 +1,244 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What is in a frame of audio: a voice, some other sound, or nothing worth mentioning.
+//!
+//! A neural detector tells voices from noise. It may be wrong, and what it misses would never be
+//! recognised: whatever stands out of the background counts as a sound, voice or not.
+
+use earshot::Detector;
+
+/// The detector takes a constant offset for a voice: it gets what is above 50 Hz only.
+const HIGH_PASS: f32 = 0.98;
+
+/// Length of a frame in milliseconds.
+pub(super) const FRAME_MS: u64 = 16;
+
+/// Samples per second, and in a frame, of what the detector takes.
+const DETECTOR_RATE: usize = 16_000;
+const DETECTOR_FRAME: usize = DETECTOR_RATE * FRAME_MS as usize / 1000;
+
+/// Score from which on the detector hears a voice, for a threshold of 0, and what a threshold of
+/// 1 adds to it.
+const VOICE_SCORE: f64 = 0.5;
+const SCORE_RANGE: f64 = 0.3;
+
+/// Frames over which the score is averaged: a single one says little.
+const SCORES: usize = 3;
+
+/// Nothing below this level is a voice, in decibels relative to full scale, however sensitive the
+/// detector is made.
+const INAUDIBLE: f32 = -70.0;
+
+/// How far a sound stands out of the background, in decibels, for a threshold of 0, and what a
+/// threshold of 1 adds to it.
+const MARGIN: f64 = 12.0;
+const MARGIN_RANGE: f64 = 10.0;
+
+/// By how many decibels a sound that goes on may be softer than one that begins.
+const HYSTERESIS: f32 = 3.0;
+
+/// How long a sound is remembered for that, in frames: half a second.
+const MEMORY: u32 = 32;
+
+/// Limits of what the background may demand of a sound: softer ones are none in the quietest
+/// room, louder ones are one in any.
+const SOFTEST: f32 = -55.0;
+const LOUDEST: f32 = -35.0;
+
+/// What was heard in a frame.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Heard {
+    pub voice: bool,
+    /// It stands out of the background; a voice may be softer.
+    pub loud: bool,
+    /// Decibels relative to full scale.
+    pub level: f32,
+}
+
+impl Heard {
+    pub fn anything(self) -> bool {
+        self.voice || self.loud
+    }
+}
+
+/// Listens to one frame after the other.
+pub(super) trait Hearing: Send {
+    /// The samples of [`FRAME_MS`].
+    fn hear(&mut self, frame: &[i16]) -> Heard;
+}
+
+/// Hears by the neural detector and by the level.
+pub(super) struct Ear {
+    detector: Box<Detector>,
+    scores: [f32; SCORES],
+    voice_score: f32,
+    margin: f32,
+    /// Level of the background.
+    floor: f32,
+    /// Frames since something was loud.
+    quiet_for: u32,
+    /// The last sample, and what the high-pass filter made of it.
+    last: f32,
+    filtered: f32,
+    /// What the detector gets.
+    input: Vec<i16>,
+}
+
+impl Ear {
+    /// `threshold` is in [-1, 1]; lower hears more.
+    pub fn new(threshold: f64) -> Self {
+        Ear {
+            detector: Box::new(Detector::default()),
+            scores: [0.0; SCORES],
+            voice_score: (VOICE_SCORE + SCORE_RANGE * threshold) as f32,
+            margin: (MARGIN + MARGIN_RANGE * threshold) as f32,
+            floor: -60.0,
+            quiet_for: MEMORY,
+            last: 0.0,
+            filtered: 0.0,
+            input: Vec::with_capacity(DETECTOR_FRAME),
+        }
+    }
+
+    fn score(&mut self, frame: &[i16]) -> f32 {
+        self.input.clear();
+        for sample in frame {
+            let sample = f32::from(*sample);
+            // Of 8 kHz twice as many samples are made: the detector does not mind what a straight
+            // line adds.
+            if frame.len() < DETECTOR_FRAME {
+                self.filter(f32::midpoint(self.last, sample));
+            }
+            self.filter(sample);
+        }
+        let score = self.detector.predict_i16(&self.input);
+        self.scores.rotate_left(1);
+        self.scores[SCORES - 1] = score;
+        self.scores.iter().sum::<f32>() / SCORES as f32
+    }
+
+    fn filter(&mut self, sample: f32) {
+        self.filtered = sample - self.last + HIGH_PASS * self.filtered;
+        self.last = sample;
+        // `as` saturates.
+        self.input.push(self.filtered as i16);
+    }
+
+    fn is_loud(&mut self, level: f32) -> bool {
+        self.floor = follow(self.floor, level);
+        let mut limit = (self.floor + self.margin).clamp(SOFTEST, LOUDEST);
+        if self.quiet_for < MEMORY {
+            limit -= HYSTERESIS;
+        }
+        let loud = level > limit;
+        self.quiet_for = if loud { 0 } else { self.quiet_for + 1 }.min(MEMORY);
+        loud
+    }
+}
+
+impl Hearing for Ear {
+    fn hear(&mut self, frame: &[i16]) -> Heard {
+        let level = level(frame);
+        Heard {
+            voice: self.score(frame) > self.voice_score && level > INAUDIBLE,
+            loud: self.is_loud(level),
+            level,
+        }
+    }
+}
+
+/// The background as a minimum that slowly forgets: it rises by 3 dB/s, which is slower than
+/// speech is long and faster than rooms change.
+fn follow(floor: f32, level: f32) -> f32 {
+    const RISE: f32 = 3.0 * FRAME_MS as f32 / 1000.0;
+    const FALL: f32 = 0.3;
+    if level < floor {
+        floor + (level - floor) * FALL
+    } else {
+        level.min(floor + RISE)
+    }
+}
+
+/// Level in decibels relative to full scale, not below -100.
+fn level(frame: &[i16]) -> f32 {
+    let energy: i64 = frame.iter().map(|s| i64::from(*s) * i64::from(*s)).sum();
+    let mean = energy as f64 / frame.len().max(1) as f64 / f64::from(1 << 30);
+    (10.0 * mean.log10()).max(-100.0) as f32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hear(
+        ear: &mut Ear,
+        frames: usize,
+        sample: impl Fn(usize) -> i16,
+        frame: usize,
+    ) -> Vec<Heard> {
+        let audio: Vec<i16> = (0..frames * frame).map(sample).collect();
+        audio.chunks(frame).map(|frame| ear.hear(frame)).collect()
+    }
+
+    fn noise(level: i16) -> impl Fn(usize) -> i16 {
+        move |n| {
+            // Any numbers without a pattern.
+            let mixed = (n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+            (mixed % (2 * level as u64 + 1)) as i16 - level
+        }
+    }
+
+    #[test]
+    fn perfect_silence_is_nothing() {
+        for frame in [256, 128] {
+            let mut ear = Ear::new(-1.0);
+            hear(&mut ear, 20, |_| 3000, frame);
+            let heard = hear(&mut ear, 100, |_| 0, frame);
+            assert!(
+                heard
+                    .iter()
+                    .all(|heard| !heard.anything() && heard.level == -100.0)
+            );
+        }
+    }
+
+    #[test]
+    fn an_offset_is_no_voice() {
+        for frame in [256, 128] {
+            let mut ear = Ear::new(0.0);
+            let heard = hear(&mut ear, 500, |n| (n / 1600) as i16 + 1500, frame);
+            assert!(heard.iter().all(|heard| !heard.voice && heard.loud));
+        }
+    }
+
+    #[test]
+    fn what_stands_out_is_loud_and_the_background_is_not_for_long() {
+        let mut ear = Ear::new(0.0);
+        let heard = hear(&mut ear, 1000, noise(100), 256);
+        assert!(heard[700..].iter().all(|heard| !heard.loud), "background");
+        let heard = hear(&mut ear, 60, noise(1000), 256);
+        assert!(heard.iter().all(|heard| heard.loud), "20 dB above it");
+    }
+
+    #[test]
+    fn what_is_loud_stays_so_however_long_it_lasts() {
+        let mut ear = Ear::new(0.0);
+        assert!(
+            hear(&mut ear, 3000, noise(3000), 256)
+                .iter()
+                .all(|heard| heard.loud)
+        );
+    }
+
+    #[test]
+    fn the_threshold_says_how_much_is_heard() {
+        let loud = |threshold| {
+            let mut ear = Ear::new(threshold);
+            hear(&mut ear, 1000, noise(50), 256);
+            hear(&mut ear, 20, noise(200), 256)
+                .iter()
+                .filter(|heard| heard.loud)
+                .count()
+        };
+        assert_eq!((loud(-1.0), loud(1.0)), (20, 0));
+    }
+}

@@ -1,0 +1,189 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The element finds the utterances itself.
+
+use super::common::*;
+use gst::prelude::*;
+use offline_service::{Faults, Server};
+
+const CLIENT_VAD: &str = "turn-detection=client-vad";
+
+fn commits(server: &Server) -> usize {
+    let sessions = server.sessions();
+    let commits =
+        |s: &offline_service::SessionRecord| s.received_events("input_audio_buffer.commit").count();
+    sessions.iter().map(commits).sum()
+}
+
+/// Where the messages of this name say that it was, in milliseconds.
+fn times(rig: &Rig, name: &str) -> Vec<u64> {
+    let named = rig.messages.iter().filter(|s| s.name() == name);
+    named
+        .map(|s| ms(s.get::<gst::ClockTime>("running-time").unwrap()))
+        .collect()
+}
+
+#[test]
+fn every_word_comes_once_at_its_time_and_silence_is_not_sent() {
+    for (rate, lengths) in [
+        (16_000, &[1600][..]),
+        (8000, &[800]),
+        (16_000, &[1, 5000, 333]),
+        (8000, &[16_000]),
+    ] {
+        let server = server(|_| {});
+        let speech = Speech::usual(rate).silence(5000).say(67..80).silence(3000);
+        let mut rig = Rig::new(rate, &server.url(), CLIENT_VAD);
+        rig.run(speech.buffers(lengths, 0));
+        check_cues(&speech, &rig.texts(), 0);
+        assert_eq!(commits(&server), 4);
+        assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+        let near = |times: Vec<u64>, expected: [u64; 4]| {
+            let late = times.iter().zip(expected);
+            let ok = late
+                .clone()
+                .all(|(time, expected)| time.abs_diff(expected) <= 50);
+            assert!(ok && times.len() == 4, "{times:?} for {expected:?}");
+        };
+        near(
+            times(&rig, "qwenasr/speech-started"),
+            [500, 3300, 5500, 14_600],
+        );
+        near(
+            times(&rig, "qwenasr/speech-stopped"),
+            [2500, 4500, 9000, 15_900],
+        );
+        // 8 s of speech, and what surrounds it.
+        let sent_ms = rig.stat("bytes-sent") * 500 / u64::from(rate);
+        assert!((8000..=10_500).contains(&sent_ms), "{sent_ms} of 18900 ms");
+        let update = server.sessions()[0]
+            .received_events("session.update")
+            .next()
+            .unwrap()
+            .clone();
+        assert!(update["session"]["turn_detection"].is_null());
+    }
+}
+
+#[test]
+fn live_audio_too() {
+    let server = server(|_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src is-live=true format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+         ! qwenasr name=asr url={} {CLIENT_VAD} ! fakesink name=out sync=false async=false",
+        server.url()
+    ));
+    rig.run(speech.buffers(&[320], 0));
+    check_cues(&speech, &rig.texts(), 0);
+    assert_eq!(commits(&server), 3);
+}
+
+#[test]
+fn an_outage_costs_no_word_wherever_it_comes() {
+    let speech = Speech::usual(16_000);
+    // Of what is sent: in an utterance, between two, and at the end of one.
+    for after_ms in [300, 1200, 2300, 2600, 3300, 5000, 6500] {
+        let faults = Faults {
+            only_first: true,
+            reset_after_ms: Some(after_ms),
+            ..Faults::default()
+        };
+        let server = server(|options| options.faults = faults);
+        let mut rig = Rig::new(16_000, &server.url(), CLIENT_VAD);
+        rig.run(speech.buffers(&[320], 0));
+        check_cues(&speech, &rig.texts(), 0);
+        assert_eq!(server.connections(), 2, "{after_ms}");
+        assert_eq!(rig.warnings.len(), 1, "{after_ms}: {:?}", rig.warnings);
+    }
+}
+
+#[test]
+fn long_speech_is_cut_where_it_is_quiet() {
+    let server = server(|_| {});
+    let mut speech = Speech::new(16_000);
+    // Too short for the end of an utterance.
+    for n in 0..30 {
+        speech = speech.say(n * 40..n * 40 + 40).silence(150);
+    }
+    let mut rig = Rig::new(
+        16_000,
+        &server.url(),
+        &format!("{CLIENT_VAD} max-duration=0 max-chars=0"),
+    );
+    rig.run(speech.buffers(&[16_000], 0));
+    check_cues(&speech, &rig.texts(), 0);
+    assert_eq!(commits(&server), 3);
+}
+
+#[test]
+fn vad_silence_duration_ends_utterances() {
+    for (silence, expected) in [(200, 3), (900, 2), (3000, 1)] {
+        let server = server(|_| {});
+        let properties = format!("{CLIENT_VAD} vad-silence-duration={silence}");
+        let mut rig = Rig::new(16_000, &server.url(), &properties);
+        rig.run(Speech::usual(16_000).buffers(&[320], 0));
+        assert_eq!(rig.finals().len(), expected, "{silence}");
+        assert_eq!(rig.heard(), Speech::usual(16_000).numbers());
+    }
+}
+
+#[test]
+fn gaps_and_jumps_end_utterances() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..20).say(20..40).say(40..60);
+    let mut buffers = speech.buffers(&[320], 0);
+    for (n, buffer) in buffers.iter_mut().enumerate() {
+        // Two seconds of speech, ten of nothing.
+        let jump = gst::ClockTime::from_seconds(n as u64 / 100 * 10);
+        let buffer = buffer.get_mut().unwrap();
+        let pts = buffer.pts().unwrap() + jump;
+        buffer.set_pts(pts);
+    }
+    let mut moved = speech.clone();
+    for (n, begin, end) in &mut moved.truth {
+        *begin += u64::from(*n / 20) * 10_000;
+        *end += u64::from(*n / 20) * 10_000;
+    }
+    let mut rig = Rig::new(16_000, &server.url(), CLIENT_VAD);
+    rig.run(buffers);
+    check_cues(&moved, &rig.texts(), 0);
+    assert_eq!(commits(&server), 3);
+}
+
+#[test]
+fn commits_of_the_application_are_left_out() {
+    let server = server(|_| {});
+    let mut rig = Rig::new(16_000, &server.url(), CLIENT_VAD);
+    rig.play();
+    let buffers = Speech::usual(16_000).buffers(&[320], 0);
+    rig.push_all(buffers[..100].to_vec());
+    rig.wait_for_message("qwenasr/speech-started");
+    rig.element.emit_by_name::<()>("commit", &[]);
+    rig.push_all(buffers[100..].to_vec());
+    rig.push_eos();
+    rig.wait_for_eos();
+    assert_eq!(commits(&server), 3);
+}
+
+#[test]
+fn endless_silence_is_passed_over_and_can_be_stopped() {
+    let server = server(|_| {});
+    let mut rig = Rig::launch(&format!(
+        "audiotestsrc wave=silence samplesperbuffer=1600 ! audio/x-raw,format=S16LE,rate=16000,channels=1 \
+         ! qwenasr name=asr url={} {CLIENT_VAD} ! fakesink name=out sync=false async=false",
+        server.url()
+    ));
+    rig.play();
+    rig.wait_for_state("connected");
+    while !rig
+        .left()
+        .iter()
+        .any(|left| matches!(left, Left::Gap { end, .. } if *end > 60_000))
+    {
+        std::thread::yield_now();
+    }
+    rig.stop();
+    let session = &server.sessions()[0];
+    assert_eq!(session.audio_bytes(), 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+}
