@@ -171,7 +171,7 @@ impl<H: Hearing> Turns<H> {
         self.timeline.forget_before(oldest.min(self.held_from));
     }
 
-    /// No more audio will come.
+    /// No more audio will come, or not for long.
     pub fn finish(&mut self) {
         self.send_rest();
         self.end_turn();
@@ -224,6 +224,7 @@ impl<H: Hearing> Turns<H> {
         if let Some(turn) = &self.turn {
             let hang_over = turn.sound_until + HANG_OVER_FRAMES * self.frame;
             self.send_until(self.end().min(hang_over));
+            self.heard = self.heard.max(self.held_from);
         }
     }
 

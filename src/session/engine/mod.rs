@@ -267,10 +267,7 @@ impl Session {
     /// No more audio will come, and all of it was handed over.
     pub fn handle_finish(&mut self, now: Duration) {
         if matches!(self.phase, Phase::Running { .. }) {
-            if let Some(turns) = &mut self.turns {
-                turns.finish();
-                self.take_turns(now);
-            }
+            self.finish_turn(now);
             self.handle_commit();
             self.command(Command::Finish);
             self.phase = Phase::Finishing { since: now };
@@ -385,6 +382,8 @@ impl Session {
 
     /// Keeps an idle connection open, with as little as possible to be billed.
     fn send_silence(&mut self, now: Duration) {
+        // A source that has stalled does not say how its utterance ends.
+        self.finish_turn(now);
         let bytes = self.config.rate as usize / 10 * 2;
         let timeline = &self.connection.timeline;
         let time = timeline.end_time(timeline.clock()).unwrap_or_default();

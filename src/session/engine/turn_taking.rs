@@ -33,6 +33,14 @@ impl Session {
         }
     }
 
+    /// Ends the utterance that is going on, if any.
+    pub(super) fn finish_turn(&mut self, now: Duration) {
+        if let Some(turns) = &mut self.turns {
+            turns.finish();
+            self.take_turns(now);
+        }
+    }
+
     /// Sends audio of any length.
     fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
         let most = self.caps.max_audio_bytes.max(2) & !1;
@@ -50,10 +58,9 @@ impl Session {
             return;
         };
         turns.pad(samples);
-        let silent = turns.silent_until().is_some();
         let limit = self.caps.max_utterance_ms.unwrap_or_default() * 1_000_000;
         let uncommitted = duration_of(self.connection.uncommitted(), self.config.rate);
-        if silent && uncommitted >= limit / 2 {
+        if uncommitted >= limit / 2 {
             turns.forget_padding();
             self.commit(None);
         }

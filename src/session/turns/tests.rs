@@ -343,3 +343,23 @@ fn it_is_known_up_to_where_nothing_will_come() {
     turns.feed(6760 * MS, &audio(&[(SILENCE, 500)]));
     assert!(turns.silent_until().unwrap() > until);
 }
+
+#[test]
+fn audio_may_go_on_after_the_end_was_announced() {
+    let mut turns = turns(400);
+    turns.feed(0, &audio(&[(VOICE, 170)]));
+    turns.finish();
+    turns.feed(170 * MS, &audio(&[(VOICE, 170)]));
+    turns.finish();
+    assert_eq!(
+        take(&mut turns),
+        [
+            "began 0",
+            "sent 0..170",
+            "ended 0..160",
+            "began 170",
+            "sent 170..340",
+            "ended 170..330"
+        ]
+    );
+}

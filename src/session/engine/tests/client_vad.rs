@@ -211,3 +211,18 @@ fn keeping_the_connection_open_disturbs_no_utterance() {
         ]
     );
 }
+
+#[test]
+fn an_utterance_does_not_wait_for_a_source_that_has_stalled() {
+    let mut s = running();
+    s.hear(&LOUD, 500);
+    s.said();
+    for _ in 0..50 {
+        s.pass(Duration::from_secs(1));
+        s.session.handle_sign_of_life(s.now);
+    }
+    assert_eq!(s.said(), ["commit", "STOPPED 496"]);
+    s.time += 60_000 * MS;
+    s.hear(&LOUD, 500);
+    assert_eq!(s.said(), ["STARTED 60500"]);
+}
