@@ -341,7 +341,7 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
         uint(
             "finish-timeout",
             "Finish timeout",
-            "How long the last results may take at the end of the stream, in milliseconds",
+            "How long each of the last results may take at the end of the stream, in milliseconds",
             defaults.finish_timeout,
         )
         .build(),

@@ -42,7 +42,7 @@ pub struct Config {
     pub connect_timeout: Duration,
     /// For the service's answer to the settings, to a ping, and to speech.
     pub response_timeout: Duration,
-    /// For the last results, once the service was told that no more audio comes.
+    /// For each of the last results, once the service was told that no more audio comes.
     pub finish_timeout: Duration,
     /// Audio kept to be sent again over a new connection, in bytes.
     pub backlog_bytes: usize,

@@ -512,6 +512,10 @@ impl Session {
             && time > self.settled
         {
             self.settled = time;
+            // A service that still works on what it was sent is given the time it needs.
+            if matches!(self.phase, Phase::Finishing { .. }) {
+                self.finish_by = Some(now + self.config.finish_timeout);
+            }
             self.notice(Notice::Settled { time });
         }
     }

@@ -457,6 +457,24 @@ fn nothing_is_settled_while_a_manual_utterance_may_still_be_committed() {
 }
 
 #[test]
+fn a_service_that_is_slow_to_finish_is_waited_for_as_long_as_results_come() {
+    let mut s = Script::running(true);
+    s.speak(5000);
+    s.finish();
+    s.said();
+    for n in 0..5 {
+        for _ in 0..19 {
+            s.pass(Duration::from_secs(1));
+            s.session.handle_sign_of_life(s.now);
+        }
+        assert!(!s.session.is_over());
+        s.receive(&format!("final {n} word"));
+    }
+    s.receive("finished");
+    assert_eq!(s.said()[5..], ["CLOSE", "DRAINED"]);
+}
+
+#[test]
 fn a_service_that_does_not_finish_is_given_up() {
     let mut s = Script::running(false);
     s.speak(1000);
