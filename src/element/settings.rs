@@ -237,13 +237,13 @@ impl Settings {
     }
 
     /// The session's share of the settings.
-    pub fn session(&self, rate: u32) -> Config {
+    pub fn session(&self, rate: u32, setup: &Setup) -> Config {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Config {
             rate,
             chunk_bytes: self.bytes(self.chunk_duration, rate),
             max_speed: self.max_speed,
-            client_vad: self.client_vad(),
+            client_vad: self.client_vad(setup),
             context: self.context(),
             connect_timeout: millis(self.connect_timeout),
             response_timeout: millis(self.response_timeout),
@@ -259,8 +259,13 @@ impl Settings {
     }
 
     /// How the element finds utterances, if it is to.
-    fn client_vad(&self) -> Option<ClientVad> {
-        (self.turn_detection == TurnDetection::ClientVad).then_some(ClientVad {
+    fn client_vad(&self, setup: &Setup) -> Option<ClientVad> {
+        let finds_them = match self.turn_detection {
+            TurnDetection::ServerVad => setup.lacks_vad,
+            TurnDetection::Manual => false,
+            TurnDetection::ClientVad => true,
+        };
+        finds_them.then_some(ClientVad {
             threshold: self.vad_threshold,
             silence_ms: self.vad_silence_duration,
         })

@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::{Failure, Kind, Recognition, Setup, inference, realtime, vllm};
+use super::{Failure, Kind, Recognition, Setup, TurnDetection, inference, realtime, vllm};
 
 /// A way to talk to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -60,7 +60,16 @@ impl Protocol {
 
     /// Checks what is asked for and gets ready to speak.
     pub fn set_up(self, recognition: Recognition) -> Result<Setup, Failure> {
-        (self.profile().set_up)(recognition)
+        let wants_vad = recognition.turn_detection != TurnDetection::Manual;
+        let mut setup = (self.profile().set_up)(recognition)?;
+        if setup.lacks_vad && wants_vad {
+            setup.warnings.push(
+                "This server finds no utterances, so the element does: turn-detection=server-vad \
+                 works as client-vad."
+                    .to_owned(),
+            );
+        }
+        Ok(setup)
     }
 
     /// The protocol to speak. Without a word from the user it is that of the model or of the

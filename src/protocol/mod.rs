@@ -198,8 +198,9 @@ pub struct Setup {
     pub codecs: CodecFactory,
     /// What was asked for and cannot be had: full sentences that name the property.
     pub warnings: Vec<String>,
-    /// The other side finds no utterances: they have to be found for it.
-    pub needs_client_vad: bool,
+    /// The other side does not find the utterances: they have to be committed to it, whatever
+    /// [`TurnDetection`] was asked for.
+    pub lacks_vad: bool,
 }
 
 /// Translates for one connection. A new connection takes a new codec.

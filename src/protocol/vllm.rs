@@ -74,7 +74,7 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
     Ok(Setup {
         codecs,
         warnings,
-        needs_client_vad: true,
+        lacks_vad: true,
     })
 }
 

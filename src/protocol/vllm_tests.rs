@@ -252,9 +252,19 @@ fn what_the_server_cannot_do_is_said_before() {
         ..recognition()
     });
     let setup = setup.ok().unwrap();
-    assert!(setup.needs_client_vad);
+    assert!(setup.lacks_vad);
+    assert_eq!(setup.warnings.len(), 2);
     assert!(setup.warnings[0].contains("language-code"));
     assert!(setup.warnings[1].contains("context"));
+    let with_vad = Recognition {
+        turn_detection: TurnDetection::ServerVad {
+            threshold: 0.0,
+            silence_ms: 400,
+        },
+        ..recognition()
+    };
+    let setup = Protocol::Vllm.set_up(with_vad).ok().unwrap();
+    assert!(setup.warnings[0].contains("client-vad"));
     let telephone = Recognition {
         rate: 8_000,
         ..recognition()

@@ -99,7 +99,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     Ok(Setup {
         codecs,
         warnings,
-        needs_client_vad: false,
+        lacks_vad: false,
     })
 }
 

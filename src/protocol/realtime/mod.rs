@@ -53,7 +53,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     Ok(Setup {
         codecs,
         warnings,
-        needs_client_vad: false,
+        lacks_vad: false,
     })
 }
 

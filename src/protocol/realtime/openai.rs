@@ -69,7 +69,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     Ok(Setup {
         codecs,
         warnings,
-        needs_client_vad: true,
+        lacks_vad: true,
     })
 }
 

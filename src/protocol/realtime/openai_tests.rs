@@ -19,7 +19,7 @@ fn recognition() -> Recognition {
 
 fn codec(recognition: Recognition) -> Box<dyn Codec> {
     let setup = Protocol::OpenAi.set_up(recognition).ok().unwrap();
-    assert!(setup.needs_client_vad);
+    assert!(setup.lacks_vad);
     (setup.codecs)()
 }
 
