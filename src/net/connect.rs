@@ -3,6 +3,7 @@
 
 use std::io;
 use std::sync::Arc;
+use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
@@ -19,6 +20,8 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use tower_service::Service;
 
+use super::dial::{self, dial};
+use super::turns::Turns;
 use crate::protocol::{Endpoint, Failure, Kind};
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
@@ -26,7 +29,12 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Results are some kilobytes; whatever is far beyond that is not a result.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-const NETWORK_REMEDY: &str = "Check the network, a proxy, a firewall and the url property.";
+pub(super) const NETWORK_REMEDY: &str =
+    "Check the network, a proxy, a firewall and the url property.";
+
+/// The service takes 20 new connections a second of an account for a model, and refuses more.
+/// All sessions of a process that have found the network again take turns.
+static TURNS: Turns = Turns::every(Duration::from_millis(55));
 
 /// Why there is no WebSocket.
 #[derive(Debug)]
@@ -45,7 +53,7 @@ impl From<Failure> for ConnectError {
     }
 }
 
-fn unreachable(what: String) -> Failure {
+pub(super) fn unreachable(what: String) -> Failure {
     Failure::new(Kind::Unreachable, what, NETWORK_REMEDY)
 }
 
@@ -56,14 +64,29 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
         "wss" => Connector::Rustls(tls_config()?),
         _ => Connector::Plain,
     };
-    let stream = tcp(&endpoint).await?;
-    // Audio comes in steady small pieces: waiting to fill a packet only adds delay.
-    let _ = stream.set_nodelay(true);
+    let (stream, address) = match proxy_for(&endpoint)? {
+        // A proxy's address says nothing about the host.
+        Some((proxy, destination)) => (through_proxy(&proxy, destination).await?, None),
+        None => {
+            let stream = dial(host(&endpoint), port(&endpoint)).await?;
+            let address = stream.peer_addr().ok();
+            (stream, address)
+        }
+    };
+    dial::prepare(&stream);
+    if endpoint.is_official() {
+        TURNS.wait().await;
+    }
     let config = WebSocketConfig::default()
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     match client_async_tls_with_config(request, stream, Some(config), Some(connector)).await {
-        Ok((socket, _)) => Ok(socket),
+        Ok((socket, _)) => {
+            if let Some(address) = address {
+                dial::remember(host(&endpoint), port(&endpoint), address);
+            }
+            Ok(socket)
+        }
         Err(Error::Http(response)) => Err(ConnectError::Refused {
             status: response.status().as_u16(),
             body: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default())
@@ -105,43 +128,34 @@ fn request(endpoint: &Endpoint) -> Result<Request, Failure> {
     Ok(request)
 }
 
-async fn tcp(endpoint: &Endpoint) -> Result<TcpStream, Failure> {
-    let url = endpoint.url();
-    let host = url.host_str().unwrap_or_default().to_owned();
+/// The host as sockets take it: an IPv6 address without brackets.
+fn host(endpoint: &Endpoint) -> &str {
+    let host = endpoint.url().host_str().unwrap_or_default();
+    host.trim_matches(['[', ']'])
+}
+
+fn port(endpoint: &Endpoint) -> u16 {
     // The url crate knows the default ports of ws and wss.
-    let port = url.port_or_known_default().unwrap_or(443);
+    endpoint.url().port_or_known_default().unwrap_or(443)
+}
+
+/// The proxy that the environment names for this endpoint.
+fn proxy_for(endpoint: &Endpoint) -> Result<Option<(Intercept, Uri)>, Failure> {
+    let url = endpoint.url();
     // Proxy settings name the scheme of what they carry as HTTP has it.
     let scheme = if url.scheme() == "wss" {
         "https"
     } else {
         "http"
     };
-    let destination: Uri =
-        format!("{scheme}://{host}:{port}/")
-            .parse()
-            .map_err(|error: http::uri::InvalidUri| {
-                unreachable(format!("The host cannot be used: {error}."))
-            })?;
-    match Matcher::from_env().intercept(&destination) {
-        Some(proxy) => through_proxy(&proxy, destination).await,
-        None => directly(host.trim_matches(['[', ']']), port).await,
-    }
-}
-
-async fn directly(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let addresses: Vec<_> = tokio::net::lookup_host((host, port))
-        .await
-        .map_err(|error| {
-            Failure::new(
-                Kind::UnknownHost,
-                format!("The host '{host}' was not found: {error}."),
-                "Check the url, region and workspace properties and the name service.",
-            )
-        })?
-        .collect();
-    TcpStream::connect(&addresses[..])
-        .await
-        .map_err(|error| unreachable(format!("No connection to {host}:{port}: {error}.")))
+    let host = url.host_str().unwrap_or_default();
+    let destination: Uri = format!("{scheme}://{host}:{}/", port(endpoint))
+        .parse()
+        .map_err(|error: http::uri::InvalidUri| {
+            unreachable(format!("The host cannot be used: {error}."))
+        })?;
+    let proxy = Matcher::from_env().intercept(&destination);
+    Ok(proxy.map(|proxy| (proxy, destination)))
 }
 
 async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream, Failure> {

@@ -2,8 +2,10 @@
 //! The driver: runs sessions against sockets, on one tokio runtime for the whole process.
 
 mod connect;
+mod dial;
 mod driver;
 mod queue;
+mod turns;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError};

@@ -119,7 +119,7 @@ impl Endpoint {
         if matches!(url.path(), "" | "/") {
             url.set_path(profile.path);
         }
-        if key.is_none() && needs_key(&url) {
+        if key.is_none() && is_official(&url) {
             return Err(Failure::new(
                 Kind::Unauthorized,
                 "No API key is set.",
@@ -143,6 +143,11 @@ impl Endpoint {
     /// The address to connect to.
     pub fn url(&self) -> &Url {
         &self.url
+    }
+
+    /// Whether this is a host of the service itself, with its limits.
+    pub fn is_official(&self) -> bool {
+        is_official(&self.url)
     }
 
     pub fn key(&self) -> Option<&Secret> {
@@ -210,7 +215,7 @@ fn official(region: Region, workspace: Option<&str>) -> Result<Url, Failure> {
 }
 
 /// The public service takes nobody without a key; other servers may.
-fn needs_key(url: &Url) -> bool {
+fn is_official(url: &Url) -> bool {
     url.host_str()
         .is_some_and(|host| host == "aliyuncs.com" || host.ends_with(".aliyuncs.com"))
 }

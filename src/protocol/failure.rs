@@ -59,6 +59,8 @@ pub struct Failure {
     pub close_code: Option<u16>,
     /// The service's own error code.
     pub code: Option<String>,
+    /// Nobody answered at all: it may be the network, and trying again is no load on the service.
+    pub unanswered: bool,
 }
 
 impl Failure {
@@ -70,7 +72,13 @@ impl Failure {
             http_status: None,
             close_code: None,
             code: None,
+            unanswered: false,
         }
+    }
+
+    pub fn unanswered(mut self) -> Self {
+        self.unanswered = true;
+        self
     }
 
     pub fn with_http_status(mut self, status: u16) -> Self {

@@ -3,11 +3,17 @@
 
 use std::time::Duration;
 
-use crate::protocol::Kind;
+use crate::protocol::{Failure, Kind};
 
 /// The first wait after a failure is up to this long, and doubles each time.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// Where nobody answers, it may be the network, which is noticed when it returns; trying again is
+/// no load on the service, and many sessions are spread by what is random in the waits. Some
+/// minutes later it is more likely that nobody will answer for long.
+const LONGEST_UNANSWERED_WAIT: Duration = Duration::from_millis(1500);
+const UNANSWERED: Duration = Duration::from_secs(300);
 
 /// Nobody is served by a client that hammers.
 const SHORTEST_WAIT: Duration = Duration::from_millis(50);
@@ -36,38 +42,46 @@ pub(super) enum Verdict {
     RetryAfter(Duration),
 }
 
-/// Decides. `retries` counts those of this outage so far, `connected_before` is whether the
-/// service ever accepted the session, and `random` in [0, 1) spreads clients that fail together.
+/// What came before the failure.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct History {
+    /// Attempts in this outage so far.
+    pub retries: u32,
+    /// How long this outage has lasted.
+    pub lasted: Duration,
+    /// Whether the service ever accepted the session.
+    pub connected_before: bool,
+}
+
+/// Decides. `random` in [0, 1) spreads clients that fail together.
 pub(super) fn verdict(
-    kind: Kind,
-    retries: u32,
-    connected_before: bool,
+    failure: &Failure,
+    history: History,
     policy: RetryPolicy,
     random: f64,
 ) -> Verdict {
+    let (kind, retries) = (failure.kind, history.retries);
     let needs_mending = match kind {
         Kind::Unauthorized | Kind::NotFound | Kind::Settings => true,
         // A name that was never found is a wrong one; later on the name service has failed.
-        Kind::UnknownHost => !connected_before,
+        Kind::UnknownHost => !history.connected_before,
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
     };
     let exhausted = policy.max_retries.is_some_and(|most| retries >= most);
     if !policy.keep_going && (needs_mending || exhausted) {
         return Verdict::GiveUp;
     }
-    let (floor, window) = if needs_mending && kind != Kind::UnknownHost {
-        (
-            MENDING_WAIT,
-            doubled(MENDING_WAIT, retries, LONGEST_MENDING_WAIT),
-        )
+    let (floor, longest) = if needs_mending && kind != Kind::UnknownHost {
+        (MENDING_WAIT, LONGEST_MENDING_WAIT)
     } else if kind == Kind::Limit {
-        (
-            LIMIT_WAIT,
-            doubled(LIMIT_WAIT, retries, LONGEST_MENDING_WAIT),
-        )
+        (LIMIT_WAIT, LONGEST_MENDING_WAIT)
+    } else if failure.unanswered && history.lasted < UNANSWERED {
+        (Duration::ZERO, LONGEST_UNANSWERED_WAIT)
     } else {
-        (Duration::ZERO, doubled(FIRST_WAIT, retries, LONGEST_WAIT))
+        (Duration::ZERO, LONGEST_WAIT)
     };
+    let first = if floor.is_zero() { FIRST_WAIT } else { floor };
+    let window = doubled(first, retries, longest);
     let wait = floor + window.mul_f64(random.clamp(0.0, 1.0));
     Verdict::RetryAfter(wait.max(SHORTEST_WAIT))
 }
@@ -90,6 +104,18 @@ mod tests {
         max_retries: Some(0),
     };
 
+    fn failure(kind: Kind) -> Failure {
+        Failure::new(kind, "No.", "Wait.")
+    }
+
+    fn history(retries: u32, connected_before: bool) -> History {
+        History {
+            retries,
+            lasted: Duration::ZERO,
+            connected_before,
+        }
+    }
+
     fn secs(seconds: f64) -> Verdict {
         RetryAfter(Duration::from_secs_f64(seconds))
     }
@@ -106,14 +132,16 @@ mod tests {
             (Kind::Unreachable, false, secs(0.25), secs(0.25)),
             (Kind::Lost, true, secs(0.25), secs(0.25)),
         ] {
-            assert_eq!(verdict(kind, 0, before, STRICT, 0.5), strict, "{kind:?}");
-            assert_eq!(verdict(kind, 0, before, PATIENT, 0.5), patient, "{kind:?}");
+            let verdict = |policy| verdict(&failure(kind), history(0, before), policy, 0.5);
+            assert_eq!(verdict(STRICT), strict, "{kind:?}");
+            assert_eq!(verdict(PATIENT), patient, "{kind:?}");
         }
     }
 
     #[test]
     fn waits_double_up_to_a_limit_and_are_spread() {
-        let wait = |retries, random| verdict(Kind::Lost, retries, true, STRICT, random);
+        let lost = failure(Kind::Lost);
+        let wait = |retries, random| verdict(&lost, history(retries, true), STRICT, random);
         assert_eq!(wait(0, 1.0), secs(0.5));
         assert_eq!(wait(1, 1.0), secs(1.0));
         assert_eq!(wait(5, 1.0), secs(16.0));
@@ -129,12 +157,53 @@ mod tests {
             keep_going: false,
             max_retries: Some(2),
         };
-        assert_ne!(verdict(Kind::Lost, 1, true, policy, 0.5), GiveUp);
-        assert_eq!(verdict(Kind::Lost, 2, true, policy, 0.5), GiveUp);
+        let verdict =
+            |kind, retries, policy| verdict(&failure(kind), history(retries, true), policy, 0.5);
+        assert_ne!(verdict(Kind::Lost, 1, policy), GiveUp);
+        assert_eq!(verdict(Kind::Lost, 2, policy), GiveUp);
         let never = RetryPolicy {
             max_retries: Some(0),
             ..policy
         };
-        assert_eq!(verdict(Kind::Limit, 0, true, never, 0.5), GiveUp);
+        assert_eq!(verdict(Kind::Limit, 0, never), GiveUp);
+    }
+
+    #[test]
+    fn limits_and_what_needs_mending_are_left_alone_for_minutes() {
+        for (kind, retries, random, expected) in [
+            (Kind::Limit, 0, 0.0, 60.0),
+            (Kind::Limit, 0, 1.0, 120.0),
+            (Kind::Limit, 1, 1.0, 180.0),
+            (Kind::Limit, 9, 1.0, 660.0),
+            (Kind::Unauthorized, 0, 0.0, 60.0),
+            (Kind::Settings, 9, 1.0, 660.0),
+        ] {
+            let verdict = verdict(&failure(kind), history(retries, true), PATIENT, random);
+            assert_eq!(verdict, secs(expected), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn where_nobody_answers_the_waits_are_short_for_some_minutes() {
+        for (kind, unanswered, retries, lasted, expected) in [
+            (Kind::Unreachable, true, 0, 0, 0.5),
+            (Kind::Unreachable, true, 1, 1, 1.0),
+            (Kind::Unreachable, true, 9, 299, 1.5),
+            (Kind::UnknownHost, true, 9, 299, 1.5),
+            (Kind::Unreachable, true, 9, 300, 30.0),
+            (Kind::Unreachable, false, 9, 20, 30.0),
+            (Kind::Limit, true, 0, 0, 120.0),
+        ] {
+            let failure = Failure {
+                unanswered,
+                ..failure(kind)
+            };
+            let history = History {
+                lasted: Duration::from_secs(lasted),
+                ..history(retries, true)
+            };
+            let verdict = verdict(&failure, history, STRICT, 1.0);
+            assert_eq!(verdict, secs(expected), "{failure:?} {history:?}");
+        }
     }
 }

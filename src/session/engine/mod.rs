@@ -61,8 +61,9 @@ pub struct Session {
     outputs: VecDeque<Output>,
     session_id: Option<String>,
     random: fastrand::Rng,
-    /// Attempts to reconnect in this outage.
+    /// Attempts to reconnect in this outage, and since when it lasts.
     retries: u32,
+    outage_since: Duration,
     connected_before: bool,
     /// The outage has been reported; a connection that breaks at once does not end it.
     outage_reported: bool,
@@ -109,6 +110,7 @@ impl Session {
             session_id: None,
             random: fastrand::Rng::with_seed(config.seed),
             retries: 0,
+            outage_since: now,
             connected_before: false,
             outage_reported: false,
             finishing: false,
@@ -350,7 +352,7 @@ impl Session {
                     format!("No connection could be made within {within} ms."),
                     "Check the network, a proxy and the url property, or raise connect-timeout.",
                 );
-                self.fail(failure, now);
+                self.fail(failure.unanswered(), now);
             }
             Phase::Opening { until } if until <= now => {
                 let within = self.config.response_timeout.as_millis();

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use super::super::connection::Connection;
-use super::super::retry::{Verdict, verdict};
+use super::super::retry::{History, Verdict, verdict};
 use super::super::{Notice, Output, State, Transcript};
 use super::{Phase, Session};
 use crate::protocol::{Failure, Kind};
@@ -61,14 +61,15 @@ impl Session {
             }
             Phase::Connecting { .. } | Phase::Opening { .. } => {}
         }
-        let (policy, random) = (self.config.retry, self.random.f64());
-        match verdict(
-            failure.kind,
-            self.retries,
-            self.connected_before,
-            policy,
-            random,
-        ) {
+        if self.retries == 0 {
+            self.outage_since = now;
+        }
+        let history = History {
+            retries: self.retries,
+            lasted: now.saturating_sub(self.outage_since),
+            connected_before: self.connected_before,
+        };
+        match verdict(&failure, history, self.config.retry, self.random.f64()) {
             // All audio was sent: what is missing is an end, not a session.
             Verdict::GiveUp if self.finishing => self.end_incomplete(&failure, now),
             Verdict::GiveUp => self.give_up(failure, now),
