@@ -44,6 +44,7 @@ pub struct Ledger {
     audio_lost: u64,
     outages: u64,
     reconnects: u64,
+    rotations: u64,
     late_texts: u64,
     /// In milliseconds.
     max_observed_delay: u32,
@@ -79,6 +80,7 @@ impl Stats {
                 .field("sessions", ledger.sessions)
                 .field("outages", ledger.outages)
                 .field("reconnects", ledger.reconnects)
+                .field("rotations", ledger.rotations)
                 .field("late-texts", ledger.late_texts)
                 .field("bytes-sent", ledger.bytes_sent)
                 .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
@@ -158,6 +160,17 @@ impl<T: TextOutput> Report<T> {
             messages::connection(state, reason, &self.session_id),
         );
         element.notify("connection-state");
+    }
+
+    /// The connection is another one, but its state is the same.
+    fn rotated(&mut self, session_id: Option<String>) {
+        self.stats.with(|ledger| ledger.rotations += 1);
+        self.session_id = session_id.unwrap_or_default();
+        if let Some(element) = self.element.upgrade() {
+            gst::debug!(CAT, obj = element, "rotated to {}", self.session_id);
+            let state = self.stats.connection_state();
+            post(&element, messages::connection(state, "", &self.session_id));
+        }
     }
 
     fn transcript(&mut self, transcript: &Transcript, last: bool) {
@@ -263,6 +276,7 @@ impl<T: TextOutput> Listener for Report<T> {
                     post_outage(&element, &failure, "Trying again.");
                 }
             }
+            Notice::Rotated { session_id } => self.rotated(session_id),
             Notice::Warning(warning) => self.warning(warning),
             Notice::Failed(failure) => {
                 if let Some(element) = self.element.upgrade() {

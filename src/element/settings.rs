@@ -13,6 +13,9 @@ use crate::protocol::{
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
 
+/// Related services cut sessions after 120 minutes; this one documents no limit.
+const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
+
 /// All settings of an element. Times are in milliseconds.
 #[derive(Debug, Clone)]
 pub struct Settings {
@@ -254,6 +257,7 @@ impl Settings {
                 // Any negative number is -1.
                 max_retries: u32::try_from(self.max_retries).ok(),
             },
+            rotate_after: ROTATE_AFTER,
             seed: fastrand::u64(..),
         }
     }

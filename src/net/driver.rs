@@ -18,7 +18,7 @@ use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Taken};
 use super::runtime;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
-use crate::session::{Config, Notice, Output, Session};
+use crate::session::{Config, Notice, Output, Session, Spare};
 
 /// For saying goodbye to the service; nobody waits for it.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -61,8 +61,8 @@ pub fn spawn(
             queue: queue.clone(),
             listener,
             start,
-            connection: Connection::None,
-            unsent: VecDeque::new(),
+            wire: Wire::default(),
+            spare: Wire::default(),
             chunk: Vec::new(),
         };
         driver.run(stopped).await;
@@ -71,7 +71,9 @@ pub fn spawn(
     Ok(Link { _stop: stop })
 }
 
+#[derive(Default)]
 enum Connection {
+    #[default]
     None,
     Opening(Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>),
     Open(Box<Socket>),
@@ -79,7 +81,7 @@ enum Connection {
 
 /// What the connection has to report.
 enum Happened {
-    Opened(Result<Box<Socket>, ConnectError>),
+    Opened(Result<(), ConnectError>),
     Received(Message),
     /// Everything that was to be sent is on its way.
     Sent,
@@ -93,9 +95,17 @@ struct Driver<L> {
     queue: Arc<AudioQueue>,
     listener: L,
     start: Instant,
+    wire: Wire,
+    /// The next connection, or the last one, of a rotation.
+    spare: Wire,
+    chunk: Vec<u8>,
+}
+
+/// A connection and what is to be sent over it.
+#[derive(Default)]
+struct Wire {
     connection: Connection,
     unsent: VecDeque<Message>,
-    chunk: Vec<u8>,
 }
 
 impl<L: Listener> Driver<L> {
@@ -121,7 +131,8 @@ impl<L: Listener> Driver<L> {
             let deadline = deadline.map(|deadline| self.start + deadline);
             tokio::select! {
                 _ = &mut stopped => break,
-                happened = self.connection.next(&mut self.unsent) => self.handle(happened),
+                happened = self.wire.next() => self.handle(happened),
+                happened = self.spare.next() => self.handle_spare(happened),
                 () = self.queue.woken() => {}
                 // On to the next chunk, but not past the socket or the wish to stop: silence that
                 // is not sent takes no time.
@@ -144,18 +155,17 @@ impl<L: Listener> Driver<L> {
     fn perform_outputs(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Connect => {
-                    self.connection = Connection::Opening(Box::pin(connect(self.endpoint.clone())));
-                }
-                Output::Send(frame) => self.unsent.push_back(message(frame)),
-                Output::Ping => self.unsent.push_back(Message::Ping(Default::default())),
-                Output::Close => {
-                    let unsent = std::mem::take(&mut self.unsent);
-                    let connection = std::mem::replace(&mut self.connection, Connection::None);
-                    if let Connection::Open(socket) = connection {
-                        tokio::spawn(goodbye(socket, unsent));
-                    }
-                }
+                Output::Connect => self.wire.open(&self.endpoint),
+                Output::Send(frame) => self.wire.send(frame),
+                Output::Ping => self
+                    .wire
+                    .unsent
+                    .push_back(Message::Ping(Default::default())),
+                Output::Close => self.wire.close(),
+                Output::Spare(Spare::Connect) => self.spare.open(&self.endpoint),
+                Output::Spare(Spare::Send(frame)) => self.spare.send(frame),
+                Output::Spare(Spare::Close) => self.spare.close(),
+                Output::Swap => std::mem::swap(&mut self.wire, &mut self.spare),
                 Output::Notice(notice) => {
                     // Services quote the key that they reject.
                     let key = self.endpoint.key().map_or("", |key| key.reveal());
@@ -176,7 +186,7 @@ impl<L: Listener> Driver<L> {
             }
             return wait(None);
         };
-        if !self.unsent.is_empty() || self.listener.is_congested() {
+        if !self.wire.unsent.is_empty() || self.listener.is_congested() {
             return wait(None);
         }
         let now = self.now();
@@ -204,16 +214,11 @@ impl<L: Listener> Driver<L> {
     fn handle(&mut self, happened: Happened) {
         let now = self.now();
         match happened {
-            Happened::Opened(Ok(socket)) => {
-                self.connection = Connection::Open(socket);
-                self.session.handle_connected(now);
-            }
+            Happened::Opened(Ok(())) => self.session.handle_connected(now),
             Happened::Opened(Err(ConnectError::Refused { status, body })) => {
-                self.connection = Connection::None;
                 self.session.handle_refused(status, &body, now);
             }
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
-                self.connection = Connection::None;
                 self.session.handle_unreachable(failure, now);
             }
             Happened::Received(Message::Text(text)) => {
@@ -231,18 +236,40 @@ impl<L: Listener> Driver<L> {
         }
     }
 
+    fn handle_spare(&mut self, happened: Happened) {
+        let now = self.now();
+        match happened {
+            Happened::Opened(Ok(())) => self.session.handle_spare_connected(now),
+            Happened::Opened(Err(_)) => self.session.handle_spare_unreachable(now),
+            Happened::Received(Message::Text(text)) => {
+                self.session.handle_spare_frame(Incoming::Text(&text), now);
+            }
+            Happened::Received(Message::Binary(bytes)) => {
+                self.session
+                    .handle_spare_frame(Incoming::Binary(&bytes), now);
+            }
+            Happened::Received(_) | Happened::Sent => {}
+            Happened::Lost(code, reason) => {
+                self.session.handle_spare_closed(code, &reason, now);
+            }
+        }
+    }
+
     /// The session is not wanted any more.
     async fn close(mut self) {
         // Whoever waits for room in the queue must not wait for the goodbye.
         self.queue.close();
         self.session.handle_finish(self.now());
         while let Some(output) = self.session.poll_output() {
-            if let Output::Send(frame) = output {
-                self.unsent.push_back(message(frame));
+            match output {
+                Output::Send(frame) => self.wire.send(frame),
+                Output::Spare(Spare::Send(frame)) => self.spare.send(frame),
+                _ => {}
             }
         }
-        if let Connection::Open(socket) = self.connection {
-            goodbye(socket, self.unsent).await;
+        self.spare.close();
+        if let Connection::Open(socket) = self.wire.connection {
+            goodbye(socket, self.wire.unsent).await;
         }
     }
 }
@@ -277,13 +304,36 @@ struct Feeding {
     until: Option<Duration>,
 }
 
-impl Connection {
+impl Wire {
+    fn open(&mut self, endpoint: &Endpoint) {
+        self.connection = Connection::Opening(Box::pin(connect(endpoint.clone())));
+    }
+
+    fn send(&mut self, frame: Frame) {
+        self.unsent.push_back(message(frame));
+    }
+
+    fn close(&mut self) {
+        let Wire { connection, unsent } = std::mem::take(self);
+        if let Connection::Open(socket) = connection {
+            tokio::spawn(goodbye(socket, unsent));
+        }
+    }
+
     /// The next thing to happen; safe to abandon and ask again.
-    async fn next(&mut self, unsent: &mut VecDeque<Message>) -> Happened {
-        match self {
+    async fn next(&mut self) -> Happened {
+        match &mut self.connection {
             Connection::None => pending().await,
-            Connection::Opening(opening) => Happened::Opened(opening.await.map(Box::new)),
-            Connection::Open(socket) => poll_fn(|cx| poll_socket(socket, unsent, cx)).await,
+            Connection::Opening(opening) => {
+                let opened = opening.await;
+                self.connection = Connection::None;
+                Happened::Opened(opened.map(|socket| {
+                    self.connection = Connection::Open(Box::new(socket));
+                }))
+            }
+            Connection::Open(socket) => {
+                poll_fn(|cx| poll_socket(socket, &mut self.unsent, cx)).await
+            }
         }
     }
 }

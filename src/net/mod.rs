@@ -37,3 +37,6 @@ fn runtime() -> Result<&'static Runtime, Failure> {
             })
     })
 }
+
+#[cfg(test)]
+mod tests;

@@ -78,6 +78,11 @@ impl Connection {
         length
     }
 
+    /// Distinguishes the session's connections, and grows.
+    pub fn number(&self) -> u64 {
+        self.utterances.number()
+    }
+
     /// Samples since the last commit.
     pub fn uncommitted(&self) -> u64 {
         self.utterances.uncommitted(&self.timeline)
@@ -99,6 +104,22 @@ impl Connection {
         self.utterances.any_open() || self.backlog.is_loud()
     }
 
+    /// Whether no utterance waits to be reported.
+    pub fn has_nothing_open(&self) -> bool {
+        self.utterances.begin_of_earliest().is_none()
+    }
+
+    /// Whether one utterance is over, and no other can have begun: after a commit, or in silence
+    /// of this length.
+    pub fn is_between_utterances(&self, quiet: Duration) -> bool {
+        if self.manual {
+            self.uncommitted() == 0
+        } else {
+            self.has_nothing_open()
+                && (self.liveness.quiet_for() >= quiet || self.timeline.clock() == 0)
+        }
+    }
+
     /// What was heard so far of the utterances that are not final, as if it were all.
     pub fn open_transcripts(&mut self) -> Vec<Transcript> {
         self.utterances.give_up_all(Duration::ZERO);
@@ -109,10 +130,11 @@ impl Connection {
             .collect()
     }
 
-    /// When time itself changes something.
-    pub fn next_timeout(&self) -> Duration {
+    /// When time itself changes something. Finals count if they may be `reported`.
+    pub fn next_timeout(&self, reported: bool) -> Duration {
         let quiet = self.sent.front().map(|(sent, _)| *sent + QUIET);
-        let times = [quiet, self.utterances.deadline()];
+        let held = self.utterances.deadline().filter(|_| reported);
+        let times = [quiet, held];
         let alive = self.liveness.next();
         times.into_iter().flatten().fold(alive, Duration::min)
     }

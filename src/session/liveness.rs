@@ -33,6 +33,8 @@ pub(super) struct Liveness {
     /// Since when, and for how long, something loud was sent without a result.
     last_result: Duration,
     loud_for: Duration,
+    /// How much was sent since something loud.
+    quiet_for: Duration,
     /// How often the service was found deaf in a row.
     deaf: u32,
 }
@@ -49,8 +51,14 @@ impl Liveness {
             last_sent: now,
             last_result: now,
             loud_for: Duration::ZERO,
+            quiet_for: Duration::ZERO,
             deaf,
         }
+    }
+
+    /// The connection is taken into use. `deaf` is as in [`Self::new`].
+    pub fn restart(&mut self, deaf: u32, now: Duration) {
+        *self = Liveness::new(self.timeout, self.keep_alive, deaf, now);
     }
 
     pub fn deaf(&self) -> u32 {
@@ -75,7 +83,15 @@ impl Liveness {
         self.last_sent = now;
         if is_loud(audio) {
             self.loud_for += length;
+            self.quiet_for = Duration::ZERO;
+        } else {
+            self.quiet_for += length;
         }
+    }
+
+    /// Length of the audio that was sent since something loud.
+    pub fn quiet_for(&self) -> Duration {
+        self.quiet_for
     }
 
     /// When [`Self::need`] is to be asked again.

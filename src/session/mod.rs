@@ -47,6 +47,8 @@ pub struct Config {
     /// Audio kept to be sent again over a new connection, in bytes.
     pub backlog_bytes: usize,
     pub retry: RetryPolicy,
+    /// Age at which a connection is replaced where nobody speaks, or a little less.
+    pub rotate_after: Duration,
     /// For the random part of the waits between attempts.
     pub seed: u64,
 }
@@ -77,7 +79,21 @@ pub enum Output {
     Ping,
     /// Close the connection, or give up opening it.
     Close,
+    /// The same for the spare connection: the next one, or the last one.
+    Spare(Spare),
+    /// The spare connection and the one in use change places.
+    Swap,
     Notice(Notice),
+}
+
+/// What is to be done with the spare connection. There is one at times only.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Spare {
+    /// Open it.
+    Connect,
+    Send(Frame),
+    /// Close it, or give up opening it.
+    Close,
 }
 
 /// What the user of a session learns.
@@ -112,6 +128,10 @@ pub enum Notice {
     },
     /// The connection was lost or could not be made, and will be tried again.
     Outage(Failure),
+    /// The connection was replaced before it could get too old; nothing was lost.
+    Rotated {
+        session_id: Option<String>,
+    },
     Warning(Warning),
     /// The session is over, and not everything was recognised.
     Failed(Failure),
@@ -146,6 +166,7 @@ impl Notice {
             | Notice::Final(_)
             | Notice::Settled { .. }
             | Notice::AudioLost { .. }
+            | Notice::Rotated { .. }
             | Notice::Drained) => notice,
         }
     }

@@ -96,6 +96,11 @@ impl Utterances {
         position(ms, self.rate, timeline)
     }
 
+    /// Number of the connection.
+    pub fn number(&self) -> u64 {
+        self.number
+    }
+
     /// Samples since the last commit.
     pub fn uncommitted(&self, timeline: &Timeline) -> u64 {
         timeline.clock() - self.span_begin

@@ -2,6 +2,7 @@
 //! The state machine itself.
 
 mod outage;
+mod rotation;
 mod turn_taking;
 
 use std::collections::VecDeque;
@@ -15,6 +16,7 @@ use super::turns::Turns;
 use super::{Config, Notice, Output, State, Transcript, Warning};
 use crate::protocol::{Caps, CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Usage};
 use crate::timeline::duration_of;
+use rotation::Rotation;
 
 /// How much of the time that a busy machine cost may be made up for at once.
 const PACING_CREDIT: Duration = Duration::from_millis(50);
@@ -55,6 +57,7 @@ pub struct Session {
     connection: Connection,
     /// Finds the utterances, if that is for us to do.
     turns: Option<Turns>,
+    rotation: Rotation,
     /// Connections so far.
     connections: u64,
     replay: Replay,
@@ -104,6 +107,7 @@ impl Session {
             phase: Phase::Over,
             connection: Connection::new(codec, &config, 0, 0, now),
             turns,
+            rotation: Rotation::default(),
             connections: 0,
             replay: Replay::default(),
             outputs: VecDeque::new(),
@@ -143,10 +147,14 @@ impl Session {
             Phase::Waiting { until } | Phase::Connecting { until } | Phase::Opening { until } => {
                 until
             }
-            Phase::Running { .. } | Phase::Finishing { .. } => self.connection.next_timeout(),
+            Phase::Running { .. } | Phase::Finishing { .. } => {
+                let reported = !self.rotation.is_handing_over();
+                self.connection.next_timeout(reported)
+            }
             Phase::Over => return None,
         };
-        Some(self.finish_by.map_or(phase, |until| until.min(phase)))
+        let others = [self.finish_by, self.rotation.poll_timeout()];
+        Some(others.into_iter().flatten().fold(phase, Duration::min))
     }
 
     /// Nothing more will come of this session.
@@ -172,7 +180,8 @@ impl Session {
 
     /// Audio bytes sent, and what the service billed.
     pub fn usage(&self) -> (u64, Usage) {
-        (self.bytes_sent, self.billed_before + self.connection.billed)
+        let billed = self.connection.billed + self.rotation.billed();
+        (self.bytes_sent, self.billed_before + billed)
     }
 
     /// Sends some of the audio that a lost connection left. Returns whether there was any: new
@@ -205,6 +214,7 @@ impl Session {
     }
 
     fn send_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
+        self.rotate(now);
         let length = self.connection.sent_audio(time, audio, now);
         self.bytes_sent += audio.len() as u64;
         self.command(Command::Audio(audio));
@@ -367,6 +377,7 @@ impl Session {
             Phase::Running { .. } | Phase::Finishing { .. } => self.stay_alive(now),
             _ => {}
         }
+        self.handle_spare_timeout(now);
         self.report_finals(now);
     }
 
@@ -469,6 +480,7 @@ impl Session {
         if matches!(self.phase, Phase::Opening { .. }) {
             self.phase = Phase::Running { since: now };
             self.next_audio = now;
+            self.schedule_rotation(now);
             self.session_id = session_id;
             self.connected_before = true;
             if !self.finishing {
@@ -481,15 +493,18 @@ impl Session {
     }
 
     fn report_finals(&mut self, now: Duration) {
-        while let Some(transcript) = self.connection.next_final(now) {
-            self.report(transcript);
+        self.report_finals_of_last(now);
+        while !self.rotation.is_handing_over()
+            && let Some(transcript) = self.connection.next_final(now)
+        {
+            self.report(self.connection.number(), transcript);
         }
         self.settle(now);
     }
 
-    /// Reports a final, unless it was reported before its audio was sent again.
-    fn report(&mut self, transcript: Transcript) {
-        let this = self.connections;
+    /// Reports a final of this connection, unless it was reported before its audio was sent
+    /// again.
+    fn report(&mut self, this: u64, transcript: Transcript) {
         let before = self
             .reported
             .iter()
@@ -510,7 +525,16 @@ impl Session {
     /// Tells up to when no more text can come.
     fn settle(&mut self, now: Duration) {
         let reported = self.connection.settle(now);
-        if let Some(time) = reported.max(self.silent_until())
+        if self.rotation.is_handing_over() {
+            let reported = self.rotation.settle(now);
+            self.settled_until(reported, now);
+        } else {
+            self.settled_until(reported.max(self.silent_until()), now);
+        }
+    }
+
+    fn settled_until(&mut self, time: Option<u64>, now: Duration) {
+        if let Some(time) = time
             && time > self.settled
         {
             self.settled = time;
@@ -534,7 +558,7 @@ impl Session {
         if self.connection.utterances.any_open() {
             return self.end_unfinished("The service left an utterance unfinished.".into(), now);
         }
-        self.end(now);
+        self.end_after_last(now);
     }
 
     /// Ends a session of which not everything was recognised.
@@ -559,25 +583,23 @@ impl Session {
 
     /// Reports all that is final, held ones included: nothing earlier will come.
     fn flush_finals(&mut self, now: Duration) {
+        self.end_rotation(now);
         let late = match self.connection.utterances.deadline() {
             Some(_) => Duration::MAX,
             None => now,
         };
+        let this = self.connection.number();
         while let Some(transcript) = self.connection.next_final(late) {
-            self.report(transcript);
+            self.report(this, transcript);
         }
         // Better than nothing, where the audio could not be recognised anew.
         for transcript in std::mem::take(&mut self.cut) {
             if !self.heard_again(&transcript) {
-                self.report(transcript);
+                self.report(this, transcript);
             }
         }
-        if let Some(time) = self.connection.end_time()
-            && time > self.settled
-        {
-            self.settled = time;
-            self.notice(Notice::Settled { time });
-        }
+        let end = self.connection.end_time();
+        self.settled_until(end, now);
     }
 
     fn command(&mut self, command: Command<'_>) {

@@ -46,9 +46,11 @@ impl Session {
     pub(super) fn fail(&mut self, failure: Failure, now: Duration) {
         match self.phase {
             Phase::Over | Phase::Waiting { .. } => return,
-            Phase::Finishing { .. } if !self.connection.owes_text() => {
+            Phase::Finishing { .. }
+                if !self.connection.owes_text() && !self.rotation.owes_text() =>
+            {
                 return if failure.close_code == Some(1000) {
-                    self.end(now)
+                    self.end_after_last(now)
                 } else {
                     self.end_incomplete(&failure, now)
                 };
@@ -84,14 +86,10 @@ impl Session {
         let deaf = self.connection.liveness.deaf();
         let codec = (self.make_codec)();
         let next = Connection::new(codec, &self.config, self.connections, deaf, now);
-        let mut last = std::mem::replace(&mut self.connection, next);
-        self.billed_before = self.billed_before + last.billed;
-        let chunk = self.chunk_bytes() as u64 / 2;
-        if let Some((time, duration)) = last.leave_to(&mut self.replay, chunk) {
-            self.notice(Notice::AudioLost { time, duration });
-        }
-        self.remember_cut(last.open_transcripts());
+        let lost = std::mem::replace(&mut self.connection, next);
+        self.leave_to_replay(lost);
         self.outputs.push_back(Output::Close);
+        self.give_up_spare();
         self.phase = Phase::Waiting { until: now + wait };
         if !std::mem::replace(&mut self.outage_reported, true) {
             self.notice(Notice::Outage(failure.clone()));
@@ -99,6 +97,16 @@ impl Session {
         self.session_id = None;
         self.announce(State::Reconnecting, &failure.what);
         self.last_failure = Some(failure);
+    }
+
+    /// What this connection leaves unfinished is to be sent again, before all else.
+    pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
+        self.billed_before = self.billed_before + connection.billed;
+        let chunk = self.chunk_bytes() as u64 / 2;
+        if let Some((time, duration)) = connection.leave_to(&mut self.replay, chunk) {
+            self.notice(Notice::AudioLost { time, duration });
+        }
+        self.remember_cut(connection.open_transcripts());
     }
 
     /// Whether an utterance that was cut has been reported after all. Of such a one only the

@@ -2,10 +2,11 @@
 //! Scripts of inputs on a fake clock, with a codec whose frames are plain words.
 
 mod client_vad;
+mod rotation;
 
 use super::*;
 use crate::protocol::{Codec, WordTime, Words};
-use crate::session::{ClientVad, RetryPolicy};
+use crate::session::{ClientVad, RetryPolicy, Spare};
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
 struct PlainCodec {
@@ -120,6 +121,7 @@ impl Script {
                 keep_going: false,
                 max_retries: Some(0),
             },
+            rotate_after: Duration::from_secs(1_000_000),
             seed: 1,
         };
         change(&mut config);
@@ -166,6 +168,12 @@ impl Script {
                 Output::Send(Frame::Text(text)) => text,
                 Output::Send(Frame::Binary(bytes)) => format!("binary {}", bytes.len()),
                 Output::Close => "CLOSE".into(),
+                Output::Spare(Spare::Connect) => "SPARE CONNECT".into(),
+                Output::Spare(Spare::Send(Frame::Text(text))) => format!("SPARE {text}"),
+                Output::Spare(Spare::Send(Frame::Binary(_))) => "SPARE binary".into(),
+                Output::Spare(Spare::Close) => "SPARE CLOSE".into(),
+                Output::Swap => "SWAP".into(),
+                Output::Notice(Notice::Rotated { .. }) => "ROTATED".into(),
                 Output::Notice(Notice::State { state, .. }) => {
                     self.states.push(state);
                     continue;

@@ -1,0 +1,178 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Sessions over real sockets, with settings that no property has.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use offline_service::{Options, Server, blocks};
+
+use super::*;
+use crate::protocol::{
+    CodecFactory, Endpoint, EndpointSettings, Protocol, Recognition, Region, TurnDetection, Usage,
+};
+use crate::session::{Config, Notice, RetryPolicy, State};
+
+const RATE: u32 = 16_000;
+const CHUNK: usize = 3200;
+
+/// What takes this long hangs.
+const LONG: Duration = Duration::from_secs(60);
+
+#[derive(Clone, Default)]
+struct Heard(Arc<(Mutex<Vec<Notice>>, Condvar)>);
+
+impl Listener for Heard {
+    fn notice(&mut self, notice: Notice) {
+        self.0.0.lock().unwrap().push(notice);
+        self.0.1.notify_all();
+    }
+
+    fn usage(&mut self, _bytes_sent: u64, _billed: Usage) {}
+
+    fn is_congested(&self) -> bool {
+        false
+    }
+}
+
+impl Heard {
+    fn until_drained(&self) -> Vec<Notice> {
+        let notices = self.0.0.lock().unwrap();
+        let going_on = |notices: &mut Vec<Notice>| {
+            !matches!(
+                notices.last(),
+                Some(Notice::Drained | Notice::Failed { .. })
+            )
+        };
+        let (notices, waited) = self
+            .0
+            .1
+            .wait_timeout_while(notices, LONG, going_on)
+            .unwrap();
+        assert!(!waited.timed_out(), "{notices:?}");
+        notices.clone()
+    }
+}
+
+fn config() -> Config {
+    Config {
+        rate: RATE,
+        chunk_bytes: CHUNK,
+        max_speed: 20.0,
+        client_vad: None,
+        context: None,
+        connect_timeout: LONG,
+        response_timeout: LONG,
+        finish_timeout: LONG,
+        backlog_bytes: 1 << 20,
+        retry: RetryPolicy {
+            keep_going: false,
+            max_retries: Some(0),
+        },
+        rotate_after: LONG,
+        seed: 1,
+    }
+}
+
+fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> CodecFactory {
+    let recognition = Recognition {
+        model: model.into(),
+        language: None,
+        context: None,
+        vocabulary: Vec::new(),
+        vocabulary_id: None,
+        rate: RATE,
+        turn_detection,
+    };
+    protocol.set_up(recognition).unwrap().codecs
+}
+
+fn endpoint(server: &Server, protocol: Protocol, model: &str) -> Endpoint {
+    let settings = EndpointSettings {
+        url: Some(format!("ws://127.0.0.1:{}", server.port())),
+        region: Region::Singapore,
+        workspace: None,
+        model: model.into(),
+        key: None,
+        allow_insecure: false,
+    };
+    Endpoint::new(settings, protocol).unwrap()
+}
+
+#[test]
+fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
+    let server_vad = TurnDetection::ServerVad {
+        threshold: 0.0,
+        silence_ms: 400,
+    };
+    let (ours, tasks) = ("qwen3-asr-flash-realtime", "fun-asr-realtime");
+    for (protocol, model, turn_detection) in [
+        (Protocol::Realtime, ours, server_vad),
+        (Protocol::Realtime, ours, TurnDetection::Manual),
+        (Protocol::Inference, tasks, server_vad),
+    ] {
+        let server = Server::start(Options {
+            rate_limit: false,
+            ..Options::default()
+        });
+        let config = Config {
+            rotate_after: Duration::from_millis(300),
+            ..config()
+        };
+        let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
+        let heard = Heard::default();
+        let _link = spawn(
+            endpoint(&server, protocol, model),
+            config,
+            codecs(protocol, model, turn_detection),
+            queue.clone(),
+            heard.clone(),
+        )
+        .unwrap();
+        let push = |jump, samples: &[i16]| {
+            queue
+                .push(jump, &blocks::bytes(samples), Full::Wait)
+                .unwrap();
+        };
+        push(Some(0), &blocks::silence(500, RATE));
+        let words = 0..200u32;
+        for n in words.clone() {
+            push(None, &blocks::block(n, RATE));
+            if n % 10 == 9 {
+                push(None, &blocks::silence(900, RATE));
+                queue.commit();
+            }
+        }
+        queue.finish();
+        let notices = heard.until_drained();
+        let mut said = Vec::new();
+        let (mut rotations, mut states) = (0, Vec::new());
+        for notice in &notices {
+            match notice {
+                Notice::Final(transcript) => said.push(transcript.text.as_str()),
+                Notice::Rotated { session_id } => {
+                    assert!(session_id.is_some());
+                    rotations += 1;
+                }
+                Notice::State { state, .. } => states.push(*state),
+                Notice::Outage(_) | Notice::Warning(_) | Notice::AudioLost { .. } => {
+                    panic!("{notice:?}");
+                }
+                _ => {}
+            }
+        }
+        let expected: Vec<String> = words.map(|n| format!("w{n:04}")).collect();
+        let said: Vec<&str> = said.iter().flat_map(|t| t.split_whitespace()).collect();
+        assert_eq!(said, expected);
+        use State::*;
+        assert_eq!(states, [Connecting, Connected, Finishing, Idle]);
+        assert!(rotations >= 2, "{rotations}");
+        let sessions = server.sessions();
+        assert_eq!(sessions.len(), rotations + 1);
+        if protocol == Protocol::Realtime {
+            for session in &sessions {
+                let finishes = session.received_events("session.finish").count();
+                assert_eq!(finishes, 1, "each in good order");
+            }
+        }
+    }
+}
