@@ -334,6 +334,15 @@ impl Rig {
         stats.get(name).unwrap()
     }
 
+    /// The states of the connection among the messages.
+    pub fn states(&self) -> Vec<&str> {
+        let states = self
+            .messages
+            .iter()
+            .filter(|s| s.name() == "qwenasr/connection");
+        states.map(|s| s.get("state").unwrap()).collect()
+    }
+
     /// The finals among the messages.
     pub fn finals(&self) -> Vec<String> {
         self.messages

@@ -10,6 +10,7 @@ mod frames;
 mod launch;
 mod live;
 mod manual;
+mod matrix;
 mod network;
 mod outages;
 mod sink;

@@ -69,6 +69,9 @@ pub struct Options {
     pub rate_limit: bool,
     /// Faults to show. Default: none.
     pub faults: Faults,
+    /// The faults of the first connections, one after the other, instead of `faults`. Default:
+    /// none.
+    pub first_faults: Vec<Faults>,
     /// Is told what happens. Default: nobody.
     pub observer: Option<Observer>,
 }
@@ -101,6 +104,7 @@ impl Default for Options {
             known_models: None,
             rate_limit: true,
             faults: Faults::default(),
+            first_faults: Vec::new(),
             observer: None,
         }
     }
@@ -124,6 +128,9 @@ impl Shared {
 
     /// The faults of the connection `number`.
     pub(crate) fn faults(&self, number: usize) -> Faults {
+        if let Some(faults) = self.options.first_faults.get(number) {
+            return faults.clone();
+        }
         let faults = self.faults.lock().unwrap_or_else(PoisonError::into_inner);
         if faults.only_first && number > 0 {
             Faults::default()

@@ -1,0 +1,251 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Every fault, at every moment, with both policies, in live and other pipelines: no word that
+//! could be kept is lost, none comes twice, the user is told what happened, and stopping is quick.
+
+mod network;
+mod table;
+
+use std::cell::RefCell;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
+
+use super::common::*;
+use network::Network;
+use table::{Moment, Row, Then, UTTERANCES, WhileFinishing, Words, rows, speech};
+
+/// Cells at the same time. They wait most of the time.
+const AT_ONCE: usize = 12;
+
+/// What a state change may take.
+const QUICK: Duration = Duration::from_millis(200);
+
+#[derive(Debug, PartialEq)]
+enum Ended {
+    Eos,
+    /// With an error of this kind.
+    Error(String),
+    /// Not at all: it waits for the next attempt.
+    Waiting,
+}
+
+/// What came of a cell.
+#[derive(Debug)]
+struct Outcome {
+    ended: Ended,
+    /// Kinds of the warnings of outages.
+    outages: Vec<String>,
+    /// Other warnings.
+    warnings: Vec<String>,
+    /// Whether the service had been told that no more audio comes.
+    finishing: bool,
+    heard: Vec<u32>,
+    cues: Vec<(String, u64, u64)>,
+    /// Outages that were counted.
+    counted: u64,
+    connections: usize,
+    /// How long it took to stop.
+    stopped: Duration,
+}
+
+fn run(row: &Row, policy: &str, live: bool) -> Outcome {
+    let server = server(|options| {
+        options.first_faults = row.first.clone();
+        options.faults = row.later.clone();
+    });
+    let network = row
+        .network
+        .map(|(trouble, after)| Network::new(server.port(), trouble, after));
+    let url = match (&network, row.url) {
+        (Some(network), _) => network.url(),
+        (None, Some(url)) => url.to_owned(),
+        (None, None) => server.url(),
+    };
+    let timeout = if row.silent { 700 } else { 20_000 };
+    // Where nothing more will come, there is no need to wait for it.
+    let finish = match row.then {
+        Then::GoesOn if row.unrecognised == 0 || row.words != Words::All => 20_000,
+        _ => 1500,
+    };
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src is-live={live} format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+         ! qwenasr name=asr url={url} failure-policy={policy} max-speed=50 connect-timeout={timeout} \
+         response-timeout={timeout} finish-timeout={finish} ! fakesink name=out sync=false async=false"
+    ));
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    let waits = matches!(row.then, Then::Waits(_));
+    // Otherwise the end would limit the wait.
+    if !waits || row.moment == WhileFinishing {
+        rig.push_eos();
+    }
+    let (outages, warnings) = (RefCell::new(Vec::new()), RefCell::new(Vec::new()));
+    let ended = rig.wait_for("error", |message| match message.view() {
+        gst::MessageView::Warning(warning) => match kind_of(warning.details()) {
+            Some(kind) => {
+                outages.borrow_mut().push(kind);
+                (waits && row.outage.is_none()).then_some(Ended::Waiting)
+            }
+            None => {
+                warnings.borrow_mut().push(warning.error().to_string());
+                None
+            }
+        },
+        // The outage began with something else.
+        gst::MessageView::Element(element) => {
+            let structure = element.structure()?;
+            let reason = structure.get::<&str>("reason").ok()?;
+            (waits && row.outage.is_some() && reason.contains("429")).then_some(Ended::Waiting)
+        }
+        gst::MessageView::Error(error) => {
+            let kind = kind_of(error.details()).unwrap_or_else(|| error.error().to_string());
+            Some(Ended::Error(kind))
+        }
+        gst::MessageView::Eos(_) => Some(Ended::Eos),
+        _ => None,
+    });
+    let start = Instant::now();
+    rig.stop();
+    Outcome {
+        stopped: start.elapsed(),
+        ended,
+        outages: outages.take(),
+        warnings: warnings.take(),
+        finishing: rig.states().contains(&"finishing"),
+        heard: rig.finals().iter().flat_map(|text| numbers(text)).collect(),
+        cues: rig.texts(),
+        counted: rig.stat("outages"),
+        connections: server.connections(),
+    }
+}
+
+fn kind_of(details: Option<&gst::StructureRef>) -> Option<String> {
+    details?.get("kind").ok()
+}
+
+/// Whether all is as the row says.
+fn judge(row: &Row, policy: &str, outcome: &Outcome) {
+    judge_words(row, outcome);
+    let mut outages: Vec<&str> = row.outage.into_iter().collect();
+    let mut warnings = row.unrecognised..=row.unrecognised;
+    match row.then {
+        Then::GoesOn => assert_eq!(outcome.ended, Ended::Eos),
+        Then::Waits(kind) => {
+            assert_eq!(outcome.ended, Ended::Waiting);
+            if outages.is_empty() {
+                outages.push(kind);
+            }
+        }
+        Then::Stops(kind) if policy == "continue" => {
+            assert_eq!(outcome.ended, Ended::Eos);
+            if outages.is_empty() {
+                outages.push(kind);
+            }
+            // That the end was waited for in vain.
+            warnings = 0..=1;
+        }
+        // All audio was sent: what is missing is an end, not a session.
+        Then::Stops(_) if outcome.finishing && outcome.ended == Ended::Eos => warnings = 1..=1,
+        Then::Stops(kind) => assert_eq!(outcome.ended, Ended::Error(kind.into())),
+    }
+    if row.silent {
+        // On a busy machine an impatient client may lose a healthy service, too.
+        assert_eq!(outcome.outages.first().map(String::as_str), row.outage);
+    } else {
+        assert_eq!(outcome.outages, outages);
+    }
+    assert!(warnings.contains(&outcome.warnings.len()), "{warnings:?}");
+    assert_eq!(outcome.counted, outcome.outages.len() as u64);
+    if row.outage.is_some() {
+        assert!(outcome.connections > 1, "another connection");
+    }
+}
+
+fn judge_words(row: &Row, outcome: &Outcome) {
+    let said = speech().numbers();
+    let heard = &outcome.heard;
+    assert!(heard.is_sorted_by(|a, b| a < b), "in order, and none twice");
+    match &row.words {
+        Words::All => check_cues(&speech(), &outcome.cues, 0),
+        Words::AllButTheEndsOf(utterances) => {
+            let ends = |n: &u32| utterances.iter().any(|u| UTTERANCES[*u].contains(n));
+            let others = |n: &&u32| !ends(n);
+            let (kept, expected) = (heard.iter().filter(others), said.iter().filter(others));
+            assert!(kept.eq(expected), "the other utterances are complete");
+            for utterance in utterances {
+                let words = &UTTERANCES[*utterance];
+                let kept: Vec<u32> = heard
+                    .iter()
+                    .copied()
+                    .filter(|n| words.contains(n))
+                    .collect();
+                assert!(words.clone().take(kept.len()).eq(kept));
+            }
+        }
+        Words::Until(utterances) => {
+            assert!(said.starts_with(heard), "nothing is skipped");
+            let reported = UTTERANCES[..*utterances].last().map_or(0, |u| u.end);
+            assert!(heard.len() >= reported as usize, "what was final stays");
+        }
+    }
+}
+
+#[test]
+fn every_fault_at_every_moment() {
+    init();
+    let mut cells = Vec::new();
+    for moment in Moment::ALL {
+        for row in rows(moment) {
+            for policy in ["error", "continue"] {
+                for live in [false, true] {
+                    cells.push((row.clone(), policy, live));
+                }
+            }
+        }
+    }
+    let next = AtomicUsize::new(0);
+    let (wrong, slow) = (Mutex::new(Vec::new()), Mutex::new(Vec::new()));
+    std::thread::scope(|scope| {
+        for _ in 0..AT_ONCE {
+            scope.spawn(|| {
+                while let Some((row, policy, live)) =
+                    cells.get(next.fetch_add(1, Ordering::Relaxed))
+                {
+                    let cell = format!(
+                        "{}, {:?}, failure-policy={policy}, is-live={live}",
+                        row.fault, row.moment
+                    );
+                    let mut outcome = None;
+                    let result = catch_unwind(AssertUnwindSafe(|| {
+                        let outcome = outcome.insert(run(row, policy, *live));
+                        judge(row, policy, outcome);
+                    }));
+                    if let Some(outcome) = &outcome
+                        && outcome.stopped > QUICK
+                    {
+                        slow.lock().unwrap().push((row.fault, outcome.stopped));
+                    }
+                    if let Err(panic) = result {
+                        let why = panic
+                            .downcast_ref::<String>()
+                            .cloned()
+                            .or_else(|| panic.downcast_ref::<&str>().map(|s| s.to_string()));
+                        let why = why.unwrap_or_default();
+                        let wrong = &mut wrong.lock().unwrap();
+                        wrong.push(format!("{cell}: {why}\n    {outcome:?}"));
+                    }
+                }
+            });
+        }
+    });
+    let (wrong, slow) = (wrong.into_inner().unwrap(), slow.into_inner().unwrap());
+    assert!(
+        wrong.is_empty(),
+        "{} of {} cells:\n{}",
+        wrong.len(),
+        cells.len(),
+        wrong.join("\n")
+    );
+    assert!(slow.is_empty(), "not stopped within {QUICK:?}: {slow:?}");
+}

@@ -1,0 +1,407 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The faults, and what is expected of each at each moment.
+
+use offline_service::faults::{CloseFault, ErrorFault, Items};
+use offline_service::{Faults, RawFrame};
+
+use super::network::Trouble;
+use crate::common::Speech;
+
+/// Three utterances of one second, the last of which lasts to the end.
+pub fn speech() -> Speech {
+    Speech::new(16_000)
+        .silence(400)
+        .say(0..10)
+        .silence(800)
+        .say(10..20)
+        .silence(800)
+        .say(20..30)
+}
+
+/// The words of each utterance.
+pub const UTTERANCES: [std::ops::Range<u32>; 3] = [0..10, 10..20, 20..30];
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Moment {
+    BeforeTheFirstAnswer,
+    MidUtterance,
+    BetweenUtterances,
+    WhileFinishing,
+}
+
+pub use Moment::*;
+use Then::*;
+
+impl Moment {
+    pub const ALL: [Moment; 4] = [
+        BeforeTheFirstAnswer,
+        MidUtterance,
+        BetweenUtterances,
+        WhileFinishing,
+    ];
+
+    /// In milliseconds of audio that the service has processed.
+    fn ms(self) -> u64 {
+        match self {
+            BeforeTheFirstAnswer => 0,
+            MidUtterance => 2700,
+            BetweenUtterances => 3900,
+            WhileFinishing => speech().length_ms(),
+        }
+    }
+
+    /// In bytes that the client has sent by then: in the middle of a frame, which has 100 ms.
+    fn bytes(self) -> usize {
+        const BEFORE_AUDIO: usize = 600;
+        const FRAME: usize = 3200 * 4 / 3 + 80;
+        match self {
+            BeforeTheFirstAnswer => 0,
+            moment => BEFORE_AUDIO + moment.ms() as usize / 100 * FRAME - FRAME / 2,
+        }
+    }
+
+    /// The utterances that it is about.
+    fn items(self) -> Vec<usize> {
+        match self {
+            BeforeTheFirstAnswer => vec![0],
+            MidUtterance => vec![1],
+            BetweenUtterances => vec![0, 1],
+            WhileFinishing => vec![2],
+        }
+    }
+
+    /// Utterances that were reported for sure before it.
+    fn reported(self) -> usize {
+        match self {
+            BeforeTheFirstAnswer => 0,
+            MidUtterance => 1,
+            BetweenUtterances | WhileFinishing => 2,
+        }
+    }
+}
+
+/// What becomes of the words.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Words {
+    /// Each comes once, at its time.
+    All,
+    /// Those of these utterances may be missing from some word on.
+    AllButTheEndsOf(Vec<usize>),
+    /// Those of so many utterances come, and perhaps some that follow: nobody listened any more.
+    Until(usize),
+}
+
+/// What becomes of the session.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Then {
+    GoesOn,
+    /// There is nothing to be done: an error of this kind; or a warning, and no captions.
+    Stops(&'static str),
+    /// Trying again has to wait for a minute, because of this.
+    Waits(&'static str),
+}
+
+/// A fault at a moment.
+#[derive(Debug, Clone)]
+pub struct Row {
+    pub fault: &'static str,
+    pub moment: Moment,
+    /// Faults of the first connections.
+    pub first: Vec<Faults>,
+    /// Those of the others.
+    pub later: Faults,
+    /// What the network does to the first connection, and after how many bytes.
+    pub network: Option<(Trouble, usize)>,
+    /// Another place than that of the service.
+    pub url: Option<&'static str>,
+    /// The service does not answer: the timeouts have to be short.
+    pub silent: bool,
+    pub words: Words,
+    /// The kind of the outage before anything else, if there is one: one warning, and another
+    /// connection.
+    pub outage: Option<&'static str>,
+    /// Warnings that something could not be recognised.
+    pub unrecognised: usize,
+    pub then: Then,
+}
+
+impl Row {
+    fn new(fault: &'static str, moment: Moment, then: Then) -> Self {
+        let words = match then {
+            Stops(_) | Waits(_) => Words::Until(moment.reported()),
+            _ => Words::All,
+        };
+        Row {
+            fault,
+            moment,
+            first: Vec::new(),
+            later: Faults::default(),
+            network: None,
+            url: None,
+            silent: false,
+            words,
+            outage: None,
+            unrecognised: 0,
+            then,
+        }
+    }
+
+    fn first(mut self, faults: Faults) -> Self {
+        self.first.push(faults);
+        self
+    }
+
+    fn silent(mut self) -> Self {
+        self.silent = true;
+        self
+    }
+
+    fn outage(mut self, kind: &'static str) -> Self {
+        self.outage = Some(kind);
+        self
+    }
+
+    /// Some utterances of a healthy connection have no final text of their own.
+    fn without_finals(mut self, items: Vec<usize>, warnings: usize) -> Self {
+        self.unrecognised = warnings;
+        self.words = Words::AllButTheEndsOf(items);
+        self
+    }
+
+    /// What happens to a connection that is made at this moment: to the first one, or to the one
+    /// after a cut.
+    fn on_connecting(self, faults: Faults) -> Self {
+        self.cut().first(faults)
+    }
+
+    /// The same, for all connections that follow.
+    fn on_connecting_ever_after(self, faults: Faults) -> Self {
+        let mut row = self.cut();
+        row.later = faults;
+        row
+    }
+
+    fn cut(self) -> Self {
+        if self.moment == BeforeTheFirstAnswer {
+            return self;
+        }
+        // A reset would take with it what the client has not read yet.
+        let faults = close(self.moment, 1011);
+        self.first(faults).outage("lost")
+    }
+}
+
+fn reset(moment: Moment) -> Faults {
+    Faults {
+        reset_after_ms: Some(moment.ms()),
+        ..Faults::default()
+    }
+}
+
+fn http(status: u16) -> Faults {
+    Faults {
+        http_status: Some((status, String::new())),
+        ..Faults::default()
+    }
+}
+
+fn close(moment: Moment, code: u16) -> Faults {
+    if moment == WhileFinishing {
+        return Faults {
+            close_on_finish: Some(code),
+            ..Faults::default()
+        };
+    }
+    Faults {
+        close: Some(CloseFault {
+            after_ms: moment.ms(),
+            code,
+            reason: "Internal server error".into(),
+        }),
+        ..Faults::default()
+    }
+}
+
+fn error(moment: Moment, code: &str, message: &str) -> Faults {
+    Faults {
+        error: Some(ErrorFault {
+            after_ms: moment.ms(),
+            code: code.into(),
+            message: message.into(),
+            close: None,
+        }),
+        ..Faults::default()
+    }
+}
+
+fn inject(moment: Moment, frames: &[RawFrame]) -> Faults {
+    let frames = frames.iter().map(|frame| (moment.ms(), frame.clone()));
+    Faults {
+        inject: frames.collect(),
+        ..Faults::default()
+    }
+}
+
+/// The faults at this moment.
+pub fn rows(moment: Moment) -> Vec<Row> {
+    let row = |fault, then| Row::new(fault, moment, then);
+    let in_network = |fault, trouble| Row {
+        network: Some((trouble, moment.bytes())),
+        ..row(fault, GoesOn)
+    };
+    let first = moment == BeforeTheFirstAnswer;
+    let lost = if first { "unreachable" } else { "lost" };
+    let none = Faults::default;
+
+    let mut rows = vec![
+        row("TCP reset", GoesOn).first(reset(moment)).outage("lost"),
+        in_network("close 1006", Trouble::End).outage(lost),
+        row("close 1000", GoesOn)
+            .first(close(moment, 1000))
+            .outage("lost"),
+        row("close 1007", GoesOn)
+            .first(close(moment, 1007))
+            .outage("lost"),
+        row("close 1009", GoesOn)
+            .first(close(moment, 1009))
+            .outage("lost"),
+        // Before it has said anything, this is how a host says that it lacks the model.
+        if first {
+            row("close 1011", Stops("not-found"))
+        } else {
+            row("close 1011", GoesOn).outage("lost")
+        }
+        .first(close(moment, 1011)),
+        row("HTTP 401", Stops("unauthorized")).on_connecting_ever_after(http(401)),
+        row("HTTP 403", Stops("unauthorized")).on_connecting_ever_after(http(403)),
+        row("HTTP 404", Stops("not-found")).on_connecting_ever_after(http(404)),
+        row("HTTP 429", Waits("limit")).on_connecting_ever_after(http(429)),
+        row("HTTP 503", GoesOn)
+            .on_connecting(http(503))
+            .outage(lost),
+        row("no answer to the request", GoesOn)
+            .on_connecting(Faults {
+                stall_handshake: true,
+                ..none()
+            })
+            .outage(lost)
+            .silent(),
+        row("nothing after the upgrade", GoesOn)
+            .on_connecting(Faults {
+                stall_created: true,
+                ..none()
+            })
+            .outage(lost)
+            .silent(),
+        row("no answer to the settings", GoesOn)
+            .on_connecting(Faults {
+                stall_updated: true,
+                ..none()
+            })
+            .outage(lost)
+            .silent(),
+        row("stall", GoesOn)
+            .first(Faults {
+                stall_after_ms: Some(moment.ms().max(100)),
+                ..none()
+            })
+            .outage("lost")
+            .silent(),
+        in_network("black hole", Trouble::BlackHole)
+            .outage(lost)
+            .silent(),
+        in_network("half-open link", Trouble::HalfOpen)
+            .outage(lost)
+            .silent(),
+        in_network("slow link", Trouble::Slow(500_000)),
+        row("garbage in frames", GoesOn).first(inject(
+            moment,
+            &[
+                RawFrame::Binary(vec![0; 100]),
+                RawFrame::Text("{".into()),
+                RawFrame::Text("[1, null]".into()),
+                RawFrame::Text(r#"{"type": "no.such.event"}"#.into()),
+                RawFrame::Text("x".repeat(300_000)),
+            ],
+        )),
+        row("garbage instead of frames", GoesOn)
+            .first(inject(moment, &[RawFrame::Bytes(vec![0xff; 64])]))
+            .outage("lost"),
+        row("error: internal", GoesOn)
+            .first(error(moment, "internal_error", "boom"))
+            .outage("lost"),
+        row("error: access", Stops("unauthorized")).first(error(
+            moment,
+            "Arrearage",
+            "Access denied, account in arrears.",
+        )),
+        row("error: settings", Stops("settings")).first(error(
+            moment,
+            "invalid_value",
+            "Invalid value: 'xx'.",
+        )),
+        row("error: model", Stops("not-found")).first(error(
+            moment,
+            "ModelNotFound",
+            "Model not found.",
+        )),
+        row("error: limit", Waits("limit")).first(error(
+            moment,
+            "x",
+            "connections too much max_connections 100",
+        )),
+        // What was last heard of these has to do.
+        row(".failed", GoesOn)
+            .first(Faults {
+                failed: Items::Only(moment.items()),
+                ..none()
+            })
+            .without_finals(moment.items(), moment.items().len()),
+        row("missing finals", GoesOn)
+            .first(Faults {
+                never_complete: Items::Only(moment.items()),
+                ..none()
+            })
+            .without_finals(moment.items(), 1),
+        row("missing finals, and close 1011", GoesOn)
+            .first(Faults {
+                never_complete: Items::Only(moment.items()),
+                close_on_finish: Some(1011),
+                ..none()
+            })
+            .outage("lost"),
+        row("missing ids", GoesOn).on_connecting(Faults {
+            omit_item_id: true,
+            omit_event_id: true,
+            ..none()
+        }),
+        row("duplicate finals", GoesOn).on_connecting(Faults {
+            duplicate_completed: Items::All,
+            duplicate_committed: Items::All,
+            ..none()
+        }),
+        row("late finals", GoesOn).on_connecting(Faults {
+            completed_lag_ms: 900,
+            ..none()
+        }),
+        Row {
+            unrecognised: 1,
+            ..row("no session.finished", GoesOn).on_connecting(Faults {
+                never_finished: true,
+                ..none()
+            })
+        },
+        row("wrong model", Stops("not-found")).on_connecting_ever_after(Faults {
+            wrong_model_echo: true,
+            ..none()
+        }),
+    ];
+    if first {
+        // After a first contact the last known address serves: the network room's tests show it.
+        rows.push(Row {
+            url: Some("ws://nowhere.invalid/api-ws/v1/realtime"),
+            ..row("DNS failure", Stops("unknown-host"))
+        });
+    }
+    rows
+}
