@@ -212,6 +212,24 @@ fn the_server_refuses() {
 }
 
 #[test]
+fn a_redirection_is_not_followed_with_the_key() {
+    let elsewhere = with(|_| {});
+    for status in [301, 302, 303, 307, 308] {
+        let server = with(|options| {
+            options.faults = Faults {
+                http_status: Some((status, String::new())),
+                http_headers: vec![("Location".into(), elsewhere.url())],
+                ..Faults::default()
+            };
+        });
+        let code = gst::ResourceError::Settings;
+        check(&server.url(), "api-key=sk-1", code, "redirects");
+        assert_eq!(server.connections(), 1);
+    }
+    assert_eq!(elsewhere.connections(), 0);
+}
+
+#[test]
 fn the_model_is_unknown_or_another_one_answers() {
     let server =
         with(|options| options.known_models = Some(vec!["qwen3-asr-flash-realtime".into()]));

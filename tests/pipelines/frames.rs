@@ -59,6 +59,30 @@ fn garbage_unknown_and_enormous_frames() {
 }
 
 #[test]
+fn frames_without_end_cost_a_connection_and_no_memory() {
+    let speech = Speech::usual(16_000);
+    for frame in [
+        RawFrame::Text("x".repeat(5 << 20)),
+        RawFrame::Binary(vec![0; 5 << 20]),
+        RawFrame::Fragments(vec!["x".repeat(2 << 20); 3]),
+        // Announces 9 exabytes.
+        RawFrame::Bytes([&[0x81, 127, 0x7f][..], &[0xff; 7]].concat()),
+    ] {
+        let server = server(|options| {
+            options.first_faults = vec![Faults {
+                inject: vec![(3400, frame)],
+                ..Faults::default()
+            }];
+        });
+        let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+        rig.run(speech.buffers(&[320], 0));
+        assert_eq!(rig.heard(), speech.numbers());
+        assert_eq!(rig.stat("outages"), 1, "{:?}", rig.warnings);
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+#[test]
 fn frames_before_the_session_is_set_up() {
     let inject = vec![
         (0, RawFrame::Text("{".into())),

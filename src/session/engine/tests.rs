@@ -2,6 +2,7 @@
 //! Scripts of inputs on a fake clock, with a codec whose frames are plain words.
 
 mod client_vad;
+mod outages;
 mod rotation;
 
 use super::*;
