@@ -4,6 +4,7 @@
 mod common;
 
 mod client_vad;
+mod documents;
 mod endings;
 mod errors;
 mod frames;
