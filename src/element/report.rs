@@ -378,3 +378,34 @@ pub fn post_audio_lost(
         messages::audio_lost(lost.time, lost.duration, reason, segment),
     );
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_replaced_connection_is_counted_and_its_state_stays() {
+        gst::init().unwrap();
+        let element = gst::ElementFactory::make("fakesink").build().unwrap();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let stats = Stats::default();
+        let segment = gst::FormattedSegment::new();
+        let completion = Arc::<Completion>::default();
+        let mut report = Report::new(&element, &segment, 16_000, stats.clone(), completion, ());
+        stats.with(|ledger| ledger.state = ConnectionState::Connected);
+        report.notice(Notice::Rotated {
+            session_id: Some("new".into()),
+        });
+        let message = bus.pop().unwrap();
+        let said = message.structure().unwrap();
+        assert_eq!(said.name(), "qwenasr/connection");
+        assert_eq!(said.get::<&str>("state").unwrap(), "connected");
+        assert_eq!(said.get::<&str>("session-id").unwrap(), "new");
+        assert!(bus.pop().is_none(), "no warning");
+        let counted = stats.to_structure(0);
+        assert_eq!(counted.get::<u64>("rotations").unwrap(), 1);
+        assert_eq!(counted.get::<u64>("reconnects").unwrap(), 0);
+        element.set_bus(None);
+    }
+}
