@@ -16,11 +16,16 @@ PACKAGES=(
     gstreamer1.0-plugins-good # wavparse, pngenc
     gstreamer1.0-plugins-bad  # srtenc, webvttenc
     gstreamer1.0-x            # textoverlay
+    gstreamer1.0-plugins-ugly # x264enc
     fonts-dejavu-core
+    fonts-wqy-microhei # Chinese
+    fontconfig
     libpocketsphinx3
     pocketsphinx-en-us
     pocketsphinx-testdata
     ca-certificates
+    libpango1.0-dev # tttocea608 and others of gst-plugin-closedcaption
+    libcairo2-dev
 )
 
 fail() {

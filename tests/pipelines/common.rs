@@ -200,6 +200,11 @@ impl Rig {
         }
     }
 
+    /// Adds what goes into this pad to what is said to have come out.
+    pub fn watch(&self, pad: &gst::Pad) {
+        watch(pad, &self.left);
+    }
+
     pub fn play(&self) {
         self.pipeline.set_state(gst::State::Playing).unwrap();
     }

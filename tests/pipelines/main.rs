@@ -14,6 +14,7 @@ mod manual;
 mod matrix;
 mod network;
 mod outages;
+mod recipes;
 mod sink;
 mod stable;
 mod stopping;

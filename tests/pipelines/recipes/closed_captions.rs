@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Closed captions: into the video, and back out of it.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use cea608_types::{Cea608, Cea608State};
+use cea708_types::{CCDataParser, Service, tables::Code};
+use offline_service::ScriptRecogniser;
+
+use super::*;
+
+const TEXT: &str =
+    "The captions of a live programme have to be right, and they have to come in time.";
+
+/// What was read out of closed captions.
+#[derive(Debug, Default)]
+pub struct ReadBack {
+    /// Of CEA-608 channel 1.
+    pub cea608: String,
+    /// Of CEA-708 service 1.
+    pub cea708: String,
+}
+
+impl ReadBack {
+    /// From the closed captions of each frame, `cc_data`.
+    pub fn new(frames: &[Vec<u8>]) -> Self {
+        ReadBack {
+            cea608: channel_one(frames),
+            cea708: service_one(frames),
+        }
+    }
+
+    /// From a pipeline that gives such captions and ends.
+    pub fn from(source: &str) -> Self {
+        let pipeline =
+            gst::parse::launch(&format!("{source} ! fakesink name=captions async=false"))
+                .unwrap()
+                .downcast::<gst::Pipeline>()
+                .unwrap();
+        let captions = pipeline.by_name("captions").unwrap();
+        let frames = collect(&captions.static_pad("sink").unwrap());
+        pipeline.set_state(gst::State::Playing).unwrap();
+        let message = pipeline.bus().unwrap().timed_pop_filtered(
+            gst::ClockTime::from_seconds(LONG.as_secs()),
+            &[gst::MessageType::Eos, gst::MessageType::Error],
+        );
+        pipeline.set_state(gst::State::Null).unwrap();
+        let message = message.expect("the end of the captions");
+        assert_eq!(message.type_(), gst::MessageType::Eos, "{message:?}");
+        Self::new(&frames.lock().unwrap())
+    }
+}
+
+/// The bytes of the buffers that come to a pad.
+pub fn collect(pad: &gst::Pad) -> Arc<Mutex<Vec<Vec<u8>>>> {
+    let all: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+    let list = all.clone();
+    let keep = move |buffer: &gst::BufferRef| {
+        let data = buffer.map_readable().unwrap().to_vec();
+        list.lock().unwrap().push(data);
+    };
+    pad.add_probe(
+        gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
+        move |_, info| {
+            match &info.data {
+                Some(gst::PadProbeData::Buffer(buffer)) => keep(buffer),
+                Some(gst::PadProbeData::BufferList(list)) => list.iter().for_each(&keep),
+                _ => {}
+            }
+            gst::PadProbeReturn::Ok
+        },
+    );
+    all
+}
+
+/// The text of CEA-608 channel 1 in `cc_data`; commands are spaces.
+fn channel_one(frames: &[Vec<u8>]) -> String {
+    let mut decoder = Cea608State::default();
+    let mut text = String::new();
+    for triple in frames.iter().flat_map(|data| data.chunks(3)) {
+        // Valid, and of the first field.
+        if triple[0] & 0x07 != 0x04 {
+            continue;
+        }
+        match decoder.decode([triple[1], triple[2]]).unwrap() {
+            Some(Cea608::Text(chars)) => {
+                text.extend([chars.char1, chars.char2].into_iter().flatten());
+            }
+            Some(_) => text.push(' '),
+            None => {}
+        }
+    }
+    text
+}
+
+/// The text of CEA-708 service 1 in `cc_data`; commands are spaces.
+fn service_one(frames: &[Vec<u8>]) -> String {
+    let mut parser = CCDataParser::new();
+    let mut text = String::new();
+    for data in frames {
+        // The header that the parser wants: process_cc_data_flag and cc_count.
+        let mut frame = vec![0xc0 | (data.len() / 3) as u8, 0xff];
+        frame.extend(data);
+        parser.push(&frame).unwrap();
+        while let Some(packet) = parser.pop_packet() {
+            let service = |service: &&Service| service.number() == 1;
+            for code in packet
+                .services()
+                .iter()
+                .filter(service)
+                .flat_map(Service::codes)
+            {
+                if *code != Code::NUL {
+                    text.push(code.char().unwrap_or(' '));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// The words without the spaces, commands and line ends between them.
+pub fn words(text: &str) -> Vec<&str> {
+    text.split_whitespace().collect()
+}
+
+/// Captions six seconds of speech; what is in the file then.
+fn captioned(recipe: &str) -> ReadBack {
+    peers::load();
+    let server = server(|options| {
+        options.recogniser = ScriptRecogniser::factory(vec![spoken(TEXT, 5500)], "en");
+        options.partial_interval = Duration::from_millis(300);
+    });
+    let file = TempFile::new("ts");
+    let mut rig = Recipe::new(recipe)
+        .with_speech()
+        .with_frames(240)
+        .with("captioned.ts", file.0.to_str().unwrap())
+        .with_service(&server.url())
+        .rig();
+    rig.play();
+    let speech = Speech::new(16_000).silence(500).say(0..55).silence(1500);
+    rig.push_all(speech.buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    ReadBack::from(&format!(
+        "filesrc location={} ! tsdemux ! h264parse ! ccextractor name=extractor ! fakesink async=false extractor.caption",
+        file.0.display()
+    ))
+}
+
+#[test]
+fn every_word_is_in_cea_608() {
+    let captions = captioned("CEA-608");
+    println!("{captions:?}");
+    assert_eq!(words(&captions.cea608), words(TEXT));
+}
+
+#[test]
+fn every_word_is_in_cea_708() {
+    let captions = captioned("CEA-708");
+    println!("{captions:?}");
+    assert_eq!(words(&captions.cea708), words(TEXT));
+}
