@@ -145,8 +145,14 @@ fn captioned(recipe: &str) -> ReadBack {
     rig.push_eos();
     rig.wait_for_eos();
     rig.stop();
+    captions_of(&file)
+}
+
+/// The captions in a file of MPEG-TS.
+pub fn captions_of(file: &TempFile) -> ReadBack {
     ReadBack::from(&format!(
-        "filesrc location={} ! tsdemux ! h264parse ! ccextractor name=extractor ! fakesink async=false extractor.caption",
+        "filesrc location={} ! tsdemux ! h264parse ! ccextractor name=extractor \
+         ! fakesink async=false extractor.caption",
         file.0.display()
     ))
 }

@@ -4,6 +4,7 @@
 mod burn_in;
 mod closed_captions;
 mod peers;
+mod transcriberbin;
 
 use super::common::*;
 use gst::prelude::*;
