@@ -447,3 +447,23 @@ pub fn check_cues(speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) 
         last_end = *end;
     }
 }
+
+/// Cues of an SRT file: text, begin and end in milliseconds.
+pub fn srt(text: &str) -> Vec<(String, u64, u64)> {
+    let time = |text: &str| {
+        let numbers: Vec<u64> = text
+            .trim()
+            .split([':', ','])
+            .map(|n| n.parse().unwrap())
+            .collect();
+        ((numbers[0] * 60 + numbers[1]) * 60 + numbers[2]) * 1000 + numbers[3]
+    };
+    text.split("\n\n")
+        .filter(|block| !block.trim().is_empty())
+        .map(|block| {
+            let mut lines = block.trim().lines().skip(1);
+            let (start, end) = lines.next().unwrap().split_once("-->").unwrap();
+            (lines.collect::<Vec<_>>().join(" "), time(start), time(end))
+        })
+        .collect()
+}

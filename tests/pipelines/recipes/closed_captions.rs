@@ -24,7 +24,7 @@ pub struct ReadBack {
 
 impl ReadBack {
     /// From the closed captions of each frame, `cc_data`.
-    pub fn new(frames: &[Vec<u8>]) -> Self {
+    pub fn new(frames: &[(u64, Vec<u8>)]) -> Self {
         ReadBack {
             cea608: channel_one(frames),
             cea708: service_one(frames),
@@ -52,13 +52,16 @@ impl ReadBack {
     }
 }
 
-/// The bytes of the buffers that come to a pad.
-pub fn collect(pad: &gst::Pad) -> Arc<Mutex<Vec<Vec<u8>>>> {
-    let all: Arc<Mutex<Vec<Vec<u8>>>> = Arc::default();
+/// The buffers that come to a pad, and their timestamps in milliseconds.
+pub type Collected = Arc<Mutex<Vec<(u64, Vec<u8>)>>>;
+
+/// Collects what comes to a pad.
+pub fn collect(pad: &gst::Pad) -> Collected {
+    let all = Collected::default();
     let list = all.clone();
     let keep = move |buffer: &gst::BufferRef| {
         let data = buffer.map_readable().unwrap().to_vec();
-        list.lock().unwrap().push(data);
+        list.lock().unwrap().push((ms(buffer.pts().unwrap()), data));
     };
     pad.add_probe(
         gst::PadProbeType::BUFFER | gst::PadProbeType::BUFFER_LIST,
@@ -75,15 +78,19 @@ pub fn collect(pad: &gst::Pad) -> Arc<Mutex<Vec<Vec<u8>>>> {
 }
 
 /// The text of CEA-608 channel 1 in `cc_data`; commands are spaces.
-fn channel_one(frames: &[Vec<u8>]) -> String {
+fn channel_one(frames: &[(u64, Vec<u8>)]) -> String {
+    let triples = frames.iter().flat_map(|(_, data)| data.chunks(3));
+    // Valid, and of the first field.
+    let pairs = triples.filter(|triple| triple[0] & 0x07 == 0x04);
+    cea_608(pairs.map(|triple| [triple[1], triple[2]]))
+}
+
+/// The text of the byte pairs of CEA-608; commands are spaces.
+pub fn cea_608(pairs: impl Iterator<Item = [u8; 2]>) -> String {
     let mut decoder = Cea608State::default();
     let mut text = String::new();
-    for triple in frames.iter().flat_map(|data| data.chunks(3)) {
-        // Valid, and of the first field.
-        if triple[0] & 0x07 != 0x04 {
-            continue;
-        }
-        match decoder.decode([triple[1], triple[2]]).unwrap() {
+    for pair in pairs {
+        match decoder.decode(pair).unwrap() {
             Some(Cea608::Text(chars)) => {
                 text.extend([chars.char1, chars.char2].into_iter().flatten());
             }
@@ -95,10 +102,10 @@ fn channel_one(frames: &[Vec<u8>]) -> String {
 }
 
 /// The text of CEA-708 service 1 in `cc_data`; commands are spaces.
-fn service_one(frames: &[Vec<u8>]) -> String {
+fn service_one(frames: &[(u64, Vec<u8>)]) -> String {
     let mut parser = CCDataParser::new();
     let mut text = String::new();
-    for data in frames {
+    for (_, data) in frames {
         // The header that the parser wants: process_cc_data_flag and cc_count.
         let mut frame = vec![0xc0 | (data.len() / 3) as u8, 0xff];
         frame.extend(data);

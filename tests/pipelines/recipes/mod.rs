@@ -3,6 +3,8 @@
 
 mod burn_in;
 mod closed_captions;
+mod files;
+mod long_speech;
 mod peers;
 mod transcriberbin;
 

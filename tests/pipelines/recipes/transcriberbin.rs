@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Dropped into `transcriberbin` of gst-plugins-rs.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
-use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use offline_service::{Options, ScriptRecogniser, Server};
 
-use super::closed_captions::{ReadBack, captions_of, collect, words};
+use super::closed_captions::{Collected, ReadBack, captions_of, collect, words};
 use super::*;
 
 const TEXT: &str = "Good evening and welcome to the news.";
@@ -42,7 +42,7 @@ fn recipe(server: &Server, frames: u32) -> Recipe {
 struct Bin {
     rig: Rig,
     bin: gst::Element,
-    captions: Arc<Mutex<Vec<Vec<u8>>>>,
+    captions: Collected,
     frames: Arc<AtomicU32>,
 }
 

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Subtitle files that grow while the pipeline is live.
+
+use std::time::{Duration, Instant};
+
+use offline_service::{Options, ScriptRecogniser};
+
+use super::*;
+
+/// Plays three utterances into a file; gives what was in it before the last one ended, and at the
+/// end.
+fn grow(encoder: &str, speech: &Speech, change: impl FnOnce(&mut Options)) -> (String, String) {
+    let server = server(change);
+    let file = TempFile::new("txt");
+    let mut rig = Recipe::new("WebVTT and SubRip while it is live")
+        .with_speech()
+        .with("webvttenc", encoder)
+        .with("live.vtt", file.0.to_str().unwrap())
+        .with_service(&server.url())
+        .rig();
+    rig.play();
+    rig.push_all(speech.buffers(&[320], 0));
+    rig.wait_for_message("qwenasr/speech-started");
+    rig.wait_for_message("qwenasr/speech-started");
+    let begun = Instant::now();
+    while file.text().matches("-->").count() < 1 {
+        assert!(begun.elapsed() < LONG, "the file does not grow");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let so_far = file.text();
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    (so_far, file.text())
+}
+
+/// Cues of a WebVTT file: text, begin and end in milliseconds.
+fn webvtt(text: &str) -> Vec<(String, u64, u64)> {
+    let cues = text.strip_prefix("WEBVTT\n\n").unwrap();
+    let numbered: Vec<String> = cues
+        .split("\n\n")
+        .filter(|cue| !cue.trim().is_empty())
+        .map(|cue| format!("1\n{}", cue.trim().replacen('.', ",", 2)))
+        .collect();
+    srt(&numbered.join("\n\n"))
+}
+
+fn speech() -> Speech {
+    Speech::new(16_000)
+        .silence(500)
+        .say(0..12)
+        .silence(900)
+        .say(12..26)
+        .silence(900)
+        .say(26..40)
+        .silence(900)
+}
+
+#[test]
+fn webvtt_and_subrip_grow_and_end_well() {
+    std::thread::scope(|scope| {
+        for encoder in ["webvttenc", "srtenc"] {
+            scope.spawn(move || {
+                let parse = if encoder == "srtenc" { srt } else { webvtt };
+                let (so_far, all) = grow(encoder, &speech(), |_| {});
+                println!("{encoder}: {so_far}");
+                assert!(all.starts_with(&so_far) && all.len() > so_far.len());
+                assert!(!numbers(&parse(&so_far)[0].0).is_empty());
+                check_cues(&speech(), &parse(&all), 0);
+            });
+        }
+    });
+}
+
+#[test]
+fn chinese_is_in_webvtt() {
+    let (_, all) = grow("webvttenc", &speech(), |options| {
+        options.recogniser = ScriptRecogniser::factory(vec![chinese(); 3], "zh");
+    });
+    let cues: Vec<String> = webvtt(&all).into_iter().map(|(text, ..)| text).collect();
+    assert_eq!(cues.concat(), chinese().transcript.repeat(3), "{all}");
+}
