@@ -2,7 +2,7 @@
 //! Text in the picture.
 
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use super::*;
 use offline_service::ScriptRecogniser;
@@ -22,23 +22,28 @@ struct Frame {
 fn watch_overlay(rig: &Rig) -> Arc<Mutex<Vec<Frame>>> {
     let overlay = rig.pipeline.by_name("overlay").unwrap();
     rig.watch(&overlay.static_pad("text_sink").unwrap());
+    watch_frames(&overlay)
+}
+
+/// The frames that leave an element.
+fn watch_frames(element: &gst::Element) -> Arc<Mutex<Vec<Frame>>> {
     let frames: Arc<Mutex<Vec<Frame>>> = Arc::default();
     let seen = frames.clone();
-    let src = overlay.static_pad("src").unwrap();
+    let src = element.static_pad("src").unwrap();
     src.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
         let Some(gst::PadProbeData::Buffer(buffer)) = &info.data else {
             return gst::PadProbeReturn::Ok;
         };
         let luma = 480 * 270;
         let start = ms(buffer.pts().unwrap());
-        let overlay = pad.parent_element().unwrap();
+        let element = pad.parent_element().unwrap();
         seen.lock().unwrap().push(Frame {
             start,
             end: start + ms(buffer.duration().unwrap()),
             text: buffer.map_readable().unwrap()[..luma]
                 .iter()
                 .any(|y| *y > 128),
-            passed: ms(overlay.current_running_time().unwrap()),
+            passed: ms(element.current_running_time().unwrap()),
         });
         gst::PadProbeReturn::Ok
     });
@@ -169,44 +174,53 @@ fn without_waiting_the_text_is_late_but_complete() {
 /// Live video goes on, `latency` late, whatever the service does.
 #[test]
 fn a_mute_service_does_not_hold_up_the_picture() {
-    let server = server(|options| options.faults.stall_after_ms = Some(2000));
-    let rig = Recipe::new("Burn-in, in sync")
-        .with_speech()
-        .with_frames(360)
-        .with("autovideosink", "fakesink sync=true")
-        .with_service(&server.url())
-        .rig();
-    let frames = watch_overlay(&rig);
-    rig.play();
-    rig.push_all(Speech::new(16_000).say(0..120).buffers(&[320], 0));
-    // The service says nothing for ten seconds; the end of the stream would free the picture.
-    let wanted = 350;
-    let begun = std::time::Instant::now();
-    while frames.lock().unwrap().len() < wanted {
-        assert!(
-            begun.elapsed() < LONG,
-            "the picture stands still: {:?}",
-            frames.lock().unwrap().last()
-        );
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    rig.stop();
-    let frames = frames.lock().unwrap().clone();
-    assert!(
-        frames.iter().any(|frame| frame.text),
-        "there was text before"
-    );
-    let mut delays: Vec<u64> = frames
-        .iter()
-        .filter(|frame| frame.start > 2500)
-        .map(|frame| frame.passed.saturating_sub(frame.start))
-        .collect();
-    delays.sort_unstable();
-    let (median, most) = (delays[delays.len() / 2], delays[delays.len() - 1]);
-    println!("the picture was {median} ms late, {most} ms at most");
-    assert!(median <= 2000 + 300, "{median}");
-    // As much again for a busy machine.
-    assert!(most <= 2000 + 300 + 2000, "{most}");
+    peers::load();
+    let test = |recipe: Recipe, element: &str, latency: u64| {
+        let server = server(|options| options.faults.stall_after_ms = Some(2000));
+        let rig = recipe
+            .with_speech()
+            .with_frames(400)
+            .with_service(&server.url())
+            .rig();
+        let frames = watch_frames(&rig.pipeline.by_name(element).unwrap());
+        rig.play();
+        rig.push_all(Speech::new(16_000).say(0..130).buffers(&[320], 0));
+        // Ten seconds without a word. The end of the stream would free the picture.
+        let begun = Instant::now();
+        while frames.lock().unwrap().len() < 360 {
+            assert!(
+                begun.elapsed() < LONG,
+                "{element}: the picture stands still: {:?}",
+                frames.lock().unwrap().last()
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        rig.stop();
+        let frames = frames.lock().unwrap();
+        let mut delays: Vec<u64> = frames
+            .iter()
+            .filter(|frame| frame.start > 2500)
+            .map(|frame| frame.passed.saturating_sub(frame.start))
+            .collect();
+        delays.sort_unstable();
+        let (median, most) = (delays[delays.len() / 2], delays[delays.len() - 1]);
+        println!("{element}: the picture was {median} ms late, {most} ms at most");
+        assert!(median <= latency + 300, "{element}: {median}");
+        // A busy machine may hold it up for a moment, but not the service.
+        assert!(most <= latency + 2300, "{element}: {most}");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let recipe =
+                Recipe::new("Burn-in, in sync").with("autovideosink", "fakesink sync=true");
+            test(recipe, "overlay", 2000);
+        });
+        scope.spawn(|| {
+            let file = "filesink location=captioned.ts";
+            let recipe = Recipe::new("CEA-608").with(file, "fakesink sync=true");
+            test(recipe, "captions", 3000);
+        });
+    });
 }
 
 #[test]
