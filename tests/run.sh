@@ -16,6 +16,12 @@ find_cargo
 stay_offline
 unset GST_PLUGIN_PATH
 
+# The tests would do this themselves, but not without disturbing each other.
+say "Building plugins of gst-plugins-rs"
+cargo build --locked --manifest-path examples/peer-plugins/Cargo.toml \
+    --target-dir "$(target_directory)/peer-plugins" \
+    -p gst-plugin-closedcaption -p gst-plugin-textwrap
+
 say "Testing"
 cargo test --workspace --all-targets --locked -- "$@"
 say "Testing the documentation's examples"
