@@ -3,11 +3,13 @@
 
 mod commit;
 mod layout;
+mod rolling;
 mod stable;
 mod text;
 mod track;
 mod words;
 
-pub use layout::{Layout, cues, is_blank, normalise, tail, timed_cues};
+pub use layout::{Layout, cues, is_blank, timed_cues};
+pub use rolling::Rolling;
 pub use stable::Stable;
 pub use track::{Piece, Track};

@@ -53,28 +53,6 @@ pub fn normalise(text: &str) -> String {
     normal
 }
 
-/// The last part of `text` that fits in `max_chars` display columns (0 = all of
-/// it), for a rolling line of interim text.
-///
-/// It starts where a line may start, or, if the last word alone is too long, at
-/// a grapheme cluster; a last cluster wider than `max_chars` is kept.
-pub fn tail(text: &str, max_chars: usize) -> &str {
-    let text = text.trim();
-    let gaps = gaps(text);
-    let Some(last) = gaps.last() else {
-        return text;
-    };
-    let fits =
-        |gap: &&Gap| max_chars == 0 || last.end_column.saturating_sub(gap.column) <= max_chars;
-    let fitting = || gaps.iter().take(gaps.len().saturating_sub(1)).filter(fits);
-    let start = fitting()
-        .find(|gap| gap.kind != Break::Cluster)
-        .or_else(|| fitting().next())
-        .or_else(|| gaps.iter().rev().nth(1))
-        .map_or(last.end, |gap| gap.start);
-    text.get(start..last.end).unwrap_or_default()
-}
-
 /// How good a place is to end a cue, best first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Break {
@@ -433,30 +411,6 @@ mod tests {
             let gaps = gaps(&text);
             let gap = gaps.iter().find(|gap| gap.start == at).unwrap();
             assert_eq!(gap.kind, kind, "{text:?} at {at}");
-        }
-    }
-
-    #[test]
-    fn tails() {
-        for (text, max, expected) in [
-            ("", 5, ""),
-            ("  \n", 5, ""),
-            (" one two ", 0, "one two"),
-            ("one two", 7, "one two"),
-            ("one two", 6, "two"),
-            ("one two three\n", 9, "two three"),
-            ("one  two\nthree", 9, "two\nthree"),
-            ("internationalisation", 5, "ation"),
-            ("今天我们用GStreamer做字幕。", 8, "做字幕。"),
-            ("今天我们用GStreamer做字幕。", 7, "字幕。"),
-            ("今日はカード。", 9, "カード。"),
-            ("今日はカード。", 7, "ド。"),
-            ("字幕", 1, "幕"),
-            ("ที่นี่", 1, "นี่"),
-            ("x 👨\u{200d}👩\u{200d}👧", 1, "👨\u{200d}👩\u{200d}👧"),
-            ("word", usize::MAX, "word"),
-        ] {
-            assert_eq!(tail(text, max), expected, "{text:?} in {max}");
         }
     }
 }

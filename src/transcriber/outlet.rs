@@ -9,13 +9,16 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::captions::{Layout, is_blank, normalise, tail, timed_cues};
+use crate::captions::{Layout, Rolling, is_blank, timed_cues};
 use crate::element::{Results, TextOutput};
 use crate::session::Transcript;
 use crate::timeline::Word;
 
 /// Pieces of text that may wait before the session is told to send no more audio.
 const CONGESTION: usize = 64;
+
+/// Pieces of text that may wait before results that newer ones replace are passed over.
+const BEHIND: usize = CONGESTION / 2;
 
 /// One thing to push. Times are stream times in nanoseconds.
 #[derive(Debug)]
@@ -28,11 +31,14 @@ pub(super) enum Item {
         start: u64,
         end: u64,
     },
-    /// Will be replaced by what comes next.
+    /// What is to be shown of the utterance that goes on, or nothing any more. The last line stays
+    /// until the next one comes.
     Interim {
-        text: String,
+        lines: Vec<String>,
         start: u64,
         end: u64,
+        /// The utterance is over.
+        last: bool,
     },
     /// What is known of an utterance that goes on; `heard` is the time of the newest audio.
     Hypothesis {
@@ -59,7 +65,7 @@ impl Item {
     /// Whether this says nothing that `next` does not say better.
     fn is_replaced_by(&self, next: &Item) -> bool {
         match (self, next) {
-            (Item::Interim { .. }, Item::Interim { .. }) => true,
+            (Item::Interim { last, .. }, Item::Interim { .. }) => !last,
             (Item::Hypothesis { item, .. }, Item::Hypothesis { item: next, .. }) => item == next,
             _ => false,
         }
@@ -270,6 +276,7 @@ pub(super) struct Lane {
     results: Results,
     layout: Layout,
     language: Option<String>,
+    rolling: Rolling,
     /// The utterance of which interim text has been shown.
     shown: Option<u64>,
 }
@@ -283,6 +290,7 @@ impl Lane {
             results,
             layout,
             language: None,
+            rolling: Rolling::new(layout.max_chars),
             shown: None,
         }
     }
@@ -291,22 +299,29 @@ impl Lane {
         self.outlet.with_lane(self.id, |lane, _| lane.extend(items));
     }
 
-    /// The newest text of an utterance that goes on, as far as it fits.
-    fn rolling_line(&mut self, transcript: &Transcript) -> Option<Item> {
-        let text = normalise(&format!("{}{}", transcript.text, transcript.stash));
-        if is_blank(&text) {
+    /// The newest text of an utterance, as far as it fits.
+    fn rolling_lines(&mut self, transcript: &Transcript, last: bool) -> Option<Item> {
+        let text = format!("{}{}", transcript.text, transcript.stash);
+        let lines = self.rolling.lines(transcript.item, &text);
+        // All of it may have been taken back.
+        if lines.is_empty() && !(last && is_blank(&text)) {
             return None;
         }
         self.shown = Some(transcript.item);
         Some(Item::Interim {
-            text: tail(&text, self.layout.max_chars).to_owned(),
+            lines,
             start: transcript.start,
             end: transcript.end,
+            last,
         })
     }
 
     /// The cues of a finished utterance.
-    fn cues(&self, transcript: &Transcript) -> Vec<Item> {
+    fn cues(&mut self, transcript: &Transcript) -> Vec<Item> {
+        if self.shown == Some(transcript.item) {
+            // What came before has been read already.
+            return self.rolling_lines(transcript, true).into_iter().collect();
+        }
         let Transcript {
             text,
             words,
@@ -314,15 +329,8 @@ impl Lane {
             end,
             ..
         } = transcript;
-        let mut cues = timed_cues(text, words, *start, *end, &self.layout);
-        if self.shown == Some(transcript.item) {
-            // What came before has been read already.
-            if let Some(line) = cues.last_mut() {
-                line.text = tail(&normalise(text), self.layout.max_chars).to_owned();
-            }
-            cues.drain(..cues.len().saturating_sub(1));
-        }
-        cues.into_iter()
+        timed_cues(text, words, *start, *end, &self.layout)
+            .into_iter()
             .map(|cue| Item::Text {
                 text: cue.text,
                 start: cue.start,
@@ -359,7 +367,7 @@ impl TextOutput for Lane {
     fn interim(&mut self, transcript: &Transcript) {
         let item = match self.results {
             Results::Final => None,
-            Results::Interim => self.rolling_line(transcript),
+            Results::Interim => self.rolling_lines(transcript, false),
             Results::Stable => Some(Item::Hypothesis {
                 item: transcript.item,
                 text: transcript.text.clone(),
@@ -373,8 +381,10 @@ impl TextOutput for Lane {
         let tag = self.tag(transcript);
         self.outlet.with_lane(self.id, |lane, _| {
             lane.extend(tag);
-            // Where the pad is behind, only the newest matters.
-            if lane.back().is_some_and(|last| last.is_replaced_by(&item)) {
+            // Where the pad is far behind, or what waits has no times of its own, only the newest
+            // matters.
+            let behind = lane.len() >= BEHIND || !matches!(item, Item::Interim { .. });
+            if behind && lane.back().is_some_and(|last| last.is_replaced_by(&item)) {
                 lane.pop_back();
             }
             lane.push_back(item);
@@ -392,7 +402,7 @@ impl TextOutput for Lane {
                 start: transcript.start,
                 end: transcript.end,
             }],
-            _ if blank => return,
+            _ if blank && self.shown != Some(transcript.item) => return,
             _ => self.cues(transcript),
         };
         let tag = self.tag(transcript);

@@ -74,7 +74,11 @@ impl QwenAsr {
     }
 
     fn push_item(&self, pusher: &mut Pusher, item: Item) -> Result<(), gst::FlowError> {
-        let shortest = u64::from(self.settings().min_duration) * 1_000_000;
+        let Layout {
+            min_duration: shortest,
+            max_duration: longest,
+            ..
+        } = self.settings().layout();
         let Pusher {
             track,
             pieces,
@@ -89,7 +93,15 @@ impl QwenAsr {
                 *stable = Stable::new();
             }
             Item::Text { text, start, end } => track.text(text, start, end, shortest, pieces),
-            Item::Interim { text, start, end } => track.interim(text, start, end, pieces),
+            Item::Interim {
+                lines,
+                start,
+                end,
+                last,
+            } => {
+                let shortest = if last { shortest } else { 0 };
+                track.interim(lines, start, end, shortest, longest, pieces);
+            }
             Item::Hypothesis {
                 item,
                 text,
@@ -242,24 +254,39 @@ impl QwenAsr {
                     meant,
                 } => {
                     self.observe_delay(segment, meant, start > meant, warned_delay);
-                    let mut buffer = gst::Buffer::from_slice(text.into_bytes());
-                    if let Some(buffer) = buffer.get_mut() {
-                        buffer.set_pts(clock_time(start));
-                        buffer.set_duration(clock_time(duration));
-                        if std::mem::take(discont) {
-                            buffer.set_flags(gst::BufferFlags::DISCONT);
-                        }
-                    }
-                    gst::log!(CAT, imp = self, "pushing {buffer:?}");
-                    match self.src_pad().push(buffer) {
-                        // Messages are all that is wanted then.
-                        Ok(_) | Err(gst::FlowError::NotLinked) => {}
-                        Err(error) => return Err(error),
-                    }
+                    self.push_text(text, start, duration, discont)?;
                 }
+                Piece::Again {
+                    text,
+                    start,
+                    duration,
+                } => self.push_text(text, start, duration, discont)?,
             }
         }
         Ok(())
+    }
+
+    fn push_text(
+        &self,
+        text: String,
+        start: u64,
+        duration: u64,
+        discont: &mut bool,
+    ) -> Result<(), gst::FlowError> {
+        let mut buffer = gst::Buffer::from_slice(text.into_bytes());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(clock_time(start));
+            buffer.set_duration(clock_time(duration));
+            if std::mem::take(discont) {
+                buffer.set_flags(gst::BufferFlags::DISCONT);
+            }
+        }
+        gst::log!(CAT, imp = self, "pushing {buffer:?}");
+        match self.src_pad().push(buffer) {
+            // Messages are all that is wanted then.
+            Ok(_) | Err(gst::FlowError::NotLinked) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     fn push_event(&self, pusher: &mut Pusher, event: gst::Event) -> Result<(), gst::FlowError> {

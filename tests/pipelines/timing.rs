@@ -315,6 +315,40 @@ fn interim_results_come_before_the_final_and_never_go_back() {
 }
 
 #[test]
+fn the_rolling_line_neither_jumps_nor_flickers() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000)
+        .silence(300)
+        .say(0..40)
+        .silence(2000)
+        .say(40..60)
+        .silence(1000);
+    let mut rig = Rig::new(
+        16_000,
+        &server.url(),
+        "max-speed=10 results=interim max-chars=42 max-duration=0",
+    );
+    rig.run(speech.buffers(&[320], 0));
+    let texts = rig.texts();
+    let seen = |n: u32| texts.iter().any(|(text, ..)| numbers(text).contains(&n));
+    assert!((0..60).all(seen), "{texts:?}");
+    for pair in texts.windows(2) {
+        let [(before, _, end), (text, start, _)] = pair else {
+            unreachable!()
+        };
+        assert_eq!(end, start, "'{text}' after a hole: {texts:?}");
+        let next = numbers(before).last().unwrap() + 1;
+        assert!(
+            text.starts_with(before.as_str()) || numbers(text)[0] == next,
+            "'{text}' after '{before}'"
+        );
+    }
+    let (line, _, end) = texts.last().unwrap();
+    assert!(line.ends_with("w0059"));
+    assert!(*end + 300 >= speech.length_ms(), "{end}");
+}
+
+#[test]
 fn messages_say_what_and_when() {
     let server = server(|_| {});
     let speech = Speech::new(16_000).silence(500).say(0..10).silence(800);

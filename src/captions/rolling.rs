@@ -1,0 +1,358 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The rolling line of `results=interim`: the newest words of an utterance while they are said.
+//!
+//! Words that have been shown stay where they are. When a line is full, the words that do not fit
+//! begin a new one, and there the line begins from then on, whatever the later words become.
+
+use super::text::{Break, Gap, gaps, is_blank, normalise};
+
+/// The lines of the utterance that goes on.
+#[derive(Debug, Default)]
+pub struct Rolling {
+    /// Display columns per line; 0 = no limit.
+    max_chars: usize,
+    utterance: Option<u64>,
+    /// The utterance as it was last.
+    text: String,
+    /// Where its lines end, except for the last, in bytes.
+    breaks: Vec<usize>,
+}
+
+impl Rolling {
+    /// Lines have at most so many display columns, of which wide characters take two; 0 is no
+    /// limit.
+    pub fn new(max_chars: usize) -> Self {
+        Rolling {
+            max_chars,
+            ..Self::default()
+        }
+    }
+
+    /// What is to be shown now that the utterance has become `text`, one after the other: first
+    /// lines that have become full since the last call with words that nobody has seen yet, then
+    /// the line that goes on. Nothing if there is nothing to read.
+    pub fn lines(&mut self, utterance: u64, text: &str) -> Vec<String> {
+        let text = normalise(text);
+        if is_blank(&text) {
+            return Vec::new();
+        }
+        if self.utterance != Some(utterance) {
+            *self = Rolling {
+                utterance: Some(utterance),
+                ..Self::new(self.max_chars)
+            };
+        }
+        let gaps = gaps(&text);
+        let seen = self.keep_breaks(&text, &gaps);
+        let kept = self.breaks.len();
+        self.add_breaks(&text, &gaps, seen);
+        // A full line that has not changed need not be shown again.
+        let unseen = match self.breaks.get(kept) {
+            Some(&end) if is_seen(&text, seen, end) => kept + 1,
+            _ => kept,
+        };
+        let last = match self.breaks.last() {
+            // The words of the last line were taken back.
+            Some(&end) if end == text.len() => self.breaks.len() - 1,
+            _ => self.breaks.len(),
+        };
+        let line = |n: usize| {
+            let start = n.checked_sub(1).and_then(|n| self.breaks.get(n));
+            let end = self.breaks.get(n).copied().unwrap_or(text.len());
+            let line = text.get(start.copied().unwrap_or_default()..end);
+            line.unwrap_or_default().trim().to_owned()
+        };
+        let lines = (unseen.min(last)..=last).map(line);
+        let lines = lines.filter(|line| !is_blank(line)).collect();
+        self.text = text;
+        lines
+    }
+
+    /// Forgets the breaks that the new text does not bear out. Returns up to where it is the same
+    /// as the last one, in bytes.
+    fn keep_breaks(&mut self, text: &str, gaps: &[Gap]) -> usize {
+        let seen = same_bytes(&self.text, text);
+        let stays = |end: &&usize| {
+            **end < seen || **end == seen && gap_at(gaps, **end).is_some_and(Gap::is_between_words)
+        };
+        let kept = self.breaks.iter().take_while(stays).count();
+        let Some(&shown) = self.breaks.get(kept..).and_then(<[usize]>::last) else {
+            return seen;
+        };
+        self.breaks.truncate(kept);
+        // Earlier words have changed, but what is being read should still not jump.
+        let line = self.text.get(shown..).unwrap_or_default().trim_start();
+        match find_line(line, shown, text, gaps) {
+            Some(gap) => {
+                self.breaks.push(gap.end);
+                let rest = text.get(gap.start..).unwrap_or_default();
+                gap.start + same_bytes(line, rest)
+            }
+            None => seen,
+        }
+    }
+
+    /// Breaks what is too long for a line.
+    fn add_breaks(&mut self, text: &str, gaps: &[Gap], seen: usize) {
+        let Some((last, before)) = gaps.split_last() else {
+            return;
+        };
+        if self.max_chars == 0 {
+            return;
+        }
+        let line_end = self.breaks.last().copied().unwrap_or_default();
+        let mut from = before.partition_point(|gap| gap.end < line_end);
+        while let Some(open) = before.get(from)
+            && last.end_column.saturating_sub(open.column) > self.max_chars
+        {
+            let fits = |gap: &Gap| gap.end_column.saturating_sub(open.column) <= self.max_chars;
+            let mut later = before.iter().enumerate().skip(from + 1);
+            let fitting: Vec<_> = later.clone().take_while(|(_, gap)| fits(gap)).collect();
+            let words = || fitting.iter().filter(|(_, gap)| gap.is_between_words());
+            // Rather after what has been seen: nobody would see the words added to a full line.
+            let best = words()
+                .rfind(|(_, gap)| is_seen(text, seen, gap.end))
+                .or_else(|| words().next_back())
+                .or_else(|| fitting.iter().rfind(|(_, gap)| gap.kind == Break::Tight))
+                .or(fitting.last())
+                .copied()
+                .or_else(|| later.next());
+            let Some((to, gap)) = best else { return };
+            self.breaks.push(gap.end);
+            from = to;
+        }
+    }
+}
+
+impl Gap {
+    fn is_between_words(&self) -> bool {
+        self.kind <= Break::Line
+    }
+}
+
+/// Whether everything up to `end` that can be read has been shown, `seen` being how far the text
+/// has not changed.
+fn is_seen(text: &str, seen: usize, end: usize) -> bool {
+    seen > 0 && text.get(seen..end).is_none_or(is_blank)
+}
+
+/// Where in the new `text` the `line` begins that began behind byte `shown`, going by all of its
+/// words but the last, which may have changed.
+fn find_line<'a>(line: &str, shown: usize, text: &str, new: &'a [Gap]) -> Option<&'a Gap> {
+    let old = gaps(line);
+    let head = old
+        .get(1..old.len().checked_sub(1)?)?
+        .iter()
+        .rfind(|gap| gap.is_between_words())
+        .and_then(|gap| line.get(..gap.end))?;
+    // The same words may be there more than once.
+    new.iter()
+        .filter(|gap| gap.is_between_words() && gap.end.abs_diff(shown) <= head.len())
+        .filter(|gap| gap.end > 0 && text.get(gap.start..).is_some_and(|t| t.starts_with(head)))
+        .min_by_key(|gap| gap.end.abs_diff(shown))
+}
+
+fn gap_at(gaps: &[Gap], end: usize) -> Option<&Gap> {
+    let at = gaps.partition_point(|gap| gap.end < end);
+    // The start of the text has the same end as a gap after nothing.
+    gaps.get(at).filter(|gap| gap.end == end)
+}
+
+/// Length of what both texts begin with.
+fn same_bytes(a: &str, b: &str) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::text::width;
+    use super::*;
+
+    /// What is shown at each change, lines of one change with a slash between.
+    fn shown(max_chars: usize, texts: &[&str]) -> Vec<String> {
+        let mut rolling = Rolling::new(max_chars);
+        let lines = |text: &&str| rolling.lines(1, text).join(" / ");
+        texts.iter().map(lines).collect()
+    }
+
+    #[test]
+    fn what_is_shown() {
+        type Case<'a> = (&'a str, usize, &'a [(&'a str, &'a str)]);
+        let cases: &[Case] = &[
+            (
+                "a full line stays, the next begins with what does not fit",
+                12,
+                &[
+                    ("one", "one"),
+                    ("one two", "one two"),
+                    ("one two thr", "one two thr"),
+                    ("one two three", "three"),
+                    ("one two three four", "three four"),
+                    ("one two three four five", "five"),
+                ],
+            ),
+            (
+                "the break stays when the word gets shorter again",
+                12,
+                &[
+                    ("one two", "one two"),
+                    ("one two thirteen", "thirteen"),
+                    ("one two ten", "ten"),
+                    ("one two", "one two"),
+                    ("one two ten", "ten"),
+                ],
+            ),
+            (
+                "but not within a word",
+                12,
+                &[
+                    ("one two", "one two"),
+                    ("one two thirteen", "thirteen"),
+                    ("one two", "one two"),
+                    ("one twofold", "one twofold"),
+                ],
+            ),
+            (
+                "words that are added are never skipped",
+                12,
+                &[
+                    ("one two", "one two"),
+                    ("one two three four five six", "three four / five six"),
+                    ("one two three four five six seven", "seven"),
+                ],
+            ),
+            (
+                "a burst at the beginning is shown in full",
+                12,
+                &[("one two three four five", "one two / three four / five")],
+            ),
+            (
+                "a mark is no reason to move a word that has been read",
+                13,
+                &[
+                    ("good morning", "good morning"),
+                    ("good morning, ladies", "ladies"),
+                ],
+            ),
+            (
+                "earlier words change",
+                12,
+                &[
+                    ("too many cooks", "too many / cooks"),
+                    ("too many cooks sp", "cooks sp"),
+                    ("Two, many cooks spoil", "cooks spoil"),
+                    ("Two, many cooks spoil it", "it"),
+                ],
+            ),
+            (
+                "everything changes",
+                12,
+                &[
+                    ("one two", "one two"),
+                    ("one two three", "three"),
+                    ("completely different", "completely / different"),
+                ],
+            ),
+            (
+                "a word longer than a line",
+                8,
+                &[
+                    ("so inter", "so inter"),
+                    ("so internation", "internat / ion"),
+                    ("so internationalisation", "ionalisa / tion"),
+                ],
+            ),
+            (
+                "Chinese, in columns",
+                12,
+                &[
+                    ("今天天气", "今天天气"),
+                    ("今天天气很好", "今天天气很好"),
+                    ("今天天气很好，", "好，"),
+                    ("今天天气很好，我们去", "好，我们去"),
+                    ("今天天气很好，我们去公园。", "公园。"),
+                ],
+            ),
+            (
+                "mixed scripts",
+                12,
+                &[
+                    ("我们用GStr", "我们用GStr"),
+                    ("我们用GStreamer", "GStreamer"),
+                    ("我们用GStreamer做字幕", "做字幕"),
+                    ("我们用 GStreamer 做字幕。", "做字幕。"),
+                ],
+            ),
+            (
+                "no limit",
+                0,
+                &[("one two three four five", "one two three four five")],
+            ),
+            ("nothing to read", 12, &[("", ""), (" …", ""), ("a", "a")]),
+            (
+                "a cluster wider than a line",
+                1,
+                &[("字幕", "字 / 幕"), ("字幕。", "")],
+            ),
+        ];
+        for (what, max_chars, changes) in cases {
+            let (texts, expected): (Vec<_>, Vec<_>) = changes.iter().copied().unzip();
+            assert_eq!(shown(*max_chars, &texts), expected, "{what}");
+        }
+    }
+
+    #[test]
+    fn utterances_do_not_share_lines() {
+        let mut rolling = Rolling::new(12);
+        rolling.lines(1, "one two three");
+        assert_eq!(rolling.lines(2, "one two thre"), ["one two thre"]);
+    }
+
+    #[test]
+    fn whatever_the_steps_every_word_is_seen_in_full() {
+        let words = [
+            "Good",
+            "evening,",
+            "here",
+            "it is:",
+            "今",
+            "天",
+            "很",
+            "好，",
+            "去",
+            "公",
+            "园。",
+            "U.S.",
+            "3.14",
+            "unknown",
+            "สวัสดี",
+            "كيف",
+            "حالك؟",
+            "안녕하세요",
+            "at last.",
+        ];
+        let text = words
+            .join(" ")
+            .replace("今 天 很 好， 去 公", "今天很好，去公");
+        let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
+        for max_chars in 10..60 {
+            for step in 1..20 {
+                let mut rolling = Rolling::new(max_chars);
+                let mut seen = Vec::new();
+                for end in ends.iter().copied().step_by(step).chain([text.len()]) {
+                    seen.extend(rolling.lines(7, &text[..end]));
+                }
+                for line in &seen {
+                    assert!(width(line) <= max_chars, "{line:?} in {max_chars}");
+                }
+                for word in words.iter().flat_map(|word| word.split(' ')) {
+                    // What ends a full line may come too late to be seen.
+                    let word = word.trim_end_matches(['.', ',', '，', '。', '؟', ':']);
+                    let found = seen.iter().any(|line| line.contains(word));
+                    assert!(found, "{word} in {max_chars}, by {step}: {seen:#?}");
+                }
+            }
+        }
+    }
+}
