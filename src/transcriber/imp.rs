@@ -32,6 +32,32 @@ pub(super) struct Timing {
     pub live: bool,
     /// Latency of everything upstream.
     pub upstream: gst::ClockTime,
+    /// How much later than that the audio comes, and when this was looked at last.
+    lag: Option<(gst::ClockTime, gst::ClockTime)>,
+}
+
+/// By how much the lag may grow: one in so many parts of the time that passes. That is enough for
+/// clocks that drift apart; audio that was held up, in contrast, must not hold up the text.
+const LAG_GROWTH: u64 = 1000;
+
+impl Timing {
+    /// Audio of the running time `said` has come at the running time `now`.
+    fn heard(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
+        let lag = now.saturating_sub(said.saturating_add(self.upstream));
+        let most = self.lag.map(|(lag, then)| {
+            let grown = now.saturating_sub(then).nseconds() / LAG_GROWTH;
+            lag.saturating_add(gst::ClockTime::from_nseconds(grown))
+        });
+        self.lag = Some((most.map_or(lag, |most| lag.min(most)), now));
+    }
+
+    /// How long after it was said audio comes. What connects to a source that starts later, or
+    /// that has a clock of its own, has a timeline that lags behind: nobody downstream misses
+    /// text any earlier.
+    pub fn delay(&self) -> gst::ClockTime {
+        let lag = self.lag.map(|(lag, _)| lag);
+        self.upstream.saturating_add(lag.unwrap_or_default())
+    }
 }
 
 #[derive(Default)]
@@ -113,6 +139,7 @@ impl QwenAsr {
         if needs_run && !self.start_run(&buffer)? {
             return Ok(());
         }
+        self.note_lag(&buffer);
         let Some(mut feeding) = self.input().feed_buffer(&buffer) else {
             return Err(gst::FlowError::Flushing);
         };
@@ -125,10 +152,23 @@ impl QwenAsr {
         Ok(())
     }
 
+    /// Looks at how late live audio comes.
+    fn note_lag(&self, buffer: &gst::BufferRef) {
+        if !self.timing().live {
+            return;
+        }
+        let segment = self.input().segment().clone();
+        let said = buffer.pts().and_then(|pts| segment.to_running_time(pts));
+        if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
+            lock(&self.timing).heard(said, now);
+        }
+    }
+
     /// The connection opens with the first audio, not before. Returns whether there is a session.
     fn start_run(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
         if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
-            *lock(&self.timing) = Timing { live, upstream };
+            let mut timing = lock(&self.timing);
+            (timing.live, timing.upstream) = (live, upstream);
         }
         let live = self.timing().live;
         let draining = self.input().draining();
@@ -188,6 +228,7 @@ impl QwenAsr {
 
     fn new_segment(&self, event: &gst::event::Segment) {
         *lock(&self.muted) = None;
+        lock(&self.timing).lag = None;
         let mut input = self.input();
         input.set_segment(event.segment());
         let segment = input.segment().clone();
@@ -228,10 +269,9 @@ impl QwenAsr {
             return false;
         }
         let (live, min, max) = peer.result();
-        *lock(&self.timing) = Timing {
-            live,
-            upstream: min,
-        };
+        let mut timing = lock(&self.timing);
+        (timing.live, timing.upstream) = (live, min);
+        drop(timing);
         let ours = gst::ClockTime::from_mseconds(self.settings().latency.into());
         if live {
             let max = max.map(|max| max.saturating_add(ours));
@@ -446,6 +486,33 @@ impl BaseTransformImpl for QwenAsr {
                 self.answer_latency(latency)
             }
             _ => BaseTransformImplExt::parent_query(self, direction, query),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_falls_at_once_and_grows_slowly() {
+        let seconds = gst::ClockTime::from_seconds;
+        let mut timing = Timing {
+            upstream: seconds(1),
+            ..Timing::default()
+        };
+        assert_eq!(timing.delay(), seconds(1));
+        // Audio said at, heard at; in all, how much later.
+        for (said, now, delay) in [
+            (0, 60, 60_000),
+            (10, 65, 55_000),
+            (11, 75, 55_010),
+            (1000, 1055, 55_000),
+            (2000, 2500, 56_445),
+            (2500, 2500, 1000),
+        ] {
+            timing.heard(seconds(said), seconds(now));
+            assert_eq!(timing.delay().mseconds(), delay, "said {said}, heard {now}");
         }
     }
 }

@@ -159,7 +159,7 @@ impl QwenAsr {
         let due = self
             .obj()
             .current_running_time()
-            .and_then(|now| now.checked_sub(latency.saturating_add(timing.upstream)))
+            .and_then(|now| now.checked_sub(latency.saturating_add(timing.delay())))
             .and_then(|due| pusher.segment.position_from_running_time(due));
         let (Some(due), Some(position)) = (due, pusher.track.position()) else {
             return Ok(());
@@ -192,14 +192,14 @@ impl QwenAsr {
         };
         let obj = self.obj();
         let now = obj.current_running_time();
-        // The segment has the lateness in it, and upstream took its time before.
+        // The segment has the lateness in it, and the audio took its time before.
         let said = segment
             .to_running_time(clock_time(meant))
             .and_then(|said| said.checked_sub(gst::ClockTime::from_mseconds(lateness.into())));
         let (true, Some(now), Some(said)) = (timing.live, now, said) else {
             return;
         };
-        let delay = now.saturating_sub(said.saturating_add(timing.upstream));
+        let delay = now.saturating_sub(said.saturating_add(timing.delay()));
         let delay = u32::try_from(delay.mseconds()).unwrap_or(u32::MAX);
         let before = self.stats.max_observed_delay();
         self.stats.observe_delay(delay, late);

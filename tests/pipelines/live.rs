@@ -160,6 +160,33 @@ fn text_is_burnt_into_live_video_in_sync() {
 }
 
 #[test]
+fn a_timeline_that_began_later_than_the_pipeline_is_no_delay() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000).say(0..10).silence(700);
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+         ! clocksync sync-to-first=true ! qwenasr name=asr url={} \
+         ! fakesink name=out sync=false async=false",
+        server.url()
+    ));
+    // As if the pipeline had been there for a minute when its source began to send.
+    let clock = gst::SystemClock::obtain();
+    rig.pipeline.use_clock(Some(&clock));
+    rig.pipeline.set_start_time(gst::ClockTime::NONE);
+    let minute = gst::ClockTime::from_seconds(60);
+    rig.pipeline
+        .set_base_time(clock.time().saturating_sub(minute));
+    rig.play();
+    rig.push_all(speech.buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    check_cues(&speech, &rig.texts(), 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    let delay = rig.element.property::<u32>("max-observed-delay");
+    assert!((1300..30_000).contains(&delay), "{delay}");
+}
+
+#[test]
 fn text_that_comes_too_late_is_measured_and_said_so() {
     let server = server(|_| {});
     let speech = Speech::new(16_000).say(0..10).silence(700);

@@ -6,7 +6,8 @@
 //! [`serve`] is the service as a program offers it; [`Server`] is the same service within a
 //! test, which can look at what it received and switch on [`Faults`]. What it recognises is up
 //! to a [`Recogniser`]: [`sphinx`] recognises English speech, [`BlockRecogniser`] numbered test
-//! audio, and [`ScriptRecogniser`] says what it was told to.
+//! audio, [`ToneRecogniser`] the same after a lossy codec, and [`ScriptRecogniser`] says what it
+//! was told to.
 
 pub mod blocks;
 mod caption;
@@ -23,6 +24,7 @@ pub mod script;
 pub mod server;
 pub mod session;
 pub mod sphinx;
+pub mod tones;
 mod vad;
 mod words;
 
@@ -34,5 +36,6 @@ pub use record::{ClientEvent, End, SessionRecord};
 pub use registry::{Notice, Observer};
 pub use script::{ScriptItem, ScriptRecogniser};
 pub use server::{Options, Server, serve};
+pub use tones::ToneRecogniser;
 pub use vad::{Level, VadOptions};
 pub use words::Span;

@@ -44,6 +44,13 @@ impl VadOptions {
         pre_roll_ms: 0,
     };
 
+    /// For synthetic audio that went through a lossy codec: its silence is not quite silent, and
+    /// sounds begin somewhat before their time.
+    pub const CODED: Self = Self {
+        level: Level::Fixed(-40.0),
+        ..Self::EXACT
+    };
+
     /// For recordings, which have a noise floor, clicks and soft beginnings of words.
     pub const RECORDING: Self = Self {
         level: Level::AboveNoise(12.0),
