@@ -28,6 +28,16 @@ PACKAGES=(
     libcairo2-dev
 )
 
+# What only the tests need.
+# shellcheck disable=SC2034
+TEST_PACKAGES=(
+    nginx-light # an RTMP server, with the module
+    libnginx-mod-rtmp
+    python3-gi # examples/captions.py, and an RTSP server
+    gir1.2-gstreamer-1.0
+    gir1.2-gst-rtsp-server-1.0
+)
+
 fail() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1

@@ -9,7 +9,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=examples/setup.sh
 . examples/setup.sh
 
-install_packages "${PACKAGES[@]}"
+install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 find_cargo
 
 # Neither must installed plugins have a say.

@@ -8,6 +8,7 @@ mod documents;
 mod endings;
 mod errors;
 mod frames;
+mod ingest;
 mod launch;
 mod live;
 mod manual;

@@ -1,0 +1,345 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Captions for what RTSP and RTMP servers send, through lossy codecs.
+
+use std::io::{BufRead, BufReader};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use super::common::*;
+use gst::prelude::*;
+use offline_service::{Server, ToneRecogniser, VadOptions, blocks, tones};
+
+/// How far from the truth the times of captions may be: AAC delays the sound and smears its edges.
+const TOLERANCE_MS: u64 = 200;
+
+fn tone_server() -> Server {
+    server(|options| {
+        options.recogniser = ToneRecogniser::factory();
+        options.vad = VadOptions::CODED;
+    })
+}
+
+/// A program that ends with the test, however that ends.
+struct Program(Child);
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Utterances of tones.
+struct Talk {
+    speech: Speech,
+    /// Words, begin and end in milliseconds of each utterance.
+    truth: Vec<(String, u64, u64)>,
+}
+
+impl Talk {
+    fn new(rate: u32) -> Self {
+        let mut speech = Speech::new(rate).silence(1200);
+        let mut truth = Vec::new();
+        for numbers in [0..6, 20..26, 41..48] {
+            let begin = speech.length_ms();
+            for n in numbers.clone() {
+                speech.samples.extend(tones::tone(n, rate));
+            }
+            truth.push((blocks::words(numbers), begin, speech.length_ms()));
+            speech = speech.silence(1200);
+        }
+        Talk { speech, truth }
+    }
+
+    /// Whether somebody speaks at this time, in milliseconds.
+    fn speaks(&self, at: u64) -> bool {
+        let mut utterances = self.truth.iter();
+        utterances.any(|(_, begin, end)| (*begin..*end).contains(&at))
+    }
+
+    /// What the captions should be, given when the audio began.
+    fn check(&self, cues: &[(String, u64, u64)], offset: u64) {
+        let texts = |cues: &[(String, u64, u64)]| -> Vec<String> {
+            cues.iter().map(|(text, ..)| text.clone()).collect()
+        };
+        assert_eq!(texts(cues), texts(&self.truth));
+        for ((text, start, end), (_, begins, ends)) in cues.iter().zip(&self.truth) {
+            for (shown, said) in [(start, begins), (end, ends)] {
+                let error = shown.abs_diff(said + offset);
+                assert!(
+                    error <= TOLERANCE_MS,
+                    "'{text}' at {start}..{end}, said at {begins}..{ends} after {offset}"
+                );
+            }
+        }
+    }
+}
+
+/// Captions what an RTSP server sends that encodes so.
+fn rtsp(rate: u32, encoder: &str, decoder: &str) {
+    let service = tone_server();
+    let talk = Talk::new(rate);
+    let wav = talk.speech.wav();
+    let mut program = Command::new("/usr/bin/python3")
+        .arg(concat!(
+            env!("CARGO_MANIFEST_DIR"),
+            "/tests/pipelines/rtsp_server.py"
+        ))
+        .arg(&wav.0)
+        .arg(encoder)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .expect("/usr/bin/python3 runs");
+    let mut url = String::new();
+    BufReader::new(program.stdout.take().unwrap())
+        .read_line(&mut url)
+        .unwrap();
+    let _program = Program(program);
+    assert!(url.starts_with("rtsp:"), "the RTSP server runs");
+    let mut rig = Rig::launch(&format!(
+        "rtspsrc location={} protocols=tcp latency=200 ! {decoder} ! qwenasr name=asr url={} \
+         ! fakesink name=out sync=false async=false",
+        url.trim(),
+        service.url()
+    ));
+    // The server's time begins when the client connects.
+    let begin = Arc::new(Mutex::new(None));
+    let heard = begin.clone();
+    let sink = rig.element.static_pad("sink").unwrap();
+    sink.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let segment = pad.sticky_event::<gst::event::Segment>(0).unwrap();
+        let pts = info.buffer().and_then(|buffer| buffer.pts());
+        let segment = segment.segment().downcast_ref::<gst::ClockTime>();
+        *heard.lock().unwrap() = segment.unwrap().to_running_time(pts).map(ms);
+        gst::PadProbeReturn::Remove
+    });
+    rig.play();
+    rig.wait_for_eos();
+    rig.stop();
+    let begin = begin.lock().unwrap().expect("audio");
+    talk.check(&rig.texts(), begin);
+    assert_eq!(rig.stat("late-texts"), 0);
+}
+
+#[test]
+fn rtsp_with_telephone_audio() {
+    // 8 kHz as it is.
+    rtsp(
+        8000,
+        "mulawenc ! rtppcmupay name=pay0 pt=0",
+        "rtppcmudepay ! mulawdec",
+    );
+}
+
+#[test]
+fn rtsp_with_aac() {
+    rtsp(
+        48_000,
+        "voaacenc ! aacparse ! rtpmp4gpay name=pay0 pt=96",
+        "rtpmp4gdepay ! aacparse ! faad ! audioconvert ! audioresample",
+    );
+}
+
+#[test]
+fn rtsp_with_whatever_there_is() {
+    rtsp(
+        16_000,
+        "voaacenc ! rtpmp4apay name=pay0 pt=96",
+        "decodebin ! audioconvert ! audioresample",
+    );
+}
+
+/// A server for RTMP, in a directory of its own.
+struct Nginx {
+    port: u16,
+    directory: PathBuf,
+    _program: Program,
+}
+
+impl Nginx {
+    fn start() -> Self {
+        let directory = TempFile::new("nginx").0.clone();
+        std::fs::create_dir_all(&directory).unwrap();
+        // Freed again for the moment that the server takes to start.
+        let port = TcpListener::bind("127.0.0.1:0")
+            .and_then(|listener| listener.local_addr())
+            .unwrap()
+            .port();
+        let configuration = format!(
+            "daemon off; master_process off; pid nginx.pid; error_log stderr;
+             load_module /usr/lib/nginx/modules/ngx_rtmp_module.so;
+             events {{ worker_connections 64; }}
+             rtmp {{
+               access_log off;
+               server {{ listen 127.0.0.1:{port}; application live {{ live on; }} }}
+             }}"
+        );
+        let file = directory.join("nginx.conf");
+        std::fs::write(&file, configuration).unwrap();
+        let mut program = Program(
+            Command::new("/usr/sbin/nginx")
+                .args(["-e", "stderr", "-p"])
+                .arg(&directory)
+                .arg("-c")
+                .arg(&file)
+                .spawn()
+                .expect("nginx runs"),
+        );
+        let begin = Instant::now();
+        while TcpStream::connect(("127.0.0.1", port)).is_err() {
+            assert!(program.0.try_wait().unwrap().is_none(), "nginx runs on");
+            assert!(begin.elapsed() < LONG, "nginx listens");
+            std::thread::yield_now();
+        }
+        Nginx {
+            port,
+            directory,
+            _program: program,
+        }
+    }
+
+    fn url(&self, stream: &str) -> String {
+        format!("rtmp://127.0.0.1:{}/live/{stream}", self.port)
+    }
+}
+
+impl Drop for Nginx {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.directory);
+    }
+}
+
+const WIDTH: usize = 320;
+const HEIGHT: usize = 180;
+const FRAME_MS: u64 = 100;
+
+/// Frames whose upper half is white while somebody speaks.
+fn frames(talk: &Talk) -> Vec<gst::Buffer> {
+    let count = talk.speech.length_ms() / FRAME_MS;
+    let frame = |n: u64| {
+        let mut picture = vec![16u8; WIDTH * HEIGHT];
+        if talk.speaks(n * FRAME_MS) {
+            picture[..WIDTH * HEIGHT / 2].fill(235);
+        }
+        picture.resize(WIDTH * HEIGHT * 3 / 2, 128);
+        let mut buffer = gst::Buffer::from_slice(picture);
+        let parts = buffer.get_mut().unwrap();
+        parts.set_pts(gst::ClockTime::from_mseconds(n * FRAME_MS));
+        parts.set_duration(gst::ClockTime::from_mseconds(FRAME_MS));
+        buffer
+    };
+    (0..count).map(frame).collect()
+}
+
+/// What is seen in a frame: whether somebody speaks, and whether there is text.
+fn look(luma: &[u8]) -> (bool, bool) {
+    let (above, below) = luma.split_at(WIDTH * HEIGHT / 2);
+    let mean = above[..WIDTH * HEIGHT / 4].iter().map(|&y| u64::from(y));
+    let speaks = mean.sum::<u64>() > (WIDTH * HEIGHT / 4) as u64 * 128;
+    (speaks, below.iter().filter(|y| **y > 150).count() >= 40)
+}
+
+fn parse(description: &str) -> gst::Pipeline {
+    let element = gst::parse::launch(description).unwrap();
+    element.downcast::<gst::Pipeline>().unwrap()
+}
+
+/// Keeps what the frames of a stream show.
+fn watch(pipeline: &gst::Pipeline) -> Arc<Mutex<Vec<(bool, bool)>>> {
+    let seen: Arc<Mutex<Vec<(bool, bool)>>> = Arc::default();
+    let frames = seen.clone();
+    let pad = pipeline.by_name("video").unwrap().static_pad("sink");
+    pad.unwrap()
+        .add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+            let caps = pad.current_caps().unwrap();
+            let structure = caps.structure(0).unwrap();
+            assert_eq!(structure.get::<i32>("width"), Ok(WIDTH as i32));
+            let buffer = info.buffer().unwrap();
+            let map = buffer.map_readable().unwrap();
+            frames.lock().unwrap().push(look(&map[..WIDTH * HEIGHT]));
+            gst::PadProbeReturn::Ok
+        });
+    seen
+}
+
+#[test]
+fn rtmp_in_and_out_with_captions_burnt_in() {
+    let service = tone_server();
+    let nginx = Nginx::start();
+    let talk = Talk::new(16_000);
+    // Those who receive come first and miss nothing.
+    let viewer = parse(&format!(
+        "rtmp2src location={} ! flvdemux name=demux \
+         demux.video ! queue ! h264parse ! openh264dec ! fakesink name=video sync=false \
+         demux.audio ! queue ! faad ! audioconvert ! fakesink name=audio sync=false",
+        nginx.url("captioned")
+    ));
+    let seen = watch(&viewer);
+    viewer.set_state(gst::State::Playing).unwrap();
+    let mut rig = Rig::launch(&format!(
+        "flvmux name=mux streamable=true latency=1000000000 ! rtmp2sink location={} \
+         rtmp2src location={} ! flvdemux name=demux \
+         demux.audio ! queue ! aacparse ! tee name=audio \
+         audio. ! queue ! faad ! clocksync sync-to-first=true ! audioconvert ! audioresample \
+           ! qwenasr name=asr url={} ! overlay.text_sink \
+         audio. ! queue max-size-time=10000000000 max-size-buffers=0 max-size-bytes=0 ! mux.audio \
+         demux.video ! h264parse \
+           ! queue max-size-time=10000000000 max-size-buffers=0 max-size-bytes=0 \
+           ! openh264dec ! textoverlay name=overlay wait-text=true font-desc=\"Sans 12\" \
+           auto-resize=false ! openh264enc complexity=low gop-size=20 ! h264parse ! mux.video",
+        nginx.url("captioned"),
+        nginx.url("program"),
+        service.url()
+    ));
+    rig.play();
+    let publisher = parse(&format!(
+        "flvmux name=mux streamable=true ! rtmp2sink location={} \
+         appsrc name=audio format=time \
+           caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+           ! voaacenc ! aacparse ! queue ! mux.audio \
+         appsrc name=video format=time \
+           caps=video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=10/1 \
+           ! openh264enc complexity=low gop-size=20 ! h264parse ! queue ! mux.video",
+        nginx.url("program")
+    ));
+    for (name, buffers) in [
+        ("audio", talk.speech.buffers(&[1024], 0)),
+        ("video", frames(&talk)),
+    ] {
+        let source = publisher.by_name(name).unwrap();
+        for buffer in buffers {
+            let _ = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+        }
+        let _ = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+    }
+    publisher.set_state(gst::State::Playing).unwrap();
+    rig.wait_for_eos();
+    let words: Vec<_> = talk.truth.iter().map(|(words, ..)| words.clone()).collect();
+    assert_eq!(rig.finals(), words);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    let end = viewer.bus().unwrap().timed_pop_filtered(
+        gst::ClockTime::from_nseconds(LONG.as_nanos() as u64),
+        &[gst::MessageType::Eos, gst::MessageType::Error],
+    );
+    let end = end.expect("an end").type_();
+    for pipeline in [&publisher, &viewer] {
+        pipeline.set_state(gst::State::Null).unwrap();
+    }
+    assert_eq!(end, gst::MessageType::Eos);
+    let seen = seen.lock().unwrap();
+    assert!(seen.len() + 5 >= frames(&talk).len(), "{}", seen.len());
+    // Two frames before and after somebody begins or ends to speak are left out.
+    let mut looked_at = [0, 0];
+    for (n, around) in seen.windows(5).enumerate() {
+        let (speaks, text) = around[2];
+        if around.iter().all(|(other, _)| *other == speaks) {
+            looked_at[usize::from(speaks)] += 1;
+            assert_eq!(text, speaks, "in frame {} of {seen:?}", n + 2);
+        }
+    }
+    assert!(looked_at.iter().all(|count| *count >= 20), "{looked_at:?}");
+}
