@@ -7,6 +7,7 @@ mod client_vad;
 mod documents;
 mod endings;
 mod errors;
+mod examples;
 mod frames;
 mod ingest;
 mod launch;
