@@ -78,18 +78,32 @@ impl Talk {
     }
 }
 
-/// Captions what an RTSP server sends that encodes so.
-fn rtsp(rate: u32, encoder: &str, decoder: &str) {
-    let service = tone_server();
-    let talk = Talk::new(rate);
-    let wav = talk.speech.wav();
+/// The command of docs/ingest.md that has this in it, as the pipeline it makes.
+fn recipe(part: &str) -> String {
+    include_str!("../../docs/ingest.md")
+        .split("```")
+        .filter_map(|block| block.strip_prefix("sh\n"))
+        .find(|block| block.contains(part))
+        .expect("a command")
+        .replace("gst-launch-1.0 -e", "")
+        .replace("gst-launch-1.0", "")
+        .replace("\\\n", "")
+}
+
+/// `text` with something else in it, which has to be there.
+fn swap(text: &str, from: &str, to: &str) -> String {
+    assert!(text.contains(from), "'{from}' in {text}");
+    text.replace(from, to)
+}
+
+/// An RTSP server for what a pipeline makes, and its address.
+fn rtsp_server(pipeline: &str) -> (Program, String) {
     let mut program = Command::new("/usr/bin/python3")
         .arg(concat!(
             env!("CARGO_MANIFEST_DIR"),
             "/tests/pipelines/rtsp_server.py"
         ))
-        .arg(&wav.0)
-        .arg(encoder)
+        .arg(pipeline)
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -98,14 +112,23 @@ fn rtsp(rate: u32, encoder: &str, decoder: &str) {
     BufReader::new(program.stdout.take().unwrap())
         .read_line(&mut url)
         .unwrap();
-    let _program = Program(program);
     assert!(url.starts_with("rtsp:"), "the RTSP server runs");
-    let mut rig = Rig::launch(&format!(
-        "rtspsrc location={} protocols=tcp latency=200 ! {decoder} ! qwenasr name=asr url={} \
-         ! fakesink name=out sync=false async=false",
-        url.trim(),
-        service.url()
+    (Program(program), url.trim().to_owned())
+}
+
+/// Captions what an RTSP server sends that encodes so, with a pipeline from `RTSP` that has a
+/// `qwenasr` and ends with a sink.
+fn rtsp(rate: u32, encoder: &str, pipeline: &str) {
+    let service = tone_server();
+    let talk = Talk::new(rate);
+    let wav = talk.speech.wav();
+    let (_program, url) = rtsp_server(&format!(
+        "filesrc location={} ! wavparse ! audioconvert ! {encoder}",
+        wav.0.display()
     ));
+    let ours = format!("qwenasr name=asr url={}", service.url());
+    let pipeline = swap(&swap(pipeline, "RTSP", &url), "qwenasr", &ours);
+    let mut rig = Rig::launch(&pipeline);
     // The server's time begins when the client connects.
     let begin = Arc::new(Mutex::new(None));
     let heard = begin.clone();
@@ -125,13 +148,24 @@ fn rtsp(rate: u32, encoder: &str, decoder: &str) {
     assert_eq!(rig.stat("late-texts"), 0);
 }
 
+/// A receiver of RTSP with this decoder.
+fn receiver(decoder: &str) -> String {
+    format!(
+        "rtspsrc location=RTSP protocols=tcp latency=200 ! {decoder} ! qwenasr \
+         ! fakesink name=out sync=false async=false"
+    )
+}
+
 #[test]
 fn rtsp_with_telephone_audio() {
     // 8 kHz as it is.
+    let recipe = recipe("mulawdec");
+    let recipe = swap(&recipe, "rtsp://gateway/call", "RTSP protocols=tcp");
+    let sink = "fakesink name=out sync=false async=false";
     rtsp(
         8000,
         "mulawenc ! rtppcmupay name=pay0 pt=0",
-        "rtppcmudepay ! mulawdec",
+        &swap(&recipe, "srtenc ! filesink location=call.srt", sink),
     );
 }
 
@@ -140,7 +174,7 @@ fn rtsp_with_aac() {
     rtsp(
         48_000,
         "voaacenc ! aacparse ! rtpmp4gpay name=pay0 pt=96",
-        "rtpmp4gdepay ! aacparse ! faad ! audioconvert ! audioresample",
+        &receiver("rtpmp4gdepay ! aacparse ! faad ! audioconvert ! audioresample"),
     );
 }
 
@@ -149,8 +183,43 @@ fn rtsp_with_whatever_there_is() {
     rtsp(
         16_000,
         "voaacenc ! rtpmp4apay name=pay0 pt=96",
-        "decodebin ! audioconvert ! audioresample",
+        &receiver("decodebin ! audioconvert ! audioresample"),
     );
+}
+
+#[test]
+fn rtsp_with_a_picture() {
+    let service = tone_server();
+    let talk = Talk::new(8000);
+    let wav = talk.speech.wav();
+    let frames = talk.speech.length_ms() / FRAME_MS;
+    let (_program, url) = rtsp_server(&format!(
+        "filesrc location={} ! wavparse ! mulawenc ! rtppcmupay name=pay0 pt=0 \
+         videotestsrc pattern=black num-buffers={frames} \
+           ! video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=10/1 \
+           ! openh264enc complexity=low gop-size=10 ! rtph264pay name=pay1 pt=97",
+        wav.0.display()
+    ));
+    let recipe = swap(
+        &recipe("rtsp://camera"),
+        "rtsp://camera/stream",
+        &format!("{url} protocols=tcp"),
+    );
+    let ours = format!("qwenasr name=asr url={}", service.url());
+    let recipe = swap(&recipe, "qwenasr", &ours);
+    let sink = "video/x-raw,format=I420 ! fakesink name=video sync=false";
+    let mut rig = Rig::launch(&swap(&recipe, "autovideosink", sink));
+    let seen = watch(&rig.pipeline);
+    rig.play();
+    rig.wait_for_eos();
+    let words: Vec<_> = talk.truth.iter().map(|(words, ..)| words.clone()).collect();
+    assert_eq!(rig.finals(), words);
+    // The last line stays on through the pauses.
+    let seen = seen.lock().unwrap();
+    let first = seen.iter().position(|(_, text)| *text);
+    let first = first.expect("captions in the picture");
+    assert!((8..=20).contains(&first), "{seen:?}");
+    assert!(seen[first..].iter().all(|(_, text)| *text), "{seen:?}");
 }
 
 /// A server for RTMP, in a directory of its own.
@@ -235,12 +304,12 @@ fn frames(talk: &Talk) -> Vec<gst::Buffer> {
     (0..count).map(frame).collect()
 }
 
-/// What is seen in a frame: whether somebody speaks, and whether there is text.
+/// What is seen in the luma of a frame: whether somebody speaks, and whether there is text.
 fn look(luma: &[u8]) -> (bool, bool) {
     let (above, below) = luma.split_at(WIDTH * HEIGHT / 2);
     let mean = above[..WIDTH * HEIGHT / 4].iter().map(|&y| u64::from(y));
     let speaks = mean.sum::<u64>() > (WIDTH * HEIGHT / 4) as u64 * 128;
-    (speaks, below.iter().filter(|y| **y > 150).count() >= 40)
+    (speaks, below.iter().filter(|y| **y > 100).count() >= 20)
 }
 
 fn parse(description: &str) -> gst::Pipeline {
@@ -280,21 +349,23 @@ fn rtmp_in_and_out_with_captions_burnt_in() {
     ));
     let seen = watch(&viewer);
     viewer.set_state(gst::State::Playing).unwrap();
-    let mut rig = Rig::launch(&format!(
-        "flvmux name=mux streamable=true latency=1000000000 ! rtmp2sink location={} \
-         rtmp2src location={} ! flvdemux name=demux \
-         demux.audio ! queue ! aacparse ! tee name=audio \
-         audio. ! queue ! faad ! clocksync sync-to-first=true ! audioconvert ! audioresample \
-           ! qwenasr name=asr url={} ! overlay.text_sink \
-         audio. ! queue max-size-time=10000000000 max-size-buffers=0 max-size-bytes=0 ! mux.audio \
-         demux.video ! h264parse \
-           ! queue max-size-time=10000000000 max-size-buffers=0 max-size-bytes=0 \
-           ! openh264dec ! textoverlay name=overlay wait-text=true font-desc=\"Sans 12\" \
-           auto-resize=false ! openh264enc complexity=low gop-size=20 ! h264parse ! mux.video",
-        nginx.url("captioned"),
-        nginx.url("program"),
-        service.url()
-    ));
+    let mut recipe = recipe("rtmp2sink");
+    for (from, to) in [
+        ("rtmp://server/live/captioned", nginx.url("captioned")),
+        ("rtmp://server/live/program", nginx.url("program")),
+        // Cues, which are there while somebody speaks.
+        (
+            "qwenasr results=interim latency=3000",
+            format!("qwenasr name=asr url={} latency=4000", service.url()),
+        ),
+        (
+            "x264enc tune=zerolatency speed-preset=veryfast key-int-max=50",
+            "openh264enc complexity=low gop-size=20".to_owned(),
+        ),
+    ] {
+        recipe = swap(&recipe, from, &to);
+    }
+    let mut rig = Rig::launch(&recipe);
     rig.play();
     let publisher = parse(&format!(
         "flvmux name=mux streamable=true ! rtmp2sink location={} \
