@@ -90,12 +90,18 @@ impl Session {
         self.leave_to_replay(lost);
         self.outputs.push_back(Output::Close);
         self.give_up_spare();
+        let was_up = matches!(self.phase, Phase::Running { .. } | Phase::Finishing { .. });
         self.phase = Phase::Waiting { until: now + wait };
+        // Attempts that fail alike are no news.
+        let same = |last: &Failure| last.what == failure.what;
+        let news = was_up || !self.last_failure.as_ref().is_some_and(same);
         if !std::mem::replace(&mut self.outage_reported, true) {
             self.notice(Notice::Outage(failure.clone()));
         }
         self.session_id = None;
-        self.announce(State::Reconnecting, &failure.what);
+        if news {
+            self.announce(State::Reconnecting, &failure.what);
+        }
         self.last_failure = Some(failure);
     }
 

@@ -60,6 +60,8 @@ fn a_network_that_is_gone_is_tried_again_within_seconds() {
         let mut s = persistent(false);
         s.lose();
         let begun = attempts(&mut s, Duration::from_secs(240), way);
+        let told = s.states.iter().filter(|s| **s == State::Reconnecting);
+        assert_eq!(told.count(), 2, "the loss, and why it lasts");
         let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max();
         let most = if n == 2 { 11_500 } else { 1500 };
         assert!(longest <= Some(Duration::from_millis(most)), "{longest:?}");
