@@ -21,6 +21,9 @@ const SHORTEST_WAIT: Duration = Duration::from_millis(50);
 /// Limits of an account recover within about a minute.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
+/// Attempts in an outage after which a model or endpoint that was there before counts as gone.
+const MOST_MISSES: u32 = 3;
+
 /// What somebody has to mend is looked at again this often, and ever more rarely.
 const MENDING_WAIT: Duration = Duration::from_secs(60);
 const LONGEST_MENDING_WAIT: Duration = Duration::from_secs(600);
@@ -62,7 +65,9 @@ pub(super) fn verdict(
 ) -> Verdict {
     let (kind, retries) = (failure.kind, history.retries);
     let needs_mending = match kind {
-        Kind::Unauthorized | Kind::NotFound | Kind::Settings => true,
+        Kind::Unauthorized | Kind::Settings => true,
+        // What was there a moment ago may be about to be replaced.
+        Kind::NotFound => !history.connected_before || retries >= MOST_MISSES,
         // A name that was never found is a wrong one; later on the name service has failed.
         Kind::UnknownHost => !history.connected_before,
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
@@ -124,7 +129,8 @@ mod tests {
     fn causes_are_treated_as_they_deserve() {
         for (kind, before, strict, patient) in [
             (Kind::Unauthorized, true, GiveUp, secs(90.0)),
-            (Kind::NotFound, true, GiveUp, secs(90.0)),
+            (Kind::NotFound, false, GiveUp, secs(90.0)),
+            (Kind::NotFound, true, secs(0.25), secs(0.25)),
             (Kind::Settings, false, GiveUp, secs(90.0)),
             (Kind::UnknownHost, false, GiveUp, secs(0.25)),
             (Kind::UnknownHost, true, secs(0.25), secs(0.25)),
@@ -161,6 +167,10 @@ mod tests {
             |kind, retries, policy| verdict(&failure(kind), history(retries, true), policy, 0.5);
         assert_ne!(verdict(Kind::Lost, 1, policy), GiveUp);
         assert_eq!(verdict(Kind::Lost, 2, policy), GiveUp);
+        let (strict, patient) = (STRICT, PATIENT);
+        assert_ne!(verdict(Kind::NotFound, 2, strict), GiveUp);
+        assert_eq!(verdict(Kind::NotFound, 3, strict), GiveUp);
+        assert_ne!(verdict(Kind::NotFound, 3, patient), GiveUp);
         let never = RetryPolicy {
             max_retries: Some(0),
             ..policy

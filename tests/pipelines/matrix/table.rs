@@ -340,11 +340,13 @@ pub fn rows(moment: Moment) -> Vec<Row> {
             "invalid_value",
             "Invalid value: 'xx'.",
         )),
-        row("error: model", Stops("not-found")).first(error(
-            moment,
-            "ModelNotFound",
-            "Model not found.",
-        )),
+        // What was there a moment ago may be there again.
+        if first {
+            row("error: model", Stops("not-found"))
+        } else {
+            row("error: model", GoesOn).outage("not-found")
+        }
+        .first(error(moment, "ModelNotFound", "Model not found.")),
         row("error: limit", Waits("limit")).first(error(
             moment,
             "x",
