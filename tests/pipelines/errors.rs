@@ -352,7 +352,8 @@ fn the_connection_is_lost_on_the_way() {
         ),
     ] {
         server.set_faults(faults.clone());
-        let (failure, _) = failure(&server.url(), "max-speed=100");
+        // Not so fast that all audio is sent before the failure comes.
+        let (failure, _) = failure(&server.url(), "max-speed=10");
         assert_eq!(
             failure.kind::<gst::ResourceError>(),
             Some(code),
