@@ -31,6 +31,11 @@ const LOOKUP: Duration = Duration::from_secs(1);
 #[cfg(any(target_os = "linux", target_os = "android"))]
 const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
 
+/// Bytes that may wait in the system to be sent: a good second of audio. Left alone, it would take
+/// megabytes over a slow network, and captions would lag by a minute that no queue accounts for.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+const UNSENT: u32 = 64 << 10;
+
 /// Where hosts were last reached, for when the name service is silent. Few hosts are in use.
 static REACHED: Mutex<Vec<(Host, SocketAddr)>> = Mutex::new(Vec::new());
 const MOST_REACHED: usize = 32;
@@ -62,7 +67,11 @@ pub(super) fn prepare(stream: &TcpStream) {
     // this fails costs time at worst.
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    let _ = socket2::SockRef::from(stream).set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+    {
+        let socket = socket2::SockRef::from(stream);
+        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
+        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+    }
 }
 
 /// Remembers that the service was reached there.
@@ -229,15 +238,16 @@ mod tests {
 
     #[cfg(target_os = "linux")]
     #[test]
-    fn unacknowledged_data_ends_a_connection() {
+    fn data_does_not_wait_long_in_the_system() {
         block_on(async {
             let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
             let stream = TcpStream::connect(listener.local_addr().unwrap())
                 .await
                 .unwrap();
             prepare(&stream);
-            let limit = socket2::SockRef::from(&stream).tcp_user_timeout().unwrap();
-            assert_eq!(limit, Some(UNACKNOWLEDGED));
+            let socket = socket2::SockRef::from(&stream);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
             assert!(stream.nodelay().unwrap());
         });
     }

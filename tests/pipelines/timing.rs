@@ -285,7 +285,7 @@ fn interim_results_come_before_the_final_and_never_go_back() {
     let mut rig = Rig::new(
         16_000,
         &server.url(),
-        "max-speed=100 results=interim max-chars=42",
+        "max-speed=20 results=interim max-chars=42",
     );
     rig.run(speech.buffers(&[320], 0));
     let texts = rig.texts();
