@@ -187,3 +187,67 @@ fn endless_silence_is_passed_over_and_can_be_stopped() {
     assert_eq!(session.audio_bytes(), 0);
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
 }
+
+/// Sentences read aloud, from Debian's package pocketsphinx-testdata, with a second between them;
+/// and where each begins and ends, in milliseconds.
+fn recording(rate: u32, noise: i16) -> (Speech, Vec<(u64, u64)>) {
+    const RECORDINGS: &str = "/usr/share/pocketsphinx/test/data/librivox";
+    let mut paths: Vec<_> = std::fs::read_dir(RECORDINGS)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|extension| extension == "wav"))
+        .collect();
+    paths.sort();
+    // Time to get used to the noise.
+    let mut speech = Speech::new(rate).silence(6000);
+    let mut sentences = Vec::new();
+    for path in paths {
+        let wav = std::fs::read(path).unwrap();
+        let samples = wav[44..]
+            .chunks_exact(2)
+            .map(|s| i16::from_le_bytes([s[0], s[1]]));
+        let begin = speech.length_ms();
+        speech
+            .samples
+            .extend(samples.step_by(16_000 / rate as usize));
+        sentences.push((begin, speech.length_ms()));
+        speech = speech.silence(1000);
+    }
+    for (n, sample) in speech.samples.iter_mut().enumerate() {
+        // Any numbers without a pattern.
+        let mixed = (n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
+        let noise = (mixed % (2 * noise as u64 + 1)) as i16 - noise;
+        *sample = sample.saturating_add(noise);
+    }
+    (speech, sentences)
+}
+
+#[test]
+fn sentences_are_found_in_a_recording_and_in_noise() {
+    for (rate, noise) in [
+        (16_000, 0),
+        (8000, 0),
+        (16_000, 400),
+        (8000, 400),
+        (16_000, 600),
+    ] {
+        let server = server(|_| {});
+        let (speech, sentences) = recording(rate, noise);
+        let properties = format!("{CLIENT_VAD} vad-silence-duration=700");
+        let mut rig = Rig::new(rate, &server.url(), &properties);
+        rig.run(speech.buffers(&[1600], 0));
+        let started = times(&rig, "qwenasr/speech-started");
+        let stopped = times(&rig, "qwenasr/speech-stopped");
+        // Noise is taken for something until it has lasted for a while.
+        let before = started.len() - sentences.len();
+        assert!(before <= usize::from(noise > 0), "{started:?}");
+        assert_eq!(commits(&server), started.len());
+        let found = started.iter().zip(&stopped).skip(before);
+        for ((start, stop), (begin, end)) in found.zip(&sentences) {
+            assert!(
+                start.abs_diff(*begin) <= 500 && stop.abs_diff(*end) <= 500,
+                "{rate} Hz, noise {noise}: {start} to {stop}, spoken from {begin} to {end}"
+            );
+        }
+    }
+}
