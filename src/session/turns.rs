@@ -186,7 +186,12 @@ impl<H: Hearing> Turns<H> {
         self.sent += samples;
     }
 
-    /// What was sent so far was committed for another reason.
+    /// Whether no utterance is going on, or left to be sent.
+    pub fn is_silent(&self) -> bool {
+        self.turn.is_none() && self.steps.is_empty()
+    }
+
+    /// What was sent so far does not count any more.
     pub fn forget_padding(&mut self) {
         self.sent = 0;
     }

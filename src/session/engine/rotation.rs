@@ -235,7 +235,7 @@ impl Session {
                 stage: Stage::Ready { since, .. },
                 ..
             } => {
-                if self.connection.is_between_utterances(QUIET) {
+                if self.is_silent() || self.connection.is_between_utterances(QUIET) {
                     self.hand_over(now);
                 } else if now >= *since + NOISE
                     && self.caps.max_utterance_ms.is_none()
@@ -286,6 +286,9 @@ impl Session {
 
     fn hand_over(&mut self, now: Duration) {
         if let Some(mut last) = self.exchange(now) {
+            if let Some(turns) = &mut self.turns {
+                turns.forget_padding();
+            }
             let mut events = Vec::new();
             last.codec
                 .command(Command::Finish, &mut events, &mut self.frames);

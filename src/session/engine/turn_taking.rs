@@ -14,6 +14,8 @@ impl Session {
         while let Some(step) = self.turns.as_mut().and_then(|turns| turns.next_step()) {
             match step {
                 Step::Began { time } => {
+                    // All of it belongs to one connection.
+                    self.rotate(now);
                     self.connection.utterances.heard_from(time);
                     self.notice(Notice::SpeechStarted {
                         item_id: String::new(),
@@ -64,6 +66,11 @@ impl Session {
             turns.forget_padding();
             self.commit(None);
         }
+    }
+
+    /// Whether what was sent since the last commit is no more than what keeps the connection open.
+    pub(super) fn is_silent(&self) -> bool {
+        self.replay.is_empty() && self.turns.as_ref().is_some_and(|turns| turns.is_silent())
     }
 
     /// Stream time up to which there is nothing to be recognised, where the turns know that.

@@ -226,3 +226,47 @@ fn an_utterance_does_not_wait_for_a_source_that_has_stalled() {
     s.hear(&LOUD, 500);
     assert_eq!(s.said(), ["STARTED 60500"]);
 }
+
+#[test]
+fn connections_are_replaced_in_silence_and_where_an_utterance_begins() {
+    let mut s = running();
+    s.session.config.rotate_after = Duration::from_secs(60);
+    s.session.schedule_rotation(s.now);
+    // Kept open twice: the second time it is old.
+    for _ in 0..101 {
+        s.pass(Duration::from_secs(1));
+        s.hear(&CHUNK, 1000);
+        s.session.handle_sign_of_life(s.now);
+    }
+    assert_eq!(s.said(), ["SPARE CONNECT"]);
+    s.session.handle_spare_connected(s.now);
+    s.session.handle_spare_frame(Incoming::Text("ready"), s.now);
+    s.drain();
+    assert_eq!(s.said(), ["SPARE hello", "SWAP", "SPARE finish"]);
+    s.session
+        .handle_spare_frame(Incoming::Text("finished"), s.now);
+    s.drain();
+    s.said();
+    let begin = s.time / MS / 16 * 16;
+    s.now += Duration::from_secs(100);
+    s.hear(&LOUD, 500);
+    s.session.handle_spare_connected(s.now);
+    s.session.handle_spare_frame(Incoming::Text("ready"), s.now);
+    s.drain();
+    let said = s.said();
+    assert!(
+        !said.contains(&"SWAP".to_owned()),
+        "not in an utterance: {said:?}"
+    );
+    s.hear(&CHUNK, 200);
+    assert!(!s.said().contains(&"SWAP".to_owned()));
+    s.hear(&LOUD, 500);
+    s.hear(&CHUNK, 500);
+    assert!(s.said().contains(&"SWAP".to_owned()));
+    s.session
+        .handle_spare_frame(Incoming::Text("final 0 One."), s.now);
+    s.drain();
+    let said = s.said();
+    let one = |line: &String| line.starts_with(&format!("FINAL 4294967296 {begin}.."));
+    assert!(said.iter().any(one), "{said:?}");
+}
