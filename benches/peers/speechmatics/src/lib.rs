@@ -1,0 +1,1 @@
+//! Nothing: builds the plugin that it depends on.
