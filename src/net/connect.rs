@@ -29,6 +29,10 @@ pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 /// Results are some kilobytes; whatever is far beyond that is not a result.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
+/// The WebSocket layer zeroes and touches all of this at each attempt to read, which there is one
+/// of for each frame sent. Larger messages are read in pieces.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
 pub(super) const NETWORK_REMEDY: &str =
     "Check the network, a proxy, a firewall and the url property.";
 
@@ -78,6 +82,7 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
         TURNS.wait().await;
     }
     let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     match client_async_tls_with_config(request, stream, Some(config), Some(connector)).await {
