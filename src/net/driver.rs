@@ -50,8 +50,9 @@ pub fn spawn(
     listener: impl Listener,
 ) -> Result<Link, Failure> {
     let (stop, stopped) = oneshot::channel();
-    let runtime = runtime()?;
+    let (runtime, place) = runtime::place()?;
     runtime.spawn(async move {
+        let _place = place;
         let start = Instant::now();
         let driver = Driver {
             // A live programme goes on whatever happens: nobody may wait for the network then.
