@@ -112,6 +112,8 @@ struct Wire {
 impl<L: Listener> Driver<L> {
     async fn run(mut self, stopped: oneshot::Receiver<()>) {
         let mut stopped = pin!(stopped);
+        // Moved only where that cannot wait: most deadlines are put off before they come.
+        let mut alarm = pin!(sleep_until(self.start));
         loop {
             self.perform_outputs();
             if self.session.is_over() {
@@ -129,7 +131,12 @@ impl<L: Listener> Driver<L> {
                 .into_iter()
                 .flatten()
                 .min();
-            let deadline = deadline.map(|deadline| self.start + deadline);
+            if let Some(deadline) = deadline {
+                let deadline = self.start + deadline;
+                if deadline < alarm.deadline() || alarm.is_elapsed() {
+                    alarm.as_mut().reset(deadline);
+                }
+            }
             tokio::select! {
                 _ = &mut stopped => break,
                 happened = self.wire.next() => self.handle(happened),
@@ -138,12 +145,7 @@ impl<L: Listener> Driver<L> {
                 // On to the next chunk, but not past the socket or the wish to stop: silence that
                 // is not sent takes no time.
                 () = ready(()), if wait_for_audio.fed => {}
-                () = async {
-                    match deadline {
-                        Some(deadline) => sleep_until(deadline).await,
-                        None => pending().await,
-                    }
-                } => self.session.handle_timeout(self.start.elapsed()),
+                () = alarm.as_mut(), if deadline.is_some() => self.session.handle_timeout(self.start.elapsed()),
             }
         }
         self.close().await;

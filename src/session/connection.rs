@@ -132,7 +132,8 @@ impl Connection {
 
     /// When time itself changes something. Finals count if they may be `reported`.
     pub fn next_timeout(&self, reported: bool) -> Duration {
-        let quiet = self.sent.front().map(|(sent, _)| *sent + QUIET);
+        // As long as audio is sent, that settles what is older.
+        let quiet = self.sent.back().map(|(sent, _)| *sent + QUIET);
         let held = self.utterances.deadline().filter(|_| reported);
         let times = [quiet, held];
         let alive = self.liveness.next();
