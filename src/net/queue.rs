@@ -232,7 +232,11 @@ impl AudioQueue {
         }
         let length = available.min(chunk);
         let time = state.time;
-        buffer.extend(state.audio.range(..length));
+        // An iterator over the ring would go byte by byte.
+        let (first, second) = state.audio.as_slices();
+        let split = length.min(first.len());
+        buffer.extend_from_slice(&first[..split]);
+        buffer.extend_from_slice(&second[..length - split]);
         state.advance(length, self.rate);
         drop(state);
         self.room.notify_all();
