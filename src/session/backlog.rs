@@ -13,6 +13,11 @@ const LOUDNESS_WINDOW: usize = 1600;
 /// Bytes in a sample.
 const SAMPLE: u64 = 2;
 
+/// The ring grows by so many bytes: what is kept of a silent stream at 16 kHz, which is two seconds
+/// and a little more. Doubling from little to that would leave as much in holes between the
+/// allocations of other streams.
+const STEP: usize = 84 << 10;
+
 /// What was sent in a connection since some position on its audio clock.
 #[derive(Debug)]
 pub(super) struct Backlog {
@@ -36,6 +41,9 @@ impl Backlog {
     }
 
     pub fn push(&mut self, audio: &[u8]) {
+        if self.audio.capacity() - self.audio.len() < audio.len() {
+            self.audio.reserve_exact(audio.len().max(STEP));
+        }
         self.audio.extend(audio);
         let excess = self.audio.len().saturating_sub(self.capacity) as u64;
         self.forget_before(self.start + excess.div_ceil(SAMPLE));
@@ -57,6 +65,10 @@ impl Backlog {
         let bytes = (samples * SAMPLE).min(self.audio.len() as u64);
         self.audio.drain(..bytes as usize);
         self.start += bytes / SAMPLE;
+        // After a long utterance.
+        if self.audio.capacity() - self.audio.len() > 3 * STEP {
+            self.audio.shrink_to(self.audio.len() + STEP);
+        }
         // A commit right at the start has nothing left to end.
         let start = self.start;
         while self
@@ -162,6 +174,18 @@ mod tests {
                 Piece::Commit(_) => (0, vec![]),
             })
             .collect()
+    }
+
+    #[test]
+    fn memory_goes_with_a_long_utterance() {
+        let mut backlog = Backlog::new(100 * STEP);
+        for _ in 0..40 {
+            backlog.push(&[0; STEP / 2]);
+        }
+        assert!(backlog.audio.capacity() <= 21 * STEP, "not doubled");
+        backlog.forget_before(backlog.start + 19 * STEP as u64 / SAMPLE);
+        assert_eq!(backlog.audio.len(), STEP);
+        assert!(backlog.audio.capacity() <= 2 * STEP, "given back");
     }
 
     #[test]
