@@ -5,6 +5,7 @@
 //! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
 //! wait, retry or give up: it only translates and classifies.
 
+mod base64;
 mod choice;
 mod diagnosis;
 mod endpoint;

@@ -7,15 +7,14 @@
 
 use std::collections::VecDeque;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use super::choice::Profile;
 use super::diagnosis::{self, brief, error_text};
 use super::json::text_of;
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Recognition, Setup, Words,
+    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Recognition, Setup,
+    Words, base64,
 };
 
 /// A second in a frame is plenty.
@@ -158,9 +157,9 @@ impl Vllm {
             Phase::Listening => {}
             Phase::Opened | Phase::Over => return,
         }
-        let mut text = String::with_capacity(audio.len().div_ceil(3) * 4 + 64);
+        let mut text = String::with_capacity(base64::length(audio.len()) + 64);
         text.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
-        STANDARD.encode_string(audio, &mut text);
+        base64::append(audio, &mut text);
         text.push_str(r#""}"#);
         out.push(Frame::Text(text));
     }

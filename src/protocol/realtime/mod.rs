@@ -9,8 +9,6 @@ pub(super) mod openai;
 
 use std::time::Duration;
 
-use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
 use serde_json::{Value, json};
 
 use openai::Flavour;
@@ -20,7 +18,7 @@ use super::items::{Items, Unnamed};
 use super::json::{count_of, text_of};
 use super::{
     Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Profile, Recognition,
-    Setup, TurnDetection, Usage, Words, language,
+    Setup, TurnDetection, Usage, Words, base64, language,
 };
 
 /// Languages that the service documents for this protocol.
@@ -165,11 +163,11 @@ impl Realtime {
 
     fn append(&mut self, audio: &[u8]) -> Frame {
         let id = self.event_id();
-        let mut text = String::with_capacity(audio.len().div_ceil(3) * 4 + 96);
+        let mut text = String::with_capacity(base64::length(audio.len()) + 96);
         text.push_str(r#"{"event_id":""#);
         text.push_str(&id);
         text.push_str(APPEND_PREFIX);
-        STANDARD.encode_string(audio, &mut text);
+        base64::append(audio, &mut text);
         text.push_str(r#""}"#);
         Frame::Text(text)
     }

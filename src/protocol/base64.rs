@@ -1,0 +1,54 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Base64 with what the processor has for it: it was a third of the work that audio makes.
+
+use base64::Engine as _;
+
+#[cfg(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon")
+))]
+mod engine {
+    use std::sync::LazyLock;
+
+    use base64::engine::Simd;
+    use base64::engine::general_purpose::PAD;
+
+    /// Falls back by itself where a processor is too old.
+    pub(super) static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
+}
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    all(target_arch = "aarch64", target_feature = "neon")
+)))]
+mod engine {
+    pub(super) use base64::engine::general_purpose::STANDARD as ENGINE;
+}
+
+/// Characters that so many bytes become.
+pub(super) fn length(bytes: usize) -> usize {
+    bytes.div_ceil(3) * 4
+}
+
+/// Appends the bytes in base64, with padding.
+pub(super) fn append(bytes: &[u8], text: &mut String) {
+    engine::ENGINE.encode_string(bytes, text);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use base64::engine::general_purpose::STANDARD;
+
+    #[test]
+    fn is_the_same_at_every_length() {
+        let bytes: Vec<u8> = (0..500u32).map(|n| (n * 37 % 256) as u8).collect();
+        for end in 0..bytes.len() {
+            let mut text = String::from("before ");
+            append(&bytes[..end], &mut text);
+            let expected = STANDARD.encode(&bytes[..end]);
+            assert_eq!(text.strip_prefix("before "), Some(expected.as_str()));
+            assert_eq!(length(end), expected.len());
+        }
+    }
+}
