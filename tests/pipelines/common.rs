@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
 use gst::prelude::*;
+pub use offline_service::Protocol;
 use offline_service::{Options, Server, blocks};
 
 /// Nothing here takes long; what takes this long hangs.
@@ -28,6 +29,53 @@ pub fn server(change: impl FnOnce(&mut Options)) -> Server {
     };
     change(&mut options);
     Server::start(options)
+}
+
+/// The service in one of its protocols.
+pub struct Service {
+    server: Server,
+    pub protocol: Protocol,
+}
+
+impl std::ops::Deref for Service {
+    type Target = Server;
+
+    fn deref(&self) -> &Server {
+        &self.server
+    }
+}
+
+impl Service {
+    /// What tells the element to use it.
+    pub fn properties(&self) -> String {
+        let url = self.url_for(self.protocol);
+        let others = match self.protocol {
+            Protocol::Realtime => "",
+            Protocol::Inference => "model=fun-asr-realtime",
+            Protocol::Vllm => "model=qwen3-asr turn-detection=client-vad",
+            Protocol::OpenAi => "model=qwen3-asr turn-detection=client-vad protocol=realtime",
+        };
+        format!("url={url} {others}")
+    }
+
+    /// Every word once and in order, every cue where its words were said: to the sample, where
+    /// the service says when that was, and some milliseconds for how it looks at the audio.
+    pub fn check_cues(&self, speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
+        let tolerance = match self.protocol {
+            Protocol::Inference => 20,
+            _ => 100,
+        };
+        check_cues_within(tolerance, speech, cues, offset_ms);
+    }
+}
+
+/// A service that speaks this protocol, and does not mind how fast the audio comes.
+pub fn service(protocol: Protocol, change: impl FnOnce(&mut Options)) -> Service {
+    let server = server(|options| {
+        options.protocols = vec![protocol];
+        change(options);
+    });
+    Service { server, protocol }
 }
 
 pub fn ms(time: gst::ClockTime) -> u64 {
@@ -173,9 +221,25 @@ pub struct Rig {
 impl Rig {
     /// `appsrc ! qwenasr PROPERTIES ! fakesink`.
     pub fn new(rate: u32, url: &str, properties: &str) -> Self {
+        Self::fed(rate, false, &format!("url={url} {properties}"))
+    }
+
+    /// Likewise, for any protocol.
+    pub fn with(service: &Service, rate: u32, properties: &str) -> Self {
+        let service = service.properties();
+        Self::fed(rate, false, &format!("{service} {properties}"))
+    }
+
+    /// Likewise, live.
+    pub fn live(service: &Service, properties: &str) -> Self {
+        let service = service.properties();
+        Self::fed(16_000, true, &format!("{service} {properties}"))
+    }
+
+    fn fed(rate: u32, live: bool, properties: &str) -> Self {
         Self::launch(&format!(
-            "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved \
-             ! qwenasr name=asr url={url} {properties} ! fakesink name=out sync=false async=false"
+            "appsrc name=src is-live={live} format=time caps=audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved \
+             ! qwenasr name=asr {properties} ! fakesink name=out sync=false async=false"
         ))
     }
 
@@ -424,6 +488,11 @@ pub fn numbers(text: &str) -> Vec<u32> {
 
 /// Every word once and in order, every cue where its words were said, to 100 ms.
 pub fn check_cues(speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
+    check_cues_within(100, speech, cues, offset_ms);
+}
+
+/// Likewise, to so many milliseconds.
+fn check_cues_within(tolerance: u64, speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
     let heard: Vec<u32> = cues.iter().flat_map(|(text, ..)| numbers(text)).collect();
     assert_eq!(heard, speech.numbers(), "every word once, in order");
     let mut last_end = 0;
@@ -433,11 +502,11 @@ pub fn check_cues(speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) 
         let begins = truth(words[0]).1 + offset_ms;
         let ends = truth(*words.last().unwrap()).2 + offset_ms;
         assert!(
-            start.abs_diff(begins) <= 100,
+            start.abs_diff(begins) <= tolerance,
             "'{text}' starts at {start}, said at {begins}"
         );
         assert!(
-            end.abs_diff(ends) <= 100,
+            end.abs_diff(ends) <= tolerance,
             "'{text}' ends at {end}, said until {ends}"
         );
         assert!(

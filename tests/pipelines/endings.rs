@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::common::*;
 use offline_service::Faults;
 
-const FAST: &str = "max-speed=100 finish-timeout=300";
+const FAST: &str = "max-speed=100 finish-timeout=1500";
 
 /// The events and texts that left, without gaps.
 fn ends_with_text_then_eos(rig: &Rig) -> bool {
@@ -25,24 +25,22 @@ fn ends_with_text_then_eos(rig: &Rig) -> bool {
     eos == [left.len() - 1] && last_text.is_some()
 }
 
-#[test]
-fn eos_before_any_audio_makes_no_connection() {
-    let server = server(|_| {});
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+pub fn eos_before_any_audio_makes_no_connection(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let mut rig = Rig::with(&server, 16_000, FAST);
     rig.run([]);
     assert_eq!(rig.left().last(), Some(&Left::Event("eos".into())));
     assert!(rig.messages.is_empty(), "{:?}", rig.messages);
     assert_eq!(server.connections(), 0);
 }
 
-#[test]
-fn eos_in_mid_word_brings_the_word() {
-    let server = server(|_| {});
+pub fn eos_in_mid_word_brings_the_word(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).silence(300).say(0..15);
     let mut buffers = speech.buffers(&[320], 0);
     // Sixty of the last word's hundred milliseconds.
     buffers.truncate(buffers.len() - 2);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     rig.run(buffers);
     let heard = rig.heard();
     assert_eq!(heard, speech.numbers());
@@ -50,8 +48,7 @@ fn eos_in_mid_word_brings_the_word() {
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
 }
 
-#[test]
-fn eos_arrives_when_the_service_does_not_finish() {
+pub fn eos_arrives_when_the_service_does_not_finish(protocol: Protocol) {
     for faults in [
         Faults {
             never_finished: true,
@@ -63,9 +60,9 @@ fn eos_arrives_when_the_service_does_not_finish() {
             ..Faults::default()
         },
     ] {
-        let server = server(|options| options.faults = faults.clone());
+        let server = service(protocol, |options| options.faults = faults.clone());
         let speech = Speech::new(16_000).say(0..30);
-        let mut rig = Rig::new(16_000, &server.url(), FAST);
+        let mut rig = Rig::with(&server, 16_000, FAST);
         rig.run(speech.buffers(&[320], 0));
         assert_eq!(rig.warnings.len(), 1, "{faults:?}: {:?}", rig.warnings);
         assert!(
@@ -81,16 +78,15 @@ fn eos_arrives_when_the_service_does_not_finish() {
     }
 }
 
-#[test]
-fn eos_arrives_when_the_service_closes_instead_of_finishing() {
+pub fn eos_arrives_when_the_service_closes_instead_of_finishing(protocol: Protocol) {
     for code in [1000, 1006, 1011] {
         let faults = Faults {
             close_on_finish: Some(code),
             ..Faults::default()
         };
-        let server = server(|options| options.faults = faults);
+        let server = service(protocol, |options| options.faults = faults);
         let speech = Speech::new(16_000).say(0..30);
-        let mut rig = Rig::new(16_000, &server.url(), FAST);
+        let mut rig = Rig::with(&server, 16_000, FAST);
         rig.run(speech.buffers(&[320], 0));
         assert!(ends_with_text_then_eos(&rig), "{code}: {:?}", rig.left());
         // One for the outage, and one for the text that stayed unconfirmed.
@@ -99,18 +95,17 @@ fn eos_arrives_when_the_service_closes_instead_of_finishing() {
     }
 }
 
-#[test]
-fn a_finish_that_takes_its_time_is_waited_for() {
+pub fn a_finish_that_takes_its_time_is_waited_for(protocol: Protocol) {
     let faults = Faults {
         finished_delay: Some(Duration::from_millis(200)),
         keep_open: true,
         ..Faults::default()
     };
-    let server = server(|options| options.faults = faults);
+    let server = service(protocol, |options| options.faults = faults);
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), "max-speed=100");
+    let mut rig = Rig::with(&server, 16_000, "max-speed=100");
     rig.run(speech.buffers(&[320], 0));
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
     assert!(rig.warnings.is_empty());
     assert!(
         server.wait_for_connections(|_, open| open == 0, LONG),
@@ -118,15 +113,14 @@ fn a_finish_that_takes_its_time_is_waited_for() {
     );
 }
 
-#[test]
-fn the_same_element_can_play_again() {
-    let server = server(|_| {});
+pub fn the_same_element_can_play_again(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).say(0..12).silence(700);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     for round in 1..=3 {
         rig.forget();
         rig.run(speech.buffers(&[320], 0));
-        check_cues(&speech, &rig.texts(), 0);
+        server.check_cues(&speech, &rig.texts(), 0);
         assert_eq!(server.connections(), round);
     }
 }

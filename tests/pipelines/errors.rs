@@ -12,8 +12,8 @@ const SECRET: &str = "sk-6f1e5ec3e7";
 fn failure(url: &str, properties: &str) -> (gst::glib::Error, gst::Structure) {
     let mut rig = Rig::new(16_000, url, &format!("max-retries=0 {properties}"));
     rig.play();
+    // Without an end, so that a failure is one however late the service is.
     rig.push_all(Speech::new(16_000).say(0..30).buffers(&[320], 0));
-    rig.push_eos();
     let failure = rig.wait_for_error();
     let bus = rig.pipeline.bus().unwrap();
     while let Some(message) =

@@ -16,6 +16,7 @@ mod manual;
 mod matrix;
 mod network;
 mod outages;
+mod protocols;
 mod recipes;
 mod sink;
 mod stable;

@@ -10,12 +10,11 @@ fn sent(rig: &Rig) -> u64 {
     rig.stat("bytes-sent") / 32
 }
 
-#[test]
-fn the_signal_and_the_event_end_utterances() {
-    let server = server(|_| {});
+pub fn the_signal_and_the_event_end_utterances(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).say(0..36);
     let buffers = speech.buffers(&[1600], 0);
-    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    let mut rig = Rig::with(&server, 16_000, MANUAL);
     rig.play();
     rig.push_all(buffers[..12].to_vec());
     rig.wait_for_state("connected");
@@ -41,7 +40,7 @@ fn the_signal_and_the_event_end_utterances() {
     rig.wait_for_eos();
     let texts = rig.texts();
     assert_eq!(texts.len(), 3, "{texts:?}");
-    check_cues(&speech, &texts, 0);
+    server.check_cues(&speech, &texts, 0);
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
     let session = &server.sessions()[0];
     let update = session.received_events("session.update").next().unwrap();
@@ -56,21 +55,19 @@ fn the_signal_and_the_event_end_utterances() {
     );
 }
 
-#[test]
-fn without_commits_the_end_of_the_stream_is_one() {
-    let server = server(|_| {});
+pub fn without_commits_the_end_of_the_stream_is_one(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).say(0..60);
-    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    let mut rig = Rig::with(&server, 16_000, MANUAL);
     rig.run(speech.buffers(&[320], 0));
     assert_eq!(rig.finals().len(), 1);
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
 }
 
-#[test]
-fn long_speech_is_committed_before_the_protocols_limit() {
-    let server = server(|_| {});
+pub fn long_speech_is_committed_before_the_protocols_limit(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).say(0..1500);
-    let mut rig = Rig::new(16_000, &server.url(), MANUAL);
+    let mut rig = Rig::with(&server, 16_000, MANUAL);
     rig.run(speech.buffers(&[16_000], 0));
     let heard = rig.heard();
     assert_eq!(heard, speech.numbers());

@@ -32,10 +32,9 @@ fn check_words(speech: &Speech, texts: &[(String, u64, u64)]) {
     );
 }
 
-#[test]
-fn live_words_come_once_and_in_time() {
+pub fn live_words_come_once_and_in_time(protocol: Protocol) {
     // Results come every 300 ms and are 300 ms behind, as those of the real service.
-    let server = server(|options| {
+    let server = service(protocol, |options| {
         options.partial_interval = Duration::from_millis(300);
         options.faults.partial_lag_ms = 300;
     });
@@ -45,11 +44,7 @@ fn live_words_come_once_and_in_time() {
         .silence(700)
         .say(35..60)
         .silence(600);
-    let mut rig = Rig::launch(&format!(
-        "appsrc name=src is-live=true format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
-         ! qwenasr name=asr url={} results=stable latency=2000 max-speed=1 ! fakesink name=out sync=false async=false",
-        server.url()
-    ));
+    let mut rig = Rig::live(&server, "results=stable latency=2000 max-speed=1");
     rig.play();
     rig.push_all(speech.buffers(&[320], 0));
     rig.push_eos();
@@ -67,14 +62,17 @@ fn live_words_come_once_and_in_time() {
     check_words(&speech, &texts);
     let errors = errors(&speech, &texts);
     let (median, most) = (errors[errors.len() / 2], errors[errors.len() * 95 / 100]);
+    let (median_limit, limit) = match protocol {
+        Protocol::Inference => (20, 20),
+        _ => (150, 400),
+    };
     assert!(
-        median <= 150 && most <= 400,
+        median <= median_limit && most <= limit,
         "median {median}, 95 % {most}: {errors:?}"
     );
 }
 
-#[test]
-fn files_and_outages_keep_the_words() {
+pub fn files_and_outages_keep_the_words(protocol: Protocol) {
     let speech = Speech::usual(16_000);
     for faults in [
         Faults::default(),
@@ -84,8 +82,8 @@ fn files_and_outages_keep_the_words() {
             ..Faults::default()
         },
     ] {
-        let server = server(|options| options.faults = faults.clone());
-        let mut rig = Rig::new(16_000, &server.url(), "results=stable max-speed=50");
+        let server = service(protocol, |options| options.faults = faults.clone());
+        let mut rig = Rig::with(&server, 16_000, "results=stable max-speed=50");
         rig.run(speech.buffers(&[320], 0));
         let texts = rig.texts();
         if faults == Faults::default() {
@@ -102,18 +100,17 @@ fn files_and_outages_keep_the_words() {
     }
 }
 
-#[test]
-fn what_was_shown_is_not_taken_back() {
+pub fn what_was_shown_is_not_taken_back(protocol: Protocol) {
     let item = ScriptItem::new("Hello, brave new world.")
         .partial(400, "", "hello brave")
         .partial(700, "", "hello brave new")
         .partial(1000, "hello brave ", "new word")
         .partial(1300, "hello brave new ", "world");
-    let server = server(|options| {
+    let server = service(protocol, |options| {
         options.recogniser = ScriptRecogniser::factory(vec![item], "en");
         options.partial_interval = Duration::from_millis(100);
     });
-    let mut rig = Rig::new(16_000, &server.url(), "results=stable max-speed=2");
+    let mut rig = Rig::with(&server, 16_000, "results=stable max-speed=2");
     rig.run(
         Speech::new(16_000)
             .say(0..16)
@@ -129,8 +126,7 @@ fn what_was_shown_is_not_taken_back() {
     assert_eq!(words.len(), 4, "{words:?}");
 }
 
-#[test]
-fn chinese_comes_in_clauses() {
+pub fn chinese_comes_in_clauses(protocol: Protocol) {
     let item = ScriptItem::new("今天天气真不错，阳光明媚。")
         .partial(500, "", "今天")
         .partial(900, "", "今天天气真")
@@ -138,11 +134,11 @@ fn chinese_comes_in_clauses() {
         .partial(1700, "今天天气真不错，", "")
         .partial(2100, "今天天气真不错，", "阳光")
         .partial(2500, "今天天气真不错，", "阳光明媚。");
-    let server = server(|options| {
+    let server = service(protocol, |options| {
         options.recogniser = ScriptRecogniser::factory(vec![item], "zh");
         options.partial_interval = Duration::from_millis(100);
     });
-    let mut rig = Rig::new(16_000, &server.url(), "results=stable max-speed=2");
+    let mut rig = Rig::with(&server, 16_000, "results=stable max-speed=2");
     rig.run(
         Speech::new(16_000)
             .say(0..28)

@@ -6,9 +6,8 @@ use gst::prelude::*;
 
 const FAST: &str = "max-speed=100";
 
-#[test]
-fn words_have_their_times_for_both_rates_and_any_buffers() {
-    let server = server(|_| {});
+pub fn words_have_their_times_for_both_rates_and_any_buffers(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     for rate in [16_000usize, 8_000] {
         let speech = Speech::usual(rate as u32);
         let ms = rate / 1000;
@@ -20,9 +19,9 @@ fn words_have_their_times_for_both_rates_and_any_buffers() {
             &[113 * ms / 10, 50],
         ] {
             for offset in [0, 10_000] {
-                let mut rig = Rig::new(rate as u32, &server.url(), FAST);
+                let mut rig = Rig::with(&server, rate as u32, FAST);
                 rig.run(speech.buffers(lengths, offset));
-                check_cues(&speech, &rig.texts(), offset);
+                server.check_cues(&speech, &rig.texts(), offset);
                 let messages = rig.finals().join(" ");
                 assert_eq!(numbers(&messages), speech.numbers(), "and in the messages");
             }
@@ -31,11 +30,10 @@ fn words_have_their_times_for_both_rates_and_any_buffers() {
     assert_eq!(server.connections(), 2 * 5 * 2, "one session each");
 }
 
-#[test]
-fn samples_cut_in_two_are_put_together() {
-    let server = server(|_| {});
+pub fn samples_cut_in_two_are_put_together(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     let bytes = speech.bytes();
     let mut pieces = Vec::new();
     for (n, piece) in bytes.chunks(3201).enumerate() {
@@ -47,21 +45,20 @@ fn samples_cut_in_two_are_put_together() {
         pieces.push(buffer);
     }
     rig.run(pieces);
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
     assert_eq!(server.sessions()[0].audio_bytes(), bytes.len());
 }
 
-#[test]
-fn audio_without_timestamps_is_counted() {
-    let server = server(|_| {});
+pub fn audio_without_timestamps_is_counted(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     let mut buffers = speech.buffers(&[320], 0);
     for buffer in &mut buffers {
         buffer.get_mut().unwrap().set_pts(None);
     }
     rig.run(buffers);
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
 }
 
 /// Takes away the buffers between two times, and these words with them.
@@ -72,40 +69,37 @@ fn with_hole(speech: &mut Speech, buffers: &mut Vec<gst::Buffer>, from: u64, unt
         .retain(|(_, begin, _)| !(from..until).contains(begin));
 }
 
-#[test]
-fn a_small_hole_does_not_shift_what_follows() {
-    let server = server(|_| {});
+pub fn a_small_hole_does_not_shift_what_follows(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let mut speech = Speech::usual(16_000).say(70..82).silence(800).say(90..100);
     let mut buffers = speech.buffers(&[320], 0);
     // In the middle of twelve words, which make one cue.
     with_hole(&mut speech, &mut buffers, 10_000, 10_300);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     rig.run(buffers);
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
     assert_eq!(server.connections(), 1);
 }
 
-#[test]
-fn a_large_hole_ends_the_utterance_and_time_goes_on() {
-    let server = server(|_| {});
+pub fn a_large_hole_ends_the_utterance_and_time_goes_on(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let mut speech = Speech::new(16_000).say(0..70);
     let mut buffers = speech.buffers(&[320], 0);
     with_hole(&mut speech, &mut buffers, 1000, 6000);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     rig.run(buffers);
     let texts = rig.texts();
-    check_cues(&speech, &texts, 0);
+    server.check_cues(&speech, &texts, 0);
     assert_eq!(texts.len(), 2, "{texts:?}");
     assert_eq!(server.connections(), 1);
     let sent = server.sessions()[0].audio_bytes() / 32;
     assert!(sent < 4500, "{sent} ms: the hole itself is not sent");
 }
 
-#[test]
-fn a_discont_flag_costs_nothing() {
-    let server = server(|_| {});
+pub fn a_discont_flag_costs_nothing(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     let mut buffers = speech.buffers(&[320], 0);
     for buffer in buffers.iter_mut().step_by(10) {
         buffer
@@ -114,22 +108,21 @@ fn a_discont_flag_costs_nothing() {
             .set_flags(gst::BufferFlags::DISCONT);
     }
     rig.run(buffers);
-    check_cues(&speech, &rig.texts(), 0);
+    server.check_cues(&speech, &rig.texts(), 0);
     assert_eq!(server.connections(), 1);
 }
 
-#[test]
-fn jitter_is_no_hole() {
-    let server = server(|_| {});
+pub fn jitter_is_no_hole(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     let mut buffers = speech.buffers(&[320], 100);
     for (n, buffer) in buffers.iter_mut().enumerate() {
         let pts = buffer.pts().unwrap() + gst::ClockTime::from_mseconds((n as u64 * 7) % 15);
         buffer.get_mut().unwrap().set_pts(pts);
     }
     rig.run(buffers);
-    check_cues(&speech, &rig.texts(), 100);
+    server.check_cues(&speech, &rig.texts(), 100);
     assert_eq!(
         server.sessions()[0].audio_bytes(),
         speech.bytes().len(),
@@ -137,11 +130,10 @@ fn jitter_is_no_hole() {
     );
 }
 
-#[test]
-fn gap_events_are_silence() {
-    let server = server(|_| {});
+pub fn gap_events_are_silence(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let before = Speech::new(16_000).say(0..10);
-    let mut rig = Rig::new(16_000, &server.url(), FAST);
+    let mut rig = Rig::with(&server, 16_000, FAST);
     rig.play();
     rig.push_all(before.buffers(&[1600], 0));
     let sink = rig.element.static_pad("sink").unwrap();
@@ -159,7 +151,7 @@ fn gap_events_are_silence() {
     rig.push_eos();
     rig.wait_for_eos();
     let expected = Speech::new(16_000).say(0..10).silence(3000).say(10..20);
-    check_cues(&expected, &rig.texts(), 0);
+    server.check_cues(&expected, &rig.texts(), 0);
 }
 
 fn ms_sent(rig: &Rig) -> u64 {
@@ -167,15 +159,14 @@ fn ms_sent(rig: &Rig) -> u64 {
     stats.get::<u64>("bytes-sent").unwrap() / 32
 }
 
-#[test]
-fn a_flushing_seek_starts_afresh() {
-    let server = server(|_| {});
+pub fn a_flushing_seek_starts_afresh(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::usual(16_000);
     let wav = speech.wav();
     let mut rig = Rig::launch(&format!(
-        "filesrc location={} ! wavparse ! qwenasr name=asr url={} max-speed=20 ! fakesink name=out sync=false",
+        "filesrc location={} ! wavparse ! qwenasr name=asr {} max-speed=20 ! fakesink name=out sync=false",
         wav.0.display(),
-        server.url()
+        server.properties()
     ));
     rig.play();
     rig.wait_for_message("qwenasr/speech-stopped");
@@ -202,27 +193,26 @@ fn a_flushing_seek_starts_afresh() {
         .collect();
     let mut expected = speech.clone();
     expected.truth.retain(|(_, begin, _)| *begin >= 3100);
-    check_cues(&expected, &after, 0);
+    server.check_cues(&expected, &after, 0);
     assert_eq!(server.connections(), 2);
 }
 
-#[test]
-fn segments_and_rates_follow_each_other_in_order() {
-    let server = server(|_| {});
+pub fn segments_and_rates_follow_each_other_in_order(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let first = Speech::new(16_000).say(0..12);
     let second = Speech::new(8_000).say(12..24);
     let (one, two) = (first.wav(), second.wav());
     let mut rig = Rig::launch(&format!(
-        "concat name=c ! qwenasr name=asr url={} {FAST} ! fakesink name=out sync=false \
+        "concat name=c ! qwenasr name=asr {} {FAST} ! fakesink name=out sync=false \
          filesrc location={} ! wavparse ! c. filesrc location={} ! wavparse ! c.",
-        server.url(),
+        server.properties(),
         one.0.display(),
         two.0.display()
     ));
     rig.play();
     rig.wait_for_eos();
     let expected = Speech::new(16_000).say(0..24);
-    check_cues(&expected, &rig.texts(), 0);
+    server.check_cues(&expected, &rig.texts(), 0);
     let left = rig.left();
     let position = |wanted: &dyn Fn(&Left) -> bool| left.iter().rposition(wanted).unwrap();
     let last_segment = position(&|l| *l == Left::Event("segment".into()));
@@ -274,17 +264,16 @@ fn what_leaves_the_pad_is_complete_and_in_order() {
     );
 }
 
-#[test]
-fn interim_results_come_before_the_final_and_never_go_back() {
-    let server = server(|_| {});
+pub fn interim_results_come_before_the_final_and_never_go_back(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000)
         .silence(300)
         .say(0..40)
         .silence(800)
         .say(40..50);
-    let mut rig = Rig::new(
+    let mut rig = Rig::with(
+        &server,
         16_000,
-        &server.url(),
         "max-speed=20 results=interim max-chars=42",
     );
     rig.run(speech.buffers(&[320], 0));
@@ -412,13 +401,12 @@ fn messages_say_what_and_when() {
     );
 }
 
-#[test]
-fn lateness_moves_the_text_but_not_its_timestamps() {
-    let server = server(|_| {});
+pub fn lateness_moves_the_text_but_not_its_timestamps(protocol: Protocol) {
+    let server = service(protocol, |_| {});
     let speech = Speech::new(16_000).silence(500).say(0..10).silence(800);
-    let mut rig = Rig::new(16_000, &server.url(), "max-speed=100 lateness=1500");
+    let mut rig = Rig::with(&server, 16_000, "max-speed=100 lateness=1500");
     rig.run(speech.buffers(&[320], 0));
-    check_cues(&speech, &rig.texts(), 1500);
+    server.check_cues(&speech, &rig.texts(), 1500);
 }
 
 #[test]
