@@ -4,12 +4,13 @@
 use super::common::*;
 use offline_service::faults::Items;
 use offline_service::{Faults, RawFrame};
+use std::time::Duration;
 
 /// All words come through, and nothing worse than a warning.
-fn survives(faults: Faults) -> Rig {
-    let server = server(|options| options.faults = faults.clone());
+fn survives(protocol: Protocol, faults: Faults) -> Rig {
+    let server = service(protocol, |options| options.faults = faults.clone());
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::new(16_000, &server.url(), "max-speed=50");
+    let mut rig = Rig::with(&server, 16_000, "max-speed=50");
     rig.run(speech.buffers(&[320], 0));
     let heard = rig.heard();
     assert_eq!(heard, speech.numbers(), "{faults:?}");
@@ -17,9 +18,8 @@ fn survives(faults: Faults) -> Rig {
     rig
 }
 
-#[test]
-fn garbage_unknown_and_enormous_frames() {
-    let texts = [
+pub fn garbage_unknown_and_enormous_frames(protocol: Protocol) {
+    let mut texts = vec![
         "",
         "{",
         "[1,2",
@@ -29,10 +29,15 @@ fn garbage_unknown_and_enormous_frames() {
         "{\"type\":7}",
         "{\"type\":\"response.audio.delta\"}",
         "{\"type\":\"conversation.item.input_audio_transcription.completed\"",
-        "{\"type\":\"conversation.item.input_audio_transcription.delta\",\"delta\":\"x\"}",
         "{\"type\":\"input_audio_buffer.speech_stopped\"}",
-        "{\"type\":\"session.updated\",\"session\":null}",
     ];
+    // One protocol means something by these.
+    if protocol != Protocol::OpenAi {
+        texts.extend([
+            "{\"type\":\"conversation.item.input_audio_transcription.delta\",\"delta\":\"x\"}",
+            "{\"type\":\"session.updated\",\"session\":null}",
+        ]);
+    }
     let mut inject: Vec<_> = texts
         .iter()
         .map(|text| (700, RawFrame::Text((*text).into())))
@@ -47,10 +52,13 @@ fn garbage_unknown_and_enormous_frames() {
     ));
     inject.push((1100, RawFrame::Text("[".repeat(1 << 20))));
     inject.push((1200, RawFrame::Ping(b"are you there".to_vec())));
-    let rig = survives(Faults {
-        inject,
-        ..Faults::default()
-    });
+    let rig = survives(
+        protocol,
+        Faults {
+            inject,
+            ..Faults::default()
+        },
+    );
     assert!(
         rig.warnings.is_empty(),
         "for the log only: {:?}",
@@ -91,14 +99,35 @@ fn frames_before_the_session_is_set_up() {
             RawFrame::Text("{\"type\":\"input_audio_buffer.committed\",\"item_id\":\"x\"}".into()),
         ),
     ];
-    survives(Faults {
-        inject,
-        ..Faults::default()
-    });
+    survives(
+        Protocol::Realtime,
+        Faults {
+            inject,
+            ..Faults::default()
+        },
+    );
 }
 
-#[test]
-fn missing_doubled_and_additional_parts() {
+pub fn additional_parts(protocol: Protocol) {
+    for faults in [
+        Faults {
+            extra_fields: true,
+            ..Faults::default()
+        },
+        Faults {
+            fragment: true,
+            ..Faults::default()
+        },
+        Faults {
+            ready_delay: Some(Duration::from_millis(100)),
+            ..Faults::default()
+        },
+    ] {
+        survives(protocol, faults);
+    }
+}
+
+pub fn missing_doubled_and_foreign_parts(protocol: Protocol) {
     for faults in [
         Faults {
             omit_item_id: true,
@@ -109,11 +138,11 @@ fn missing_doubled_and_additional_parts() {
             ..Faults::default()
         },
         Faults {
-            extra_fields: true,
+            omit_optional: true,
             ..Faults::default()
         },
         Faults {
-            fragment: true,
+            foreign_results: true,
             ..Faults::default()
         },
         Faults {
@@ -145,7 +174,7 @@ fn missing_doubled_and_additional_parts() {
             ..Faults::default()
         },
     ] {
-        survives(faults);
+        survives(protocol, faults);
     }
 }
 

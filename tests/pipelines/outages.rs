@@ -4,38 +4,124 @@
 use super::common::*;
 use gst::prelude::*;
 use offline_service::Faults;
+use offline_service::faults::{CloseFault, ErrorFault};
+use std::time::Duration;
 
 /// Long enough for a busy machine.
 const PATIENT: &str = "max-speed=50 response-timeout=5000 connect-timeout=5000";
 
-#[test]
-fn commits_survive_an_outage() {
+/// Faults of a first connection that must not cost a word, and whether they are noticed by what
+/// does not come.
+fn faults() -> Vec<(Faults, bool)> {
+    let none = Faults::default;
+    let mut faults = vec![
+        (
+            Faults {
+                http_status: Some((503, String::new())),
+                ..none()
+            },
+            false,
+        ),
+        (
+            Faults {
+                stall_created: true,
+                ..none()
+            },
+            true,
+        ),
+        (
+            Faults {
+                error: Some(ErrorFault {
+                    after_ms: 3400,
+                    code: "internal_error".into(),
+                    message: "boom".into(),
+                    close: Some((1011, String::new())),
+                }),
+                ..none()
+            },
+            false,
+        ),
+    ];
+    // In the first utterance, between two, and in the last one.
+    for after_ms in [1200, 3400, 8000] {
+        let close = CloseFault {
+            after_ms,
+            code: 1011,
+            reason: "Internal server error".into(),
+        };
+        let reset = Faults {
+            reset_after_ms: Some(after_ms),
+            ..none()
+        };
+        let close = Faults {
+            close: Some(close),
+            ..none()
+        };
+        let stall = Faults {
+            stall_after_ms: Some(after_ms),
+            ..none()
+        };
+        faults.extend([(reset, false), (close, false), (stall, true)]);
+    }
+    faults
+}
+
+pub fn no_word_is_lost_or_doubled(protocol: Protocol) {
+    let speech = Speech::usual(16_000);
+    for (mut faults, silent) in faults() {
+        faults.only_first = true;
+        let server = service(protocol, |options| options.faults = faults.clone());
+        let timeout = if silent { 1000 } else { 10_000 };
+        let properties = format!("max-speed=50 response-timeout={timeout} connect-timeout=5000");
+        let mut rig = Rig::with(&server, 16_000, &properties);
+        rig.run(speech.buffers(&[320], 0));
+        println!("{faults:?}");
+        server.check_cues(&speech, &rig.texts(), 0);
+        assert_eq!(numbers(&rig.finals().join(" ")), speech.numbers());
+        assert!(server.connections() >= 2);
+        assert!(!rig.warnings.is_empty());
+    }
+}
+
+pub fn a_live_pipeline_catches_up(protocol: Protocol) {
+    let faults = Faults {
+        only_first: true,
+        reset_after_ms: Some(1500),
+        ready_delay: Some(Duration::from_millis(200)),
+        ..Faults::default()
+    };
+    let server = service(protocol, |options| options.faults = faults);
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::live(&server, "failure-policy=continue max-speed=20");
+    rig.run(speech.buffers(&[320], 0));
+    server.check_cues(&speech, &rig.texts(), 0);
+    let stats = rig.element.property::<gst::Structure>("stats");
+    assert_eq!(stats.get::<u64>("reconnects").unwrap(), 1);
+    assert_eq!(stats.get::<u64>("audio-lost").unwrap(), 0);
+}
+
+pub fn commits_survive_an_outage(protocol: Protocol) {
     let faults = Faults {
         only_first: true,
         reset_after_ms: Some(2500),
         ..Faults::default()
     };
-    let server = server(|options| options.faults = faults);
+    let server = service(protocol, |options| options.faults = faults);
     let speech = Speech::new(16_000).say(0..60);
-    let mut rig = Rig::new(
-        16_000,
-        &server.url(),
-        &format!("{PATIENT} turn-detection=manual"),
-    );
+    let mut rig = Rig::with(&server, 16_000, &format!("{PATIENT} turn-detection=manual"));
     rig.run(speech.buffers(&[320], 0));
     assert_eq!(numbers(&rig.finals().join(" ")), speech.numbers());
     assert_eq!(server.connections(), 2);
 }
 
-#[test]
-fn an_operator_is_told_what_goes_on() {
+pub fn an_operator_is_told_what_goes_on(protocol: Protocol) {
     let faults = Faults {
         only_first: true,
         reset_after_ms: Some(3400),
         ..Faults::default()
     };
-    let server = server(|options| options.faults = faults);
-    let mut rig = Rig::new(16_000, &server.url(), PATIENT);
+    let server = service(protocol, |options| options.faults = faults);
+    let mut rig = Rig::with(&server, 16_000, PATIENT);
     rig.run(Speech::usual(16_000).buffers(&[320], 0));
     let states: Vec<(String, bool)> = rig
         .messages
@@ -135,7 +221,7 @@ fn stopping_is_quick_between_two_attempts() {
     let start = std::time::Instant::now();
     rig.stop();
     assert!(
-        start.elapsed() < std::time::Duration::from_millis(200),
+        start.elapsed() < Duration::from_millis(200),
         "{:?}",
         start.elapsed()
     );

@@ -20,39 +20,56 @@ macro_rules! scenarios {
 
 mod everywhere {
     scenarios! {
-        realtime: Realtime, inference: Inference => {
+        realtime: Realtime, inference: Inference, vllm: Vllm, openai: OpenAi => {
             endings::eos_before_any_audio_makes_no_connection,
             endings::eos_in_mid_word_brings_the_word,
             endings::the_same_element_can_play_again,
+            frames::additional_parts,
+            frames::garbage_unknown_and_enormous_frames,
+            outages::a_live_pipeline_catches_up,
+            outages::an_operator_is_told_what_goes_on,
+            outages::no_word_is_lost_or_doubled,
             stable::files_and_outages_keep_the_words,
             timing::a_discont_flag_costs_nothing,
             timing::a_flushing_seek_starts_afresh,
             timing::a_large_hole_ends_the_utterance_and_time_goes_on,
             timing::a_small_hole_does_not_shift_what_follows,
             timing::audio_without_timestamps_is_counted,
-            timing::gap_events_are_silence,
-            timing::interim_results_come_before_the_final_and_never_go_back,
-            timing::jitter_is_no_hole,
             timing::lateness_moves_the_text_but_not_its_timestamps,
-            timing::samples_cut_in_two_are_put_together,
-            timing::segments_and_rates_follow_each_other_in_order,
-            timing::words_have_their_times_for_both_rates_and_any_buffers,
-            endings::a_finish_that_takes_its_time_is_waited_for,
-            endings::eos_arrives_when_the_service_closes_instead_of_finishing,
-            endings::eos_arrives_when_the_service_does_not_finish,
-            stable::chinese_comes_in_clauses,
-            stable::live_words_come_once_and_in_time,
-            stable::what_was_shown_is_not_taken_back,
+            timing::words_have_their_times_for_any_buffers,
         }
     }
 }
 
+/// The protocols that detect speech, take 8000 Hz, and have an end and identifiers.
+mod of_the_service {
+    scenarios! {
+        realtime: Realtime, inference: Inference => {
+            endings::a_finish_that_takes_its_time_is_waited_for,
+            endings::eos_arrives_when_the_service_closes_instead_of_finishing,
+            endings::eos_arrives_when_the_service_does_not_finish,
+            frames::missing_doubled_and_foreign_parts,
+            stable::chinese_comes_in_clauses,
+            stable::live_words_come_once_and_in_time,
+            stable::what_was_shown_is_not_taken_back,
+            timing::gap_events_are_silence,
+            timing::interim_results_come_before_the_final_and_never_go_back,
+            timing::jitter_is_no_hole,
+            timing::samples_cut_in_two_are_put_together,
+            timing::segments_and_rates_follow_each_other_in_order,
+            timing::words_have_their_times_at_the_lower_rate,
+        }
+    }
+}
+
+/// The protocols that can be told where utterances end.
 mod with_commits {
     scenarios! {
-        realtime: Realtime => {
+        realtime: Realtime, vllm: Vllm, openai: OpenAi => {
             manual::long_speech_is_committed_before_the_protocols_limit,
             manual::the_signal_and_the_event_end_utterances,
             manual::without_commits_the_end_of_the_stream_is_one,
+            outages::commits_survive_an_outage,
         }
     }
 }
