@@ -20,6 +20,10 @@ use crate::timeline::Word;
 /// Utterances that are open at the same time, at most.
 const MAX_ITEMS: usize = 64;
 
+/// How far apart the begins of the same utterance may be when it is heard
+/// again, in nanoseconds.
+const BEGIN_TOLERANCE: u64 = 500_000_000;
+
 /// Turns the growing texts of utterances into words. All times are in
 /// nanoseconds of stream time.
 #[derive(Debug, Default)]
@@ -89,7 +93,17 @@ impl Stable {
                 None => item.curve.finish(item.commit.columns(), end),
             }
             item.is_final = true;
+            self.give_up_cut(start);
             self.flush(out);
+        }
+    }
+
+    /// The connection broke: what is open is heard again under other names, or
+    /// gets its final text. One that begins where an open one did goes on with
+    /// that, so that no word is shown twice.
+    pub fn cut(&mut self) {
+        for item in &mut self.items {
+            item.is_cut = true;
         }
     }
 
@@ -128,6 +142,13 @@ impl Stable {
         if self.closed.contains(&id) {
             return None;
         }
+        if let Some(index) = self.heard_again(start) {
+            let item = self.items.get_mut(index)?;
+            item.id = id;
+            item.is_cut = false;
+            item.curve = Curve::new(item.start);
+            return Some(item);
+        }
         if self.items.len() >= MAX_ITEMS {
             self.close_first(out);
         }
@@ -141,9 +162,29 @@ impl Stable {
                 curve: Curve::new(start),
                 spoken: Vec::new(),
                 is_final: false,
+                is_cut: false,
             },
         );
         self.items.get_mut(index)
+    }
+
+    /// The utterance among those that were cut that begins nearest to `start`.
+    fn heard_again(&self, start: u64) -> Option<usize> {
+        let cut = self.items.iter().enumerate().filter_map(|(index, item)| {
+            let apart = item.start.abs_diff(start);
+            (item.is_cut && !item.is_final && apart <= BEGIN_TOLERANCE).then_some((apart, index))
+        });
+        cut.min().map(|(_, index)| index)
+    }
+
+    /// What was cut before `start` is not heard again any more.
+    fn give_up_cut(&mut self, start: u64) {
+        for item in &mut self.items {
+            if item.is_cut && item.start <= start {
+                item.commit.give_up();
+                item.is_final = true;
+            }
+        }
     }
 
     /// Gives up the first utterance; whatever comes for it is ignored.
@@ -184,6 +225,8 @@ struct Item {
     /// When the words of its newest text were spoken, if that is known.
     spoken: Vec<Word>,
     is_final: bool,
+    /// The connection over which it was heard is gone.
+    is_cut: bool,
 }
 
 impl Item {

@@ -181,6 +181,48 @@ fn any_numbers_are_taken() {
     assert!(out.windows(2).all(ordered));
 }
 
+#[test]
+fn what_is_heard_again_goes_on_where_it_was_cut() {
+    let mut t = Tester::default();
+    let mut shown = Vec::new();
+    let said = ["one", "two", "three", "four", "five", "six", "seven"];
+    let so_far = |count: usize| said[..count].join(" ");
+    for count in 1..6 {
+        let heard = 1300 + 400 * count as u64;
+        shown.push(t.interim(1, "", &so_far(count), 1000, heard));
+    }
+    assert!(
+        !shown.concat().is_empty(),
+        "words were shown before the cut"
+    );
+    t.stable.cut();
+    // Again from the begin, which is not known to the millisecond.
+    for count in 1..8 {
+        let heard = 1300 + 400 * count as u64;
+        shown.push(t.interim(1 << 32, "", &so_far(count), 1200, heard));
+    }
+    shown.push(t.last(1 << 32, &so_far(7), 1200, 4000));
+    shown.push(t.last((1 << 32) + 1, "eight", 5000, 6000));
+    shown.retain(|words| !words.is_empty());
+    let words = shown.join(" ");
+    let words: Vec<_> = words
+        .split_whitespace()
+        .filter(|word| word.chars().all(char::is_alphabetic))
+        .collect();
+    assert_eq!(words.len(), 8, "{words:?}");
+    assert_eq!(words[..7], said);
+}
+
+#[test]
+fn what_was_cut_and_is_not_heard_again_keeps_nothing_back() {
+    let mut t = Tester::default();
+    t.interim(1, "", "one two", 1000, 1500);
+    t.stable.cut();
+    let words = t.last(1 << 32, "nine", 3000, 4000);
+    assert!(words.contains("nine"), "{words}");
+    assert_eq!(t.stable.held(), None);
+}
+
 struct Random(u64);
 
 impl Random {

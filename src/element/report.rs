@@ -11,13 +11,16 @@ use super::properties::ConnectionState;
 use super::{CAT, clock_time, lock, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};
-use crate::session::{Notice, Transcript, Warning};
+use crate::session::{self, Notice, Transcript, Warning};
 use crate::timeline::duration_of;
 
 /// Where the text goes, besides to the bus. Called on a network thread: must not block.
 pub trait TextOutput: Send + 'static {
     fn interim(&mut self, _transcript: &Transcript) {}
     fn last(&mut self, _transcript: &Transcript) {}
+    /// The connection broke: utterances that are not final are heard again under other names, or
+    /// get their final text all the same.
+    fn cut(&mut self) {}
     /// No text will come for what was before this stream time.
     fn settled(&mut self, _time: u64) {}
     /// The session has no more text.
@@ -252,6 +255,9 @@ impl<T: TextOutput> Listener for Report<T> {
                 reason,
             } => {
                 self.session_id = session_id.unwrap_or_default();
+                if state == session::State::Reconnecting {
+                    self.text.cut();
+                }
                 self.state(state.into(), &reason);
             }
             Notice::SpeechStarted { item_id, time } => {

@@ -57,6 +57,8 @@ pub(super) enum Item {
         start: u64,
         end: u64,
     },
+    /// What is open comes again under other names.
+    Cut,
     /// Nothing will come before this time.
     Advance(u64),
 }
@@ -410,6 +412,12 @@ impl TextOutput for Lane {
         let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
         let end = (!blank).then(|| Item::Event(gst::event::CustomDownstream::new(structure)));
         self.put(tag.into_iter().chain(text).chain(end));
+    }
+
+    fn cut(&mut self) {
+        if self.results == Results::Stable {
+            self.put([Item::Cut]);
+        }
     }
 
     fn settled(&mut self, time: u64) {

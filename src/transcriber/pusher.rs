@@ -123,6 +123,7 @@ impl QwenAsr {
                 stable.spoken(item, start, spoken, words);
                 stable.last(item, &text, start, end, words);
             }
+            Item::Cut => stable.cut(),
             // Never beyond text that is still held back.
             Item::Advance(time) => {
                 let time = stable.held().map_or(time, |held| held.min(time));

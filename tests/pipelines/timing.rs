@@ -277,11 +277,7 @@ pub fn interim_results_come_before_the_final_and_never_go_back(protocol: Protoco
         .say(0..40)
         .silence(800)
         .say(40..50);
-    let mut rig = Rig::with(
-        &server,
-        16_000,
-        "max-speed=20 results=interim max-chars=42",
-    );
+    let mut rig = Rig::with(&server, 16_000, "max-speed=20 results=interim max-chars=42");
     rig.run(speech.buffers(&[320], 0));
     let texts = rig.texts();
     assert!(texts.len() > 8, "{texts:?}");
