@@ -34,6 +34,8 @@ pub(super) struct Timing {
     pub upstream: gst::ClockTime,
     /// How much later than that the audio comes, and when this was looked at last.
     lag: Option<(gst::ClockTime, gst::ClockTime)>,
+    /// The lag was that of another segment.
+    other_segment: bool,
 }
 
 /// By how much the lag may grow: one in so many parts of the time that passes. That is enough for
@@ -44,7 +46,10 @@ impl Timing {
     /// Audio of the running time `said` has come at the running time `now`.
     fn heard(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
         let lag = now.saturating_sub(said.saturating_add(self.upstream));
-        let most = self.lag.map(|(lag, then)| {
+        let before = self
+            .lag
+            .filter(|_| !std::mem::take(&mut self.other_segment));
+        let most = before.map(|(lag, then)| {
             let grown = now.saturating_sub(then).nseconds() / LAG_GROWTH;
             lag.saturating_add(gst::ClockTime::from_nseconds(grown))
         });
@@ -170,6 +175,8 @@ impl QwenAsr {
             let mut timing = lock(&self.timing);
             (timing.live, timing.upstream) = (live, upstream);
         }
+        // Before any text could be missed.
+        self.note_lag(first);
         let live = self.timing().live;
         let draining = self.input().draining();
         if !live {
@@ -228,7 +235,7 @@ impl QwenAsr {
 
     fn new_segment(&self, event: &gst::event::Segment) {
         *lock(&self.muted) = None;
-        lock(&self.timing).lag = None;
+        lock(&self.timing).other_segment = true;
         let mut input = self.input();
         input.set_segment(event.segment());
         let segment = input.segment().clone();
@@ -514,5 +521,9 @@ mod tests {
             timing.heard(seconds(said), seconds(now));
             assert_eq!(timing.delay().mseconds(), delay, "said {said}, heard {now}");
         }
+        timing.other_segment = true;
+        assert_eq!(timing.delay(), seconds(1), "until the first audio");
+        timing.heard(seconds(0), seconds(60));
+        assert_eq!(timing.delay(), seconds(60));
     }
 }
