@@ -117,7 +117,8 @@ pub enum Notice {
     Interim(Transcript),
     /// The utterance's last word. Finals come in the order in which the utterances began.
     Final(Transcript),
-    /// All that began before this stream time is final: no more text will come for it.
+    /// All that began before this stream time is final: no more text will come for it, unless it
+    /// turns out that the service had stopped listening.
     Settled {
         time: u64,
     },
@@ -190,7 +191,7 @@ pub struct Transcript {
     pub item: u64,
     /// The service's name of it.
     pub item_id: String,
-    /// Counts the transcripts of the session.
+    /// Counts the session's transcripts that are reported, from 1 on.
     pub seq: u64,
     pub text: String,
     /// Tentative continuation of `text`; empty in a final.

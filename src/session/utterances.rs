@@ -70,13 +70,12 @@ pub(super) struct Utterances {
     heard_from: Option<u64>,
     /// Where the last reported utterance ended.
     last_end: u64,
-    seq: u64,
     /// Distinguishes the utterances of this connection from those of others.
     number: u64,
 }
 
 impl Utterances {
-    /// `number` is that of the connection: items and transcripts are counted on from there.
+    /// `number` is that of the connection: items are counted on from there.
     pub fn new(rate: u32, manual: bool, number: u64) -> Self {
         Utterances {
             rate,
@@ -86,7 +85,6 @@ impl Utterances {
             span_begin: 0,
             heard_from: None,
             last_end: 0,
-            seq: number << 32,
             number,
         }
     }
@@ -274,7 +272,6 @@ impl Utterances {
     }
 
     fn transcript(&mut self, item: ItemKey, timeline: &Timeline, last: bool) -> Transcript {
-        self.seq += 1;
         let Some(utterance) = self.open.get_mut(&item) else {
             return Transcript::default();
         };
@@ -299,17 +296,18 @@ impl Utterances {
         let timed = words.words.into_iter().map(|word| {
             let start = timeline.start_time(position(word.begin_ms, self.rate, timeline));
             let end = timeline.end_time(position(word.end_ms, self.rate, timeline));
+            let start = start.unwrap_or_default();
             Word {
                 text: word.text,
-                start: start.unwrap_or_default(),
-                end: end.unwrap_or_default(),
+                start,
+                end: end.unwrap_or_default().max(start),
             }
         });
         Transcript {
             words: timed.collect(),
             item: (self.number << 32) + item,
             item_id: item_id.clone(),
-            seq: self.seq,
+            seq: 0,
             text: words.text,
             stash: words.stash,
             language: words.language,

@@ -81,6 +81,8 @@ pub struct Session {
     settled: u64,
     /// The last reported utterances: number of the connection, and stream times.
     reported: VecDeque<(u64, Range<u64>)>,
+    /// Transcripts reported so far, interim ones included.
+    transcripts: u64,
     /// What was last heard of utterances that a lost connection left open.
     cut: Vec<Transcript>,
     billed_before: Usage,
@@ -123,6 +125,7 @@ impl Session {
             next_audio: now,
             settled: 0,
             reported: VecDeque::new(),
+            transcripts: 0,
             cut: Vec::new(),
             billed_before: Usage::default(),
             context_changed: false,
@@ -160,6 +163,11 @@ impl Session {
     /// Nothing more will come of this session.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
+    }
+
+    /// There is no connection, not even one that is being made.
+    fn is_cut_off(&self) -> bool {
+        matches!(self.phase, Phase::Over | Phase::Waiting { .. })
     }
 
     /// There is no connection over which audio could be sent.
@@ -325,7 +333,7 @@ impl Session {
 
     /// A frame arrived.
     pub fn handle_frame(&mut self, frame: Incoming<'_>, now: Duration) {
-        if matches!(self.phase, Phase::Over | Phase::Waiting { .. }) {
+        if self.is_cut_off() {
             return;
         }
         self.handle_sign_of_life(now);
@@ -339,7 +347,10 @@ impl Session {
     fn handle_events(&mut self, now: Duration) {
         let mut events = std::mem::take(&mut self.events);
         for event in events.drain(..) {
-            self.handle_event(event, now);
+            // What follows the end of a connection is none of the next one's.
+            if !self.is_cut_off() {
+                self.handle_event(event, now);
+            }
         }
         self.events = events;
         self.report_finals(now);
@@ -493,6 +504,9 @@ impl Session {
     }
 
     fn report_finals(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
         self.report_finals_of_last(now);
         while !self.rotation.is_handing_over()
             && let Some(transcript) = self.connection.next_final(now)
@@ -622,7 +636,11 @@ impl Session {
         });
     }
 
-    fn notice(&mut self, notice: Notice) {
+    fn notice(&mut self, mut notice: Notice) {
+        if let Notice::Interim(transcript) | Notice::Final(transcript) = &mut notice {
+            self.transcripts += 1;
+            transcript.seq = self.transcripts;
+        }
         self.outputs.push_back(Output::Notice(notice));
     }
 }
