@@ -40,6 +40,11 @@ impl Backlog {
         }
     }
 
+    /// Position of the first sample.
+    pub fn start(&self) -> u64 {
+        self.start
+    }
+
     pub fn push(&mut self, audio: &[u8]) {
         if self.audio.capacity() - self.audio.len() < audio.len() {
             self.audio.reserve_exact(audio.len().max(STEP));
@@ -47,6 +52,11 @@ impl Backlog {
         self.audio.extend(audio);
         let excess = self.audio.len().saturating_sub(self.capacity) as u64;
         self.forget_before(self.start + excess.div_ceil(SAMPLE));
+    }
+
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> usize {
+        self.audio.len()
     }
 
     pub fn commit(&mut self, position: u64, speech: Option<Range<u64>>) {
@@ -136,6 +146,15 @@ impl Replay {
         pieces.append(&mut self.0);
         self.0 = pieces;
         lost
+    }
+
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> usize {
+        let length = |piece: &Piece| match piece {
+            Piece::Audio { audio, .. } => audio.len(),
+            Piece::Commit(_) => 0,
+        };
+        self.0.iter().map(length).sum()
     }
 
     pub fn is_empty(&self) -> bool {

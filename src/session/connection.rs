@@ -30,11 +30,24 @@ pub(super) struct Connection {
     pub liveness: Liveness,
     pub billed: Usage,
     backlog: Backlog,
-    /// When the audio up to which position was sent; the last [`QUIET`] of it.
-    sent: VecDeque<(Duration, u64)>,
+    /// The last [`QUIET`] of the audio.
+    sent: VecDeque<Sent>,
+    /// Something loud was sent that is not in there yet.
+    loud: bool,
     /// Position before which nothing was heard.
     quiet_until: u64,
+    /// Position of something loud since which there is no result at all: it may be noise, or
+    /// nobody listens.
+    unanswered: Option<u64>,
     manual: bool,
+}
+
+/// Audio that was sent.
+struct Sent {
+    at: Duration,
+    /// Position of its end.
+    end: u64,
+    loud: bool,
 }
 
 impl Connection {
@@ -56,7 +69,9 @@ impl Connection {
             billed: Usage::default(),
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),
+            loud: false,
             quiet_until: 0,
+            unanswered: None,
             manual,
         }
     }
@@ -67,13 +82,17 @@ impl Connection {
         let length = Duration::from_nanos(duration_of(samples, self.timeline.rate()));
         self.timeline.append(time, samples);
         self.backlog.push(audio);
-        self.liveness.sent(audio, length, now);
+        self.loud |= self.liveness.sent(audio, length, now);
         if self
             .sent
             .back()
-            .is_none_or(|(sent, _)| now >= *sent + QUIET_STEP)
+            .is_none_or(|sent| now >= sent.at + QUIET_STEP)
         {
-            self.sent.push_back((now, self.timeline.clock()));
+            self.sent.push_back(Sent {
+                at: now,
+                end: self.timeline.clock(),
+                loud: std::mem::take(&mut self.loud),
+            });
         }
         length
     }
@@ -97,6 +116,11 @@ impl Connection {
 
     pub fn next_final(&mut self, now: Duration) -> Option<Transcript> {
         self.utterances.next_final(now, &self.timeline)
+    }
+
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> usize {
+        self.backlog.kept_bytes()
     }
 
     /// Whether something may have been said of which nothing was reported.
@@ -133,7 +157,7 @@ impl Connection {
     /// When time itself changes something. Finals count if they may be `reported`.
     pub fn next_timeout(&self, reported: bool) -> Duration {
         // As long as audio is sent, that settles what is older.
-        let quiet = self.sent.back().map(|(sent, _)| *sent + QUIET);
+        let quiet = self.sent.back().map(|sent| sent.at + QUIET);
         let held = self.utterances.deadline().filter(|_| reported);
         let times = [quiet, held];
         let alive = self.liveness.next();
@@ -142,10 +166,18 @@ impl Connection {
 
     /// Stream time before which no more text can come; forgets what is only needed before it.
     pub fn settle(&mut self, now: Duration) -> Option<u64> {
-        while let Some((_, position)) = self.sent.pop_front_if(|(sent, _)| *sent + QUIET <= now) {
-            if !self.manual {
-                self.quiet_until = position;
+        while let Some(sent) = self.sent.pop_front_if(|sent| sent.at + QUIET <= now) {
+            if self.manual {
+                continue;
             }
+            // A service that has been deaf to what is loud before may be right.
+            if sent.loud && self.liveness.deaf() == 0 && !self.liveness.has_heard(sent.at + QUIET) {
+                self.unanswered.get_or_insert(self.quiet_until);
+            }
+            self.quiet_until = sent.end;
+        }
+        if self.liveness.has_heard(now) {
+            self.unanswered = None;
         }
         let keep = self.replay_from();
         self.backlog.forget_before(keep);
@@ -178,6 +210,11 @@ impl Connection {
         let pre_roll = if self.manual { 0 } else { pre_roll };
         let (settled, reported) = (self.settled(), self.utterances.last_end());
         let from = settled.saturating_sub(pre_roll);
+        let from = match self.unanswered {
+            // It is not known to be worth anything, and kept as long as there is room for it.
+            Some(position) => from.min(position.max(self.backlog.start())),
+            None => from,
+        };
         if reported <= settled {
             from.max(reported)
         } else {

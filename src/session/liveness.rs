@@ -78,15 +78,22 @@ impl Liveness {
         self.deaf = 0;
     }
 
-    /// Audio was sent.
-    pub fn sent(&mut self, audio: &[u8], length: Duration, now: Duration) {
+    /// Whether a result arrived since then.
+    pub fn has_heard(&self, since: Duration) -> bool {
+        self.last_result >= since
+    }
+
+    /// Audio was sent. Returns whether it is loud.
+    pub fn sent(&mut self, audio: &[u8], length: Duration, now: Duration) -> bool {
         self.last_sent = now;
-        if is_loud(audio) {
+        let loud = is_loud(audio);
+        if loud {
             self.loud_for += length;
             self.quiet_for = Duration::ZERO;
         } else {
             self.quiet_for += length;
         }
+        loud
     }
 
     /// Length of the audio that was sent since something loud.

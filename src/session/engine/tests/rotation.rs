@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Connections that get too old are replaced where nobody speaks.
 
+use super::service::Service;
 use super::*;
 
 const OLD: Duration = Duration::from_secs(60);

@@ -1,0 +1,44 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A service on the fake clock.
+
+use super::Script;
+
+/// A service on the fake clock, for speech of 2 s in every 3 s of stream time.
+#[derive(Default)]
+pub struct Service {
+    /// Milliseconds of audio in this connection.
+    clock: u64,
+    /// Open utterances: name in this connection, number in the stream, and the end so far.
+    pub open: Vec<(u64, u64, u64)>,
+    names: u64,
+}
+
+impl Service {
+    /// Listens to `length` milliseconds that were sent, and answers.
+    pub fn listen(&mut self, s: &mut Script, time: u64, length: u64, random: &mut fastrand::Rng) {
+        let begin = self.clock;
+        self.clock += length;
+        let (number, speech) = (time / 3000, time % 3000 < 2000);
+        if speech {
+            match self.open.iter_mut().find(|(_, this, _)| *this == number) {
+                Some((.., end)) => *end = self.clock,
+                None => {
+                    self.open.push((self.names, number, self.clock));
+                    s.receive(&format!("start {} {begin}", self.names));
+                    self.names += 1;
+                }
+            }
+        }
+        // Silence of 400 ms ends an utterance.
+        let clock = self.clock;
+        for (name, number, end) in self.open.extract_if(.., |(.., end)| *end + 400 <= clock) {
+            s.receive(&format!("stop {name} {end}"));
+            s.receive(&format!("final {name} u{number}"));
+        }
+        if let Some((name, number, _)) = self.open.last()
+            && random.u8(..4) == 0
+        {
+            s.receive(&format!("partial {name} |u{number}"));
+        }
+    }
+}
