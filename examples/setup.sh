@@ -98,6 +98,21 @@ target_directory() {
     printf '%s\n' "${CARGO_TARGET_DIR:-$PWD/target}"
 }
 
+# Makes sure of a tool for developers, which cargo installs.
+install_tool() {
+    local tool=$1 version=$2 target
+    target=$(target_directory)
+    PATH="$PATH:$target/tools/bin"
+    if ! command -v "$tool" >/dev/null; then
+        say "Installing $tool"
+        # Optimising it would take longer than running it.
+        CARGO_TARGET_DIR=$target/tools/build CARGO_PROFILE_RELEASE_OPT_LEVEL=0 \
+            CARGO_PROFILE_RELEASE_LTO=off CARGO_PROFILE_RELEASE_CODEGEN_UNITS=256 \
+            cargo install "$tool" --version "$version" --locked --root "$target/tools"
+        rm -rf "$target/tools/build"
+    fi
+}
+
 # From here on neither the real service nor a proxy has a say.
 stay_offline() {
     local name

@@ -5,7 +5,11 @@ use gst::glib;
 
 mod captions;
 mod element;
+#[cfg(any(test, fuzzing))]
+pub mod fuzzing;
 mod net;
+#[cfg(test)]
+mod property_testing;
 mod protocol;
 mod session;
 mod sink;

@@ -435,3 +435,7 @@ mod tests {
         assert_eq!(continuity.audio(Some(3500 * MS), 0, 160).time, 3500 * MS);
     }
 }
+
+#[cfg(test)]
+#[path = "timeline_properties.rs"]
+mod properties;

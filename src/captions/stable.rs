@@ -284,5 +284,8 @@ impl Item {
 }
 
 #[cfg(test)]
+#[path = "stable_properties.rs"]
+mod properties;
+#[cfg(test)]
 #[path = "stable_tests.rs"]
 mod tests;

@@ -1,0 +1,98 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A codec alone: commands and frames in, frames and events out.
+
+use super::{number, set_up, steps, text_of};
+use crate::protocol::{Codec, Command, Event, Frame, Incoming};
+
+/// Runs a script on a codec:
+///
+/// | | |
+/// |---|---|
+/// | `<…` | A text frame comes |
+/// | `&…` | A binary frame comes |
+/// | `a5` | 5 samples of audio are sent |
+/// | `c`, `f` | An utterance is committed, the audio ends |
+/// | `C…` | There is another context |
+/// | `x1011 …`, `h429 …` | The service closes with this code and reason, refuses with this status and body |
+///
+/// # Panics
+///
+/// If the codec breaks a promise.
+pub fn decode(input: &[u8]) {
+    let input = text_of(input);
+    let (first, rest) = input.split_once('\n').unwrap_or((&input, ""));
+    let Some(setup) = set_up(first) else { return };
+    let mut codec = (setup.codecs)();
+    let (mut events, mut frames) = (Vec::new(), Vec::new());
+    let mut items = 0;
+    codec.open(&mut frames);
+    for (letter, rest) in steps(rest) {
+        step(codec.as_mut(), letter, rest, &mut events, &mut frames);
+        frames.drain(..).for_each(|frame| check_frame(&frame));
+        for event in events.drain(..) {
+            check_event(&event, &mut items);
+        }
+    }
+}
+
+fn step(
+    codec: &mut dyn Codec,
+    letter: u8,
+    rest: &str,
+    events: &mut Vec<Event>,
+    frames: &mut Vec<Frame>,
+) {
+    let caps = codec.caps();
+    match letter {
+        b'<' => codec.decode(Incoming::Text(rest), events, frames),
+        b'&' => codec.decode(Incoming::Binary(rest.as_bytes()), events, frames),
+        b'a' => {
+            let most = caps.max_audio_bytes as u64 / 2;
+            let audio = vec![0x55; 2 * number(rest, most) as usize];
+            codec.command(Command::Audio(&audio), events, frames);
+        }
+        b'c' if caps.max_utterance_ms.is_some() => codec.command(Command::Commit, events, frames),
+        b'f' => codec.command(Command::Finish, events, frames),
+        b'C' => codec.command(Command::Context(rest), events, frames),
+        b'x' => {
+            let code = number(rest, u16::MAX.into()) as u16;
+            let failure = codec.closed((code > 0).then_some(code), rest);
+            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
+        }
+        b'h' => {
+            let failure = codec.refused(number(rest, 999) as u16, rest);
+            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
+        }
+        _ => {}
+    }
+}
+
+/// Whatever came in, what goes out is JSON.
+fn check_frame(frame: &Frame) {
+    if let Frame::Text(text) = frame {
+        let value: Result<serde_json::Value, _> = serde_json::from_str(text);
+        assert!(value.is_ok_and(|value| value.is_object()), "{text}");
+    }
+}
+
+/// Items are counted without a hole in the order in which they are mentioned.
+fn check_event(event: &Event, items: &mut u64) {
+    let item = match event {
+        Event::ItemSeen { item }
+        | Event::SpeechStarted { item, .. }
+        | Event::SpeechStopped { item, .. }
+        | Event::Partial { item, .. }
+        | Event::Final { item, .. }
+        | Event::ItemFailed { item, .. } => *item,
+        Event::Failed(failure) => {
+            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
+            return;
+        }
+        Event::Ready { .. } | Event::Billed(_) | Event::Finished | Event::Warning(_) => return,
+    };
+    assert!(item <= *items, "item {item} is not the {items}th");
+    *items = (*items).max(item + 1);
+    if let Event::Final { words, .. } = event {
+        assert_eq!(words.stash, "");
+    }
+}
