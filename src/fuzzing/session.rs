@@ -163,7 +163,7 @@ impl Driver {
             (b'j', ..) => {
                 self.time = self
                     .time
-                    .saturating_add(number(rest, u64::MAX / 2) * 1_000_000)
+                    .saturating_add(number(rest, u64::MAX / 2_000_000) * 1_000_000)
             }
             (b'w', ..) => self.wait(Duration::from_millis(number(rest, 10_000_000))),
             (b'c', ..) => session.handle_commit(),
