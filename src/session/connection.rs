@@ -114,8 +114,8 @@ impl Connection {
         self.backlog.commit(self.timeline.clock(), speech);
     }
 
-    pub fn next_final(&mut self, now: Duration) -> Option<Transcript> {
-        self.utterances.next_final(now, &self.timeline)
+    pub fn next_final(&mut self) -> Option<Transcript> {
+        self.utterances.next_final(&self.timeline)
     }
 
     #[cfg(test)]
@@ -147,8 +147,7 @@ impl Connection {
     /// What was heard so far of the utterances that are not final, as if it were all.
     pub fn open_transcripts(&mut self) -> Vec<Transcript> {
         self.utterances.give_up_all(Duration::ZERO);
-        let finals =
-            std::iter::from_fn(|| self.utterances.next_final(Duration::MAX, &self.timeline));
+        let finals = std::iter::from_fn(|| self.utterances.next_final(&self.timeline));
         finals
             .filter(|transcript| !transcript.text.is_empty())
             .collect()
@@ -209,16 +208,18 @@ impl Connection {
         let pre_roll = PRE_ROLL_MS * u64::from(self.timeline.rate()) / 1000;
         let pre_roll = if self.manual { 0 } else { pre_roll };
         let (settled, reported) = (self.settled(), self.utterances.last_end());
-        let from = settled.saturating_sub(pre_roll);
-        let from = match self.unanswered {
-            // It is not known to be worth anything, and kept as long as there is room for it.
-            Some(position) => from.min(position.max(self.backlog.start())),
-            None => from,
-        };
-        if reported <= settled {
-            from.max(reported)
-        } else {
-            from
+        let mut from = settled.saturating_sub(pre_roll);
+        // These are kept as long as there is room for them: nobody may ever want them.
+        if let Some(position) = self.unanswered {
+            from = from.min(position.max(self.backlog.start()));
         }
+        if reported <= settled {
+            from = from.max(reported);
+        }
+        let overtaken = self.utterances.begin_of_overtaken();
+        overtaken
+            .map(|begin| begin.saturating_sub(pre_roll))
+            .filter(|begin| *begin >= self.backlog.start())
+            .map_or(from, |begin| from.min(begin))
     }
 }

@@ -9,7 +9,8 @@ use super::Transcript;
 use crate::protocol::{ItemKey, Words};
 use crate::timeline::{Timeline, Word};
 
-/// A final that overtook an earlier utterance's waits this long for it.
+/// A final that overtook an earlier utterance's waits this long for it. Then there will be none:
+/// services finish out of order by less than that.
 const REORDER_WINDOW: Duration = Duration::from_secs(2);
 
 /// Utterances that may be open at once. Services have one or two; more were lost by the service.
@@ -32,8 +33,18 @@ struct Utterance {
     heard_from: Option<u64>,
     heard_until: Option<u64>,
     words: Words,
-    /// Ended, and waiting for earlier ones until this time.
-    held_until: Option<Duration>,
+    stage: Stage,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Stage {
+    /// Its final words are still to come.
+    #[default]
+    Awaited,
+    /// So they are, but later utterances have waited long enough.
+    Overtaken,
+    /// Ended. Earlier ones are waited for until this time.
+    Ended(Duration),
 }
 
 /// What was sent between two commits: positions, and the stream times between which something
@@ -46,6 +57,25 @@ struct Span {
 }
 
 impl Utterance {
+    fn held_until(&self) -> Option<Duration> {
+        match self.stage {
+            Stage::Ended(until) => Some(until),
+            Stage::Awaited | Stage::Overtaken => None,
+        }
+    }
+
+    /// Where it begins, as far as that is known.
+    fn position(&self) -> u64 {
+        self.begin.unwrap_or(self.guess)
+    }
+
+    /// No final words will come.
+    fn end_as_heard(&mut self, now: Duration) {
+        let stash = std::mem::take(&mut self.words.stash);
+        self.words.text.push_str(&stash);
+        self.stage = Stage::Ended(now);
+    }
+
     fn take(&mut self, span: Span) {
         self.begin = Some(span.begin);
         self.end = Some(span.end);
@@ -70,6 +100,8 @@ pub(super) struct Utterances {
     heard_from: Option<u64>,
     /// Where the last reported utterance ended.
     last_end: u64,
+    /// The last utterances that were reported before the service ended them.
+    given_up: VecDeque<ItemKey>,
     /// Distinguishes the utterances of this connection from those of others.
     number: u64,
 }
@@ -85,6 +117,7 @@ impl Utterances {
             span_begin: 0,
             heard_from: None,
             last_end: 0,
+            given_up: VecDeque::new(),
             number,
         }
     }
@@ -132,7 +165,7 @@ impl Utterances {
 
     /// The service mentioned the item.
     pub fn seen(&mut self, item: ItemKey, timeline: &Timeline) {
-        if self.open.contains_key(&item) {
+        if self.open.contains_key(&item) || self.given_up.contains(&item) {
             return;
         }
         if self.open.len() >= MOST_OPEN {
@@ -177,7 +210,7 @@ impl Utterances {
     ) -> Option<Transcript> {
         self.seen(item, timeline);
         let utterance = self.open.get_mut(&item)?;
-        if utterance.held_until.is_some() {
+        if utterance.held_until().is_some() {
             return None;
         }
         utterance.words = words;
@@ -189,44 +222,58 @@ impl Utterances {
         self.seen(item, timeline);
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.words = words;
-            utterance.held_until = Some(now + REORDER_WINDOW);
+            utterance.stage = Stage::Ended(now + REORDER_WINDOW);
         }
     }
 
     /// No final will come: what was last heard of the utterance is all there is.
     pub fn give_up(&mut self, item: ItemKey, now: Duration) {
         if let Some(utterance) = self.open.get_mut(&item) {
-            let stash = std::mem::take(&mut utterance.words.stash);
-            utterance.words.text.push_str(&stash);
-            utterance.held_until = Some(now);
+            utterance.end_as_heard(now);
         }
     }
 
-    /// As [`Self::give_up`], for all that are open. Returns how many of them had any text.
-    pub fn give_up_all(&mut self, now: Duration) -> usize {
-        let open: Vec<ItemKey> = self
+    /// As [`Self::give_up`], for all that have not ended.
+    pub fn give_up_all(&mut self, now: Duration) {
+        let all = self.open.values_mut();
+        for utterance in all.filter(|u| u.held_until().is_none()) {
+            utterance.end_as_heard(now);
+        }
+    }
+
+    /// Gives up the utterances for which one that has ended has waited long enough: what was
+    /// heard of them is all there is. Returns how many there are.
+    pub fn give_up_overtaken(&mut self, now: Duration) -> usize {
+        let ended = self
             .open
             .iter()
-            .filter(|(_, u)| u.held_until.is_none())
-            .map(|(key, _)| *key)
-            .collect();
-        let mut lost = 0;
-        for item in open {
-            self.give_up(item, now);
-            lost += usize::from(
-                self.open
-                    .get(&item)
-                    .is_some_and(|u| !u.words.text.is_empty()),
-            );
+            .filter(|(_, u)| u.held_until().is_some_and(|due| due <= now));
+        let Some(last) = ended.map(|(key, u)| (u.position(), *key)).max() else {
+            return 0;
+        };
+        let mut count = 0;
+        for (key, utterance) in &mut self.open {
+            if utterance.stage != Stage::Awaited || (utterance.position(), *key) > last {
+                continue;
+            }
+            count += 1;
+            if utterance.words.text.is_empty() && utterance.words.stash.is_empty() {
+                // Late words are better than none.
+                utterance.stage = Stage::Overtaken;
+            } else {
+                utterance.end_as_heard(now);
+                if self.given_up.len() == MOST_OPEN {
+                    self.given_up.pop_front();
+                }
+                self.given_up.push_back(*key);
+            }
         }
-        lost
+        count
     }
 
     /// Whether any utterance waits for its final words.
     pub fn any_open(&self) -> bool {
-        self.open
-            .values()
-            .any(|utterance| utterance.held_until.is_none())
+        self.open.values().any(|u| u.stage == Stage::Awaited)
     }
 
     /// Whether nothing that was committed or mentioned is left to report.
@@ -236,26 +283,16 @@ impl Utterances {
 
     /// When the next held final is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
-        self.open
-            .values()
-            .filter_map(|utterance| utterance.held_until)
-            .min()
+        self.open.values().filter_map(Utterance::held_until).min()
     }
 
-    /// The next final to report: the earliest, once it has ended, or any that waited too long.
-    pub fn next_final(&mut self, now: Duration, timeline: &Timeline) -> Option<Transcript> {
-        let earliest = self
-            .open
-            .iter()
-            .min_by_key(|(key, u)| (u.begin.unwrap_or(u.guess), **key))
-            .filter(|(_, u)| u.held_until.is_some());
-        let item = *earliest
-            .or_else(|| {
-                self.open
-                    .iter()
-                    .find(|(_, u)| u.held_until.is_some_and(|due| due <= now))
-            })?
-            .0;
+    /// The next final to report: the earliest utterance, once it has ended.
+    pub fn next_final(&mut self, timeline: &Timeline) -> Option<Transcript> {
+        let (item, _) = self
+            .waited_for()
+            .min_by_key(|(key, u)| (u.position(), **key))
+            .filter(|(_, u)| u.held_until().is_some())?;
+        let item = *item;
         let transcript = self.transcript(item, timeline, true);
         self.open.remove(&item);
         Some(transcript)
@@ -263,7 +300,19 @@ impl Utterances {
 
     /// Where the earliest utterance begins that is not reported yet.
     pub fn begin_of_earliest(&self) -> Option<u64> {
-        self.open.values().map(|u| u.begin.unwrap_or(u.guess)).min()
+        self.waited_for().map(|(_, u)| u.position()).min()
+    }
+
+    /// Where the first utterance begins that nobody waits for any more.
+    pub fn begin_of_overtaken(&self) -> Option<u64> {
+        let overtaken = self.open.values().filter(|u| u.stage == Stage::Overtaken);
+        overtaken.map(Utterance::position).min()
+    }
+
+    fn waited_for(&self) -> impl Iterator<Item = (&ItemKey, &Utterance)> {
+        self.open
+            .iter()
+            .filter(|(_, u)| u.stage != Stage::Overtaken)
     }
 
     /// Where the last reported utterance ended.
@@ -275,7 +324,7 @@ impl Utterances {
         let Some(utterance) = self.open.get_mut(&item) else {
             return Transcript::default();
         };
-        let begin = utterance.begin.unwrap_or(utterance.guess);
+        let begin = utterance.position();
         let end = utterance.end.unwrap_or_else(|| timeline.clock()).max(begin);
         let words = if last {
             std::mem::take(&mut utterance.words)

@@ -507,13 +507,27 @@ impl Session {
         if self.is_over() {
             return;
         }
-        self.report_finals_of_last(now);
+        self.give_up_overtaken(now);
+        self.report_finals_of_last();
         while !self.rotation.is_handing_over()
-            && let Some(transcript) = self.connection.next_final(now)
+            && let Some(transcript) = self.connection.next_final()
         {
             self.report(self.connection.number(), transcript);
         }
         self.settle(now);
+    }
+
+    /// Nobody waits any longer for what was overtaken by later utterances.
+    fn give_up_overtaken(&mut self, now: Duration) {
+        let last = self.rotation.last().into_iter();
+        let connections = last.chain([&mut self.connection]);
+        let count: usize = connections
+            .map(|connection| connection.utterances.give_up_overtaken(now))
+            .sum();
+        for _ in 0..count {
+            let why = "it finished later ones, and never this one";
+            self.notice(Notice::Warning(Warning::NotRecognised(why.into())));
+        }
     }
 
     /// Reports a final of this connection, unless it was reported before its audio was sent
@@ -598,12 +612,8 @@ impl Session {
     /// Reports all that is final, held ones included: nothing earlier will come.
     fn flush_finals(&mut self, now: Duration) {
         self.end_rotation(now);
-        let late = match self.connection.utterances.deadline() {
-            Some(_) => Duration::MAX,
-            None => now,
-        };
         let this = self.connection.number();
-        while let Some(transcript) = self.connection.next_final(late) {
+        while let Some(transcript) = self.connection.next_final() {
             self.report(this, transcript);
         }
         // Better than nothing, where the audio could not be recognised anew.

@@ -82,7 +82,7 @@ impl Rotation {
         }
     }
 
-    fn last(&mut self) -> Option<&mut Connection> {
+    pub fn last(&mut self) -> Option<&mut Connection> {
         match &mut self.beside {
             Beside::Last { connection, .. } => Some(connection),
             _ => None,
@@ -352,9 +352,9 @@ impl Session {
         }
     }
 
-    pub(super) fn report_finals_of_last(&mut self, now: Duration) {
+    pub(super) fn report_finals_of_last(&mut self) {
         while let Some(last) = self.rotation.last()
-            && let Some(transcript) = last.next_final(now)
+            && let Some(transcript) = last.next_final()
         {
             let number = last.number();
             self.report(number, transcript);
@@ -371,8 +371,7 @@ impl Session {
             let what = "The service left an utterance unfinished.";
             self.notice(Notice::Warning(Warning::Unfinished(what.into())));
         }
-        // Those that waited for earlier ones, too.
-        self.report_finals_of_last(Duration::MAX);
+        self.report_finals_of_last();
         if let Some(last) = self.rotation.last() {
             self.billed_before = self.billed_before + last.billed;
             let end = last.end_time();

@@ -394,9 +394,38 @@ fn a_final_does_not_wait_for_ever_for_an_earlier_one() {
     let wait = s.session.poll_timeout().unwrap().saturating_sub(s.now);
     assert!(wait <= Duration::from_secs(2));
     s.pass(Duration::from_secs(2));
-    assert_eq!(s.said(), ["FINAL 1 1000..3000 Two.|"]);
+    assert_eq!(s.said(), [OVERTAKEN, "FINAL 1 1000..3000 Two.|"]);
     s.receive("final 0 One.");
     assert_eq!(s.said(), ["FINAL 0 100..3000 One.|"]);
+}
+
+const OVERTAKEN: &str = "WARNING NotRecognised(\"it finished later ones, and never this one\")";
+
+#[test]
+fn what_was_heard_of_an_overtaken_utterance_stays_in_its_place() {
+    let mut s = Script::running(false);
+    s.speak(5000);
+    for (item, begin) in [(0, 100), (1, 1000), (2, 2000), (3, 4000)] {
+        s.receive(&format!("start {item} {begin}"));
+    }
+    s.receive("partial 0 on|e");
+    s.receive("final 2 Three.");
+    s.said();
+    s.pass(Duration::from_secs(2));
+    assert_eq!(
+        s.said(),
+        [
+            OVERTAKEN,
+            OVERTAKEN,
+            "FINAL 0 100..5000 one|",
+            "FINAL 2 2000..5000 Three.|"
+        ]
+    );
+    // It is over: nothing holds back what follows, and it does not come twice.
+    s.receive("partial 0 One|");
+    s.receive("final 0 One.");
+    s.receive("final 3 Four.");
+    assert_eq!(s.take(), ["FINAL 3 4000..5000 Four.|", "SETTLED 5000"]);
 }
 
 #[test]
@@ -804,7 +833,7 @@ fn silence_is_not_sent_again() {
 fn a_final_that_comes_twice_is_reported_once() {
     let mut s = persistent(false);
     s.speak(5000);
-    s.receive("start 0 500");
+    s.receive("start 0 1500");
     s.receive("start 1 2500");
     s.receive("stop 1 3500");
     s.receive("final 1 Two.");
@@ -814,13 +843,13 @@ fn a_final_that_comes_twice_is_reported_once() {
     s.reconnect();
     s.replay();
     s.said();
-    // The first one was open still, so all came again from its begin.
+    // Nothing was heard of the first one, so all came again from its begin.
     for frame in [
-        "start 0 10",
-        "stop 0 1500",
+        "start 0 310",
+        "stop 0 1000",
         "final 0 One.",
-        "start 1 2000",
-        "stop 1 3000",
+        "start 1 1300",
+        "stop 1 2300",
         "final 1 Two.",
     ] {
         s.receive(frame);
