@@ -48,7 +48,13 @@ impl std::ops::Deref for Service {
 impl Service {
     /// What tells the element to use it.
     pub fn properties(&self) -> String {
-        let url = self.url_for(self.protocol);
+        self.properties_at(&format!("127.0.0.1:{}", self.port()))
+    }
+
+    /// The same for another way to get there.
+    pub fn properties_at(&self, address: &str) -> String {
+        let own = format!("127.0.0.1:{}", self.port());
+        let url = self.url_for(self.protocol).replacen(&own, address, 1);
         let others = match self.protocol {
             Protocol::Realtime => "",
             Protocol::Inference => "model=fun-asr-realtime",

@@ -26,6 +26,7 @@ mod everywhere {
             endings::the_same_element_can_play_again,
             frames::additional_parts,
             frames::garbage_unknown_and_enormous_frames,
+            matrix::every_fault_at_every_moment,
             outages::a_live_pipeline_catches_up,
             outages::an_operator_is_told_what_goes_on,
             outages::no_word_is_lost_or_doubled,

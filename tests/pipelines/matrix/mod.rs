@@ -49,18 +49,18 @@ struct Outcome {
     stopped: Duration,
 }
 
-fn run(row: &Row, policy: &str, live: bool) -> Outcome {
-    let server = server(|options| {
+fn run(row: &Row, protocol: Protocol, policy: &str, live: bool) -> Outcome {
+    let server = service(protocol, |options| {
         options.first_faults = row.first.clone();
         options.faults = row.later.clone();
     });
     let network = row
         .network
         .map(|(trouble, after)| Network::new(server.port(), trouble, after));
-    let url = match (&network, row.url) {
-        (Some(network), _) => network.url(),
-        (None, Some(url)) => url.to_owned(),
-        (None, None) => server.url(),
+    let service = match (&network, row.host) {
+        (Some(network), _) => server.properties_at(&network.address()),
+        (None, Some(host)) => server.properties_at(host),
+        (None, None) => server.properties(),
     };
     let timeout = if row.silent { 700 } else { 20_000 };
     // Where nothing more will come, there is no need to wait for it.
@@ -70,7 +70,7 @@ fn run(row: &Row, policy: &str, live: bool) -> Outcome {
     };
     let mut rig = Rig::launch(&format!(
         "appsrc name=src is-live={live} format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
-         ! qwenasr name=asr url={url} failure-policy={policy} max-speed=50 connect-timeout={timeout} \
+         ! qwenasr name=asr {service} failure-policy={policy} max-speed=50 connect-timeout={timeout} \
          response-timeout={timeout} finish-timeout={finish} ! fakesink name=out sync=false async=false"
     ));
     rig.play();
@@ -191,12 +191,11 @@ fn judge_words(row: &Row, outcome: &Outcome) {
     }
 }
 
-#[test]
-fn every_fault_at_every_moment() {
+pub fn every_fault_at_every_moment(protocol: Protocol) {
     init();
     let mut cells = Vec::new();
-    for moment in Moment::ALL {
-        for row in rows(moment) {
+    for moment in Moment::all(protocol) {
+        for row in rows(*moment, protocol) {
             for policy in ["error", "continue"] {
                 for live in [false, true] {
                     cells.push((row.clone(), policy, live));
@@ -218,7 +217,7 @@ fn every_fault_at_every_moment() {
                     );
                     let mut outcome = None;
                     let result = catch_unwind(AssertUnwindSafe(|| {
-                        let outcome = outcome.insert(run(row, policy, *live));
+                        let outcome = outcome.insert(run(row, protocol, policy, *live));
                         judge(row, policy, outcome);
                     }));
                     if let Some(outcome) = &outcome

@@ -54,8 +54,8 @@ impl Network {
         Network { address, task }
     }
 
-    pub fn url(&self) -> String {
-        format!("ws://{}/api-ws/v1/realtime", self.address)
+    pub fn address(&self) -> String {
+        self.address.to_string()
     }
 }
 

@@ -5,7 +5,7 @@ use offline_service::faults::{CloseFault, ErrorFault, Items};
 use offline_service::{Faults, RawFrame};
 
 use super::network::Trouble;
-use crate::common::Speech;
+use crate::common::{Protocol, Speech};
 
 /// Three utterances of one second, the last of which lasts to the end.
 pub fn speech() -> Speech {
@@ -32,31 +32,49 @@ pub enum Moment {
 pub use Moment::*;
 use Then::*;
 
-impl Moment {
-    pub const ALL: [Moment; 4] = [
-        BeforeTheFirstAnswer,
-        MidUtterance,
-        BetweenUtterances,
-        WhileFinishing,
-    ];
+/// These neither find utterances themselves nor finish a session.
+fn is_self_hosted(protocol: Protocol) -> bool {
+    matches!(protocol, Protocol::Vllm | Protocol::OpenAi)
+}
 
-    /// In milliseconds of audio that the service has processed.
-    fn ms(self) -> u64 {
-        match self {
-            BeforeTheFirstAnswer => 0,
-            MidUtterance => 2700,
-            BetweenUtterances => 3900,
-            WhileFinishing => speech().length_ms(),
+impl Moment {
+    /// Those that there are with a protocol: not all of them know an end.
+    pub fn all(protocol: Protocol) -> &'static [Moment] {
+        if is_self_hosted(protocol) {
+            &[BeforeTheFirstAnswer, MidUtterance, BetweenUtterances]
+        } else {
+            &[
+                BeforeTheFirstAnswer,
+                MidUtterance,
+                BetweenUtterances,
+                WhileFinishing,
+            ]
+        }
+    }
+
+    /// In milliseconds of audio that the service has processed. Where the element finds the
+    /// utterances that is only speech, with 300 ms before and some 250 ms after each utterance.
+    fn ms(self, protocol: Protocol) -> u64 {
+        match (self, is_self_hosted(protocol)) {
+            (BeforeTheFirstAnswer, _) => 0,
+            (MidUtterance, false) => 2700,
+            (MidUtterance, true) => 1600 + 300 + 500,
+            (BetweenUtterances, false) => 3900,
+            (BetweenUtterances, true) => 2 * 1600 + 150,
+            (WhileFinishing, _) => speech().length_ms(),
         }
     }
 
     /// In bytes that the client has sent by then: in the middle of a frame, which has 100 ms.
-    fn bytes(self) -> usize {
+    fn bytes(self, protocol: Protocol) -> usize {
         const BEFORE_AUDIO: usize = 600;
-        const FRAME: usize = 3200 * 4 / 3 + 80;
+        let frame = match protocol {
+            Protocol::Inference => 3200 + 8,
+            _ => 3200 * 4 / 3 + 80,
+        };
         match self {
             BeforeTheFirstAnswer => 0,
-            moment => BEFORE_AUDIO + moment.ms() as usize / 100 * FRAME - FRAME / 2,
+            moment => BEFORE_AUDIO + moment.ms(protocol) as usize / 100 * frame - frame / 2,
         }
     }
 
@@ -106,14 +124,15 @@ pub enum Then {
 pub struct Row {
     pub fault: &'static str,
     pub moment: Moment,
+    protocol: Protocol,
     /// Faults of the first connections.
     pub first: Vec<Faults>,
     /// Those of the others.
     pub later: Faults,
     /// What the network does to the first connection, and after how many bytes.
     pub network: Option<(Trouble, usize)>,
-    /// Another place than that of the service.
-    pub url: Option<&'static str>,
+    /// Another host than that of the service.
+    pub host: Option<&'static str>,
     /// The service does not answer: the timeouts have to be short.
     pub silent: bool,
     pub words: Words,
@@ -126,7 +145,7 @@ pub struct Row {
 }
 
 impl Row {
-    fn new(fault: &'static str, moment: Moment, then: Then) -> Self {
+    fn new(fault: &'static str, moment: Moment, protocol: Protocol, then: Then) -> Self {
         let words = match then {
             Stops(_) | Waits(_) => Words::Until(moment.reported()),
             _ => Words::All,
@@ -134,10 +153,11 @@ impl Row {
         Row {
             fault,
             moment,
+            protocol,
             first: Vec::new(),
             later: Faults::default(),
             network: None,
-            url: None,
+            host: None,
             silent: false,
             words,
             outage: None,
@@ -186,14 +206,14 @@ impl Row {
             return self;
         }
         // A reset would take with it what the client has not read yet.
-        let faults = close(self.moment, 1011);
+        let faults = close(self.moment, self.protocol, 1011);
         self.first(faults).outage("lost")
     }
 }
 
-fn reset(moment: Moment) -> Faults {
+fn reset(moment: Moment, protocol: Protocol) -> Faults {
     Faults {
-        reset_after_ms: Some(moment.ms()),
+        reset_after_ms: Some(moment.ms(protocol)),
         ..Faults::default()
     }
 }
@@ -205,7 +225,7 @@ fn http(status: u16) -> Faults {
     }
 }
 
-fn close(moment: Moment, code: u16) -> Faults {
+fn close(moment: Moment, protocol: Protocol, code: u16) -> Faults {
     if moment == WhileFinishing {
         return Faults {
             close_on_finish: Some(code),
@@ -214,7 +234,7 @@ fn close(moment: Moment, code: u16) -> Faults {
     }
     Faults {
         close: Some(CloseFault {
-            after_ms: moment.ms(),
+            after_ms: moment.ms(protocol),
             code,
             reason: "Internal server error".into(),
         }),
@@ -222,10 +242,10 @@ fn close(moment: Moment, code: u16) -> Faults {
     }
 }
 
-fn error(moment: Moment, code: &str, message: &str) -> Faults {
+fn error(moment: Moment, protocol: Protocol, code: &str, message: &str) -> Faults {
     Faults {
         error: Some(ErrorFault {
-            after_ms: moment.ms(),
+            after_ms: moment.ms(protocol),
             code: code.into(),
             message: message.into(),
             close: None,
@@ -234,8 +254,10 @@ fn error(moment: Moment, code: &str, message: &str) -> Faults {
     }
 }
 
-fn inject(moment: Moment, frames: &[RawFrame]) -> Faults {
-    let frames = frames.iter().map(|frame| (moment.ms(), frame.clone()));
+fn inject(moment: Moment, protocol: Protocol, frames: &[RawFrame]) -> Faults {
+    let frames = frames
+        .iter()
+        .map(|frame| (moment.ms(protocol), frame.clone()));
     Faults {
         inject: frames.collect(),
         ..Faults::default()
@@ -243,35 +265,37 @@ fn inject(moment: Moment, frames: &[RawFrame]) -> Faults {
 }
 
 /// The faults at this moment.
-pub fn rows(moment: Moment) -> Vec<Row> {
-    let row = |fault, then| Row::new(fault, moment, then);
+pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
+    let row = |fault, then| Row::new(fault, moment, protocol, then);
+    let close = |code| close(moment, protocol, code);
+    let error = |code, message| error(moment, protocol, code, message);
+    let inject = |frames| inject(moment, protocol, frames);
     let in_network = |fault, trouble| Row {
-        network: Some((trouble, moment.bytes())),
+        network: Some((trouble, moment.bytes(protocol))),
         ..row(fault, GoesOn)
     };
     let first = moment == BeforeTheFirstAnswer;
     let lost = if first { "unreachable" } else { "lost" };
     let none = Faults::default;
+    // One that fails is not the end of the connection.
+    let has_items = matches!(protocol, Protocol::Realtime | Protocol::OpenAi);
+    let items = moment.items().len();
 
     let mut rows = vec![
-        row("TCP reset", GoesOn).first(reset(moment)).outage("lost"),
+        row("TCP reset", GoesOn)
+            .first(reset(moment, protocol))
+            .outage("lost"),
         in_network("close 1006", Trouble::End).outage(lost),
-        row("close 1000", GoesOn)
-            .first(close(moment, 1000))
-            .outage("lost"),
-        row("close 1007", GoesOn)
-            .first(close(moment, 1007))
-            .outage("lost"),
-        row("close 1009", GoesOn)
-            .first(close(moment, 1009))
-            .outage("lost"),
+        row("close 1000", GoesOn).first(close(1000)).outage("lost"),
+        row("close 1007", GoesOn).first(close(1007)).outage("lost"),
+        row("close 1009", GoesOn).first(close(1009)).outage("lost"),
         // Before it has said anything, this is how a host says that it lacks the model.
-        if first {
+        if first && has_items {
             row("close 1011", Stops("not-found"))
         } else {
             row("close 1011", GoesOn).outage("lost")
         }
-        .first(close(moment, 1011)),
+        .first(close(1011)),
         row("HTTP 401", Stops("unauthorized")).on_connecting_ever_after(http(401)),
         row("HTTP 403", Stops("unauthorized")).on_connecting_ever_after(http(403)),
         row("HTTP 404", Stops("not-found")).on_connecting_ever_after(http(404)),
@@ -302,7 +326,7 @@ pub fn rows(moment: Moment) -> Vec<Row> {
             .silent(),
         row("stall", GoesOn)
             .first(Faults {
-                stall_after_ms: Some(moment.ms().max(100)),
+                stall_after_ms: Some(moment.ms(protocol).max(100)),
                 ..none()
             })
             .outage("lost")
@@ -314,57 +338,56 @@ pub fn rows(moment: Moment) -> Vec<Row> {
             .outage(lost)
             .silent(),
         in_network("slow link", Trouble::Slow(500_000)),
-        row("garbage in frames", GoesOn).first(inject(
-            moment,
-            &[
-                RawFrame::Binary(vec![0; 100]),
-                RawFrame::Text("{".into()),
-                RawFrame::Text("[1, null]".into()),
-                RawFrame::Text(r#"{"type": "no.such.event"}"#.into()),
-                RawFrame::Text("x".repeat(300_000)),
-            ],
-        )),
+        row("garbage in frames", GoesOn).first(inject(&[
+            RawFrame::Binary(vec![0; 100]),
+            RawFrame::Text("{".into()),
+            RawFrame::Text("[1, null]".into()),
+            RawFrame::Text(r#"{"type": "no.such.event"}"#.into()),
+            RawFrame::Text("x".repeat(300_000)),
+        ])),
         row("garbage instead of frames", GoesOn)
-            .first(inject(moment, &[RawFrame::Bytes(vec![0xff; 64])]))
+            .first(inject(&[RawFrame::Bytes(vec![0xff; 64])]))
             .outage("lost"),
         row("error: internal", GoesOn)
-            .first(error(moment, "internal_error", "boom"))
+            .first(error("internal_error", "boom"))
             .outage("lost"),
-        row("error: access", Stops("unauthorized")).first(error(
-            moment,
-            "Arrearage",
-            "Access denied, account in arrears.",
-        )),
-        row("error: settings", Stops("settings")).first(error(
-            moment,
-            "invalid_value",
-            "Invalid value: 'xx'.",
-        )),
+        row("error: access", Stops("unauthorized"))
+            .first(error("Arrearage", "Access denied, account in arrears.")),
+        row("error: settings", Stops("settings"))
+            .first(error("invalid_value", "Invalid value: 'xx'.")),
         // What was there a moment ago may be there again.
         if first {
             row("error: model", Stops("not-found"))
         } else {
             row("error: model", GoesOn).outage("not-found")
         }
-        .first(error(moment, "ModelNotFound", "Model not found.")),
-        row("error: limit", Waits("limit")).first(error(
-            moment,
-            "x",
-            "connections too much max_connections 100",
-        )),
+        .first(error("ModelNotFound", "Model not found.")),
+        row("error: limit", Waits("limit"))
+            .first(error("x", "connections too much max_connections 100")),
         // What was last heard of these has to do.
-        row(".failed", GoesOn)
-            .first(Faults {
-                failed: Items::Only(moment.items()),
-                ..none()
-            })
-            .without_finals(moment.items(), moment.items().len()),
+        if has_items {
+            row(".failed", GoesOn).without_finals(moment.items(), items)
+        } else {
+            row(".failed", GoesOn).outage("lost")
+        }
+        .first(Faults {
+            failed: Items::Only(moment.items()),
+            ..none()
+        }),
         row("missing finals", GoesOn)
             .first(Faults {
                 never_complete: Items::Only(moment.items()),
                 ..none()
             })
-            .without_finals(moment.items(), 1),
+            // Where nothing says that all is finished, they are waited for.
+            .without_finals(
+                moment.items(),
+                if is_self_hosted(protocol) {
+                    items + 1
+                } else {
+                    1
+                },
+            ),
         row("missing finals, and close 1011", GoesOn)
             .first(Faults {
                 never_complete: Items::Only(moment.items()),
@@ -401,9 +424,38 @@ pub fn rows(moment: Moment) -> Vec<Row> {
     if first {
         // After a first contact the last known address serves: the network room's tests show it.
         rows.push(Row {
-            url: Some("ws://nowhere.invalid/api-ws/v1/realtime"),
+            host: Some("nowhere.invalid"),
             ..row("DNS failure", Stops("unknown-host"))
         });
     }
+    rows.retain(|row| !is_foreign_to(protocol, row.fault));
     rows
+}
+
+/// Whether there is nothing in this protocol that could go wrong like that.
+fn is_foreign_to(protocol: Protocol, fault: &str) -> bool {
+    let foreign: &[&str] = match protocol {
+        Protocol::Realtime => &[],
+        Protocol::Inference => &["wrong model"],
+        // Its errors are those of single events, and results come when an utterance is over.
+        Protocol::OpenAi => &[
+            "error: internal",
+            "error: settings",
+            "late finals",
+            "missing finals, and close 1011",
+            "no session.finished",
+            "wrong model",
+        ],
+        // There are no identifiers, and no more audio is sent before an answer has come.
+        Protocol::Vllm => &[
+            "no answer to the settings",
+            "duplicate finals",
+            "late finals",
+            "missing finals",
+            "missing finals, and close 1011",
+            "no session.finished",
+            "wrong model",
+        ],
+    };
+    foreign.contains(&fault)
 }
