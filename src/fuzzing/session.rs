@@ -46,7 +46,8 @@ struct Driver {
 }
 
 /// Runs a script on a session. The first line may also say `client-vad`, `continue` (never give
-/// up), `rotate` (replace connections after ten seconds) and `short` (keep little audio).
+/// up), `limited` (give up after two attempts), `rotate` (replace connections after ten seconds),
+/// `short` (keep little audio) and `fast` (send audio at 50 times its speed).
 ///
 /// | | |
 /// |---|---|

@@ -211,7 +211,7 @@ impl Connection {
         let mut from = settled.saturating_sub(pre_roll);
         // These are kept as long as there is room for them: nobody may ever want them.
         if let Some(position) = self.unanswered {
-            from = from.min(position.max(self.backlog.start()));
+            from = from.min(position.saturating_sub(pre_roll).max(self.backlog.start()));
         }
         if reported <= settled {
             from = from.max(reported);

@@ -89,6 +89,9 @@ fn gaps_go_on_while_the_service_is_mute() {
         gaps.windows(2).all(|pair| pair[0].1 == pair[1].0),
         "without holes: {gaps:?}"
     );
+    let mut lengths: Vec<u64> = gaps.iter().map(|(start, end)| end - start).collect();
+    lengths.sort_unstable();
+    assert!(lengths[lengths.len() / 2] <= 210, "often enough: {gaps:?}");
     assert!(
         gaps.last().unwrap().1 + 100 <= now,
         "never before text could come: {gaps:?} at {now}"

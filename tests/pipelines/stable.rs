@@ -32,6 +32,20 @@ fn check_words(speech: &Speech, texts: &[(String, u64, u64)]) {
     );
 }
 
+/// Text and gaps fill the whole time, without holes and overlaps.
+fn check_coverage(left: &[Left], length_ms: u64) {
+    let pieces = left.iter().filter_map(|left| match left {
+        Left::Text { start, end, .. } | Left::Gap { start, end } => Some((*start, *end)),
+        Left::Event(_) => None,
+    });
+    let end = pieces.fold(0, |position, (start, end)| {
+        assert_eq!(start, position, "{left:?}");
+        end
+    });
+    // What comes after the last sound may be the service's silence, or nobody's.
+    assert!(end + 600 >= length_ms, "{end} of {length_ms}");
+}
+
 pub fn live_words_come_once_and_in_time(protocol: Protocol) {
     // Results come every 300 ms and are 300 ms behind, as those of the real service.
     let server = service(protocol, |options| {
@@ -60,6 +74,8 @@ pub fn live_words_come_once_and_in_time(protocol: Protocol) {
     rig.wait_for_eos();
     let texts = rig.texts();
     check_words(&speech, &texts);
+    check_coverage(&rig.left(), speech.length_ms());
+    assert_eq!(rig.stat("late-texts"), 0, "every word before its deadline");
     let errors = errors(&speech, &texts);
     let (median, most) = (errors[errors.len() / 2], errors[errors.len() * 95 / 100]);
     let (median_limit, limit) = match protocol {
