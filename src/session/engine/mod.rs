@@ -665,6 +665,4 @@ fn covers<'a>(
 }
 
 #[cfg(test)]
-mod mangled_tests;
-#[cfg(test)]
 mod tests;

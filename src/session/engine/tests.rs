@@ -92,12 +92,12 @@ impl Codec for PlainCodec {
     }
 }
 
-pub(super) const CHUNK: [u8; 3200] = [0; 3200];
+const CHUNK: [u8; 3200] = [0; 3200];
 const MS: u64 = 1_000_000;
 
-pub(super) struct Script {
-    pub(super) session: Session,
-    pub(super) now: Duration,
+struct Script {
+    session: Session,
+    now: Duration,
     /// What came out, in words; states are left out.
     log: Vec<String>,
     states: Vec<State>,
@@ -105,7 +105,7 @@ pub(super) struct Script {
 }
 
 impl Script {
-    pub(super) fn new(manual: bool) -> Self {
+    fn new(manual: bool) -> Self {
         Self::with(manual, |_| {})
     }
 
