@@ -279,6 +279,10 @@ impl Api {
 struct Decoder {
     api: Arc<Api>,
     ps: NonNull<Ps>,
+    /// Samples so far, and how many of them came before the utterance: the library counts its
+    /// frames over all utterances.
+    fed: u64,
+    begin: u64,
 }
 
 // SAFETY: a decoder may be used by any thread, as long as it is by one at a time, which the
@@ -326,16 +330,23 @@ impl Decoder {
             ps
         };
         let ps = NonNull::new(ps).ok_or("PocketSphinx cannot load its model")?;
-        Ok(Self { api, ps })
+        Ok(Self {
+            api,
+            ps,
+            fed: 0,
+            begin: 0,
+        })
     }
 
     /// Begins an utterance. Returns whether that was possible.
     fn start(&mut self) -> bool {
+        self.begin = self.fed;
         // SAFETY: the decoder is valid.
         unsafe { (self.api.ps_start_utt)(self.ps.as_ptr()) == 0 }
     }
 
     fn feed(&mut self, pcm: &[i16]) {
+        self.fed += pcm.len() as u64;
         // SAFETY: the decoder is valid, and the length is that of the samples. If it fails,
         // there is just no text.
         unsafe { (self.api.ps_process_raw)(self.ps.as_ptr(), pcm.as_ptr(), pcm.len(), 0, 0) };
@@ -361,6 +372,7 @@ impl Decoder {
     /// The words of the utterance, with noises and silences, and when each was said.
     fn segments(&mut self) -> Vec<(String, Span)> {
         let mut segments = Vec::new();
+        let begin = self.begin * 1000 / u64::from(MODEL_RATE);
         // SAFETY: the decoder is valid. So is the iterator until it is null, when the library
         // has freed it. A word is copied before the iterator moves on.
         unsafe {
@@ -368,7 +380,10 @@ impl Decoder {
             while !segment.is_null() {
                 let (mut first, mut last) = (0, 0);
                 (self.api.ps_seg_frames)(segment, &mut first, &mut last);
-                let ms = |frame: c_int| u64::try_from(frame).unwrap_or(0) * FRAME_MS;
+                let ms = |frame: c_int| {
+                    let ms = u64::try_from(frame).unwrap_or(0) * FRAME_MS;
+                    ms.saturating_sub(begin)
+                };
                 let word = owned((self.api.ps_seg_word)(segment));
                 segments.push((word, (ms(first), ms(last + 1))));
                 segment = (self.api.ps_seg_next)(segment);

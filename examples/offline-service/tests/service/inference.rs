@@ -16,10 +16,10 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::client::{Client, request};
 
-const STREAMING: &str = "qwen-audio-3.1-asr-flash-streaming";
+pub const STREAMING: &str = "qwen-audio-3.1-asr-flash-streaming";
 
 /// What begins the task `id`.
-fn run_task(id: &str, model: &str, parameters: Value) -> Value {
+pub fn run_task(id: &str, model: &str, parameters: Value) -> Value {
     let mut all = json!({"format": "pcm", "sample_rate": 16000, "max_sentence_silence": 400});
     let given = parameters.as_object().unwrap().clone();
     all.as_object_mut().unwrap().extend(given);
@@ -32,7 +32,7 @@ fn run_task(id: &str, model: &str, parameters: Value) -> Value {
     })
 }
 
-fn finish_task(id: &str) -> Value {
+pub fn finish_task(id: &str) -> Value {
     json!({
         "header": {"action": "finish-task", "task_id": id, "streaming": "duplex"},
         "payload": {"input": {}},
@@ -52,12 +52,12 @@ fn with_faults(faults: Faults) -> Server {
     start(|options| options.faults = faults)
 }
 
-async fn connect(server: &Server) -> Client {
+pub async fn connect(server: &Server) -> Client {
     let path = Protocol::Inference.path();
     request(server, path, "Bearer x").await.unwrap()
 }
 
-async fn send_audio(client: &mut Client, pcm: &[i16]) {
+pub async fn send_audio(client: &mut Client, pcm: &[i16]) {
     // Frames may end within a sample.
     for chunk in blocks::bytes(pcm).chunks(3201) {
         let audio = Message::binary(chunk.to_vec());
@@ -88,7 +88,7 @@ fn sentence(event: &Value) -> &Value {
     &event["payload"]["output"]["sentence"]
 }
 
-fn finals(events: &[Value]) -> Vec<&Value> {
+pub fn finals(events: &[Value]) -> Vec<&Value> {
     let sentences = events.iter().map(sentence);
     sentences
         .filter(|sentence| sentence["end_time"].is_number())

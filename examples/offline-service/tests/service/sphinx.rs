@@ -9,6 +9,7 @@ use offline_service::{Options, Server, VadOptions, sphinx};
 use serde_json::{Value, json};
 
 use crate::client::Client;
+use crate::inference::{self, STREAMING};
 
 const RECORDINGS: &str = "/usr/share/pocketsphinx/test/data/librivox";
 
@@ -38,25 +39,33 @@ fn distance(a: &[&str], b: &[&str]) -> usize {
     row[b.len()]
 }
 
-#[tokio::test]
-async fn recordings() {
-    let server = Server::start(Options {
+fn start() -> Server {
+    Server::start(Options {
         recogniser: sphinx::factory(1).unwrap(),
         vad: VadOptions::RECORDING,
         rate_limit: false,
         ..Options::default()
-    });
+    })
+}
+
+/// A recording's samples.
+fn samples(name: &str) -> Vec<i16> {
+    let wav = fs::read(format!("{RECORDINGS}/{name}.wav")).unwrap();
+    let samples = wav[44..].chunks_exact(2);
+    samples
+        .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
+        .collect()
+}
+
+#[tokio::test]
+async fn recordings() {
+    let server = start();
     let transcription = fs::read_to_string(format!("{RECORDINGS}/transcription")).unwrap();
     let (mut words, mut errors) = (0, 0);
     for line in transcription.lines() {
         let (spoken, name) = line.split_once(" </s> (").unwrap();
         let spoken: Vec<&str> = spoken.trim_start_matches("<s> ").split(' ').collect();
-        let path = format!("{RECORDINGS}/{}.wav", name.trim_end_matches(')'));
-        let wav = fs::read(path).unwrap();
-        let samples: Vec<i16> = wav[44..]
-            .chunks_exact(2)
-            .map(|sample| i16::from_le_bytes([sample[0], sample[1]]))
-            .collect();
+        let samples = samples(name.trim_end_matches(')'));
         let events = recognise(&server, &samples).await;
 
         let mut confirmed = "";
@@ -77,4 +86,43 @@ async fn recordings() {
         errors += distance(&spoken, &heard);
     }
     assert!(errors * 10 < words * 4, "{errors} errors in {words} words");
+}
+
+/// Each word has its own time, in the first utterance as in all that follow.
+#[tokio::test]
+async fn words_have_their_times() {
+    let server = start();
+    let mut client = inference::connect(&server).await;
+    client
+        .send(inference::run_task("a", STREAMING, json!({})))
+        .await;
+    let silence = [0; 16_000];
+    for name in [
+        "sense_and_sensibility_01_austen_64kb-0880",
+        "sense_and_sensibility_01_austen_64kb-0930",
+    ] {
+        inference::send_audio(&mut client, &samples(name)).await;
+        inference::send_audio(&mut client, &silence).await;
+    }
+    client.send(inference::finish_task("a")).await;
+    let events = client.until("task-finished").await;
+    let finals = inference::finals(&events);
+    assert!(finals.len() >= 2, "{finals:?}");
+    for sentence in finals {
+        let time = |value: &Value| value.as_u64().unwrap();
+        let words = sentence["words"].as_array().unwrap();
+        let (begin, end) = (time(&sentence["begin_time"]), time(&sentence["end_time"]));
+        let mut last = begin;
+        for word in words {
+            let (from, to) = (time(&word["begin_time"]), time(&word["end_time"]));
+            assert!(last <= from && from < to && to <= end, "{sentence}");
+            last = to;
+        }
+        // People pause at the end of a sentence, but not for most of it.
+        assert!(last - begin > (end - begin) / 2, "{sentence}");
+        assert!(
+            words.len() > 2 && time(&words[1]["begin_time"]) < begin + 2500,
+            "{sentence}"
+        );
+    }
 }
