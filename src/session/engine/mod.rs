@@ -2,6 +2,7 @@
 //! The state machine itself.
 
 mod outage;
+mod reporting;
 mod rotation;
 mod turn_taking;
 
@@ -20,9 +21,6 @@ use rotation::Rotation;
 
 /// How much of the time that a busy machine cost may be made up for at once.
 const PACING_CREDIT: Duration = Duration::from_millis(50);
-
-/// Reported utterances remembered, so that none is reported again after a replay.
-const MOST_REPORTED: usize = 64;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -503,129 +501,6 @@ impl Session {
         }
     }
 
-    fn report_finals(&mut self, now: Duration) {
-        if self.is_over() {
-            return;
-        }
-        self.give_up_overtaken(now);
-        self.report_finals_of_last();
-        while !self.rotation.is_handing_over()
-            && let Some(transcript) = self.connection.next_final()
-        {
-            self.report(self.connection.number(), transcript);
-        }
-        self.settle(now);
-    }
-
-    /// Nobody waits any longer for what was overtaken by later utterances.
-    fn give_up_overtaken(&mut self, now: Duration) {
-        let last = self.rotation.last().into_iter();
-        let connections = last.chain([&mut self.connection]);
-        let count: usize = connections
-            .map(|connection| connection.utterances.give_up_overtaken(now))
-            .sum();
-        for _ in 0..count {
-            let why = "it finished later ones, and never this one";
-            self.notice(Notice::Warning(Warning::NotRecognised(why.into())));
-        }
-    }
-
-    /// Reports a final of this connection, unless it was reported before its audio was sent
-    /// again.
-    fn report(&mut self, this: u64, transcript: Transcript) {
-        let before = self
-            .reported
-            .iter()
-            .filter(|(connection, _)| *connection < this);
-        if covers(before, &transcript) {
-            return;
-        }
-        let Transcript { start, end, .. } = transcript;
-        if self.reported.len() == MOST_REPORTED {
-            self.reported.pop_front();
-        }
-        self.reported.push_back((this, start..end));
-        // Whatever happens next is another outage.
-        self.outage_reported = false;
-        self.notice(Notice::Final(transcript));
-    }
-
-    /// Tells up to when no more text can come.
-    fn settle(&mut self, now: Duration) {
-        let reported = self.connection.settle(now);
-        if self.rotation.is_handing_over() {
-            let reported = self.rotation.settle(now);
-            self.settled_until(reported, now);
-        } else {
-            self.settled_until(reported.max(self.silent_until()), now);
-        }
-    }
-
-    fn settled_until(&mut self, time: Option<u64>, now: Duration) {
-        if let Some(time) = time
-            && time > self.settled
-        {
-            self.settled = time;
-            // A service that still works on what it was sent is given the time it needs.
-            if matches!(self.phase, Phase::Finishing { .. }) {
-                self.finish_by = Some(now + self.config.finish_timeout);
-            }
-            self.notice(Notice::Settled { time });
-        }
-    }
-
-    fn finished(&mut self, now: Duration) {
-        if !matches!(self.phase, Phase::Finishing { .. }) {
-            let failure = Failure::new(
-                Kind::Lost,
-                "The service ended the session before the audio ended.",
-                "Start again; if it comes back, check the service's limits.",
-            );
-            return self.fail(failure, now);
-        }
-        if self.connection.utterances.any_open() {
-            return self.end_unfinished("The service left an utterance unfinished.".into(), now);
-        }
-        self.end_after_last(now);
-    }
-
-    /// Ends a session of which not everything was recognised.
-    fn end_unfinished(&mut self, what: String, now: Duration) {
-        self.connection.utterances.give_up_all(now);
-        self.notice(Notice::Warning(Warning::Unfinished(what)));
-        self.end(now);
-    }
-
-    fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
-        let what = format!("The last text may be incomplete: {}", failure.what);
-        self.end_unfinished(what, now);
-    }
-
-    fn end(&mut self, now: Duration) {
-        self.flush_finals(now);
-        self.phase = Phase::Over;
-        self.outputs.push_back(Output::Close);
-        self.announce(State::Idle, "");
-        self.notice(Notice::Drained);
-    }
-
-    /// Reports all that is final, held ones included: nothing earlier will come.
-    fn flush_finals(&mut self, now: Duration) {
-        self.end_rotation(now);
-        let this = self.connection.number();
-        while let Some(transcript) = self.connection.next_final() {
-            self.report(this, transcript);
-        }
-        // Better than nothing, where the audio could not be recognised anew.
-        for transcript in std::mem::take(&mut self.cut) {
-            if !self.heard_again(&transcript) {
-                self.report(this, transcript);
-            }
-        }
-        let end = self.connection.end_time();
-        self.settled_until(end, now);
-    }
-
     fn command(&mut self, command: Command<'_>) {
         let codec = &mut self.connection.codec;
         codec.command(command, &mut self.events, &mut self.frames);
@@ -635,33 +510,6 @@ impl Session {
     fn send_frames(&mut self) {
         self.outputs.extend(self.frames.drain(..).map(Output::Send));
     }
-
-    fn announce(&mut self, state: State, reason: &str) {
-        let session_id = self.session_id.clone();
-        let reason = reason.to_owned();
-        self.notice(Notice::State {
-            state,
-            session_id,
-            reason,
-        });
-    }
-
-    fn notice(&mut self, mut notice: Notice) {
-        if let Notice::Interim(transcript) | Notice::Final(transcript) = &mut notice {
-            self.transcripts += 1;
-            transcript.seq = self.transcripts;
-        }
-        self.outputs.push_back(Output::Notice(notice));
-    }
-}
-
-/// Whether the middle of an utterance lies in one of those.
-fn covers<'a>(
-    spans: impl IntoIterator<Item = &'a (u64, Range<u64>)>,
-    transcript: &Transcript,
-) -> bool {
-    let middle = transcript.start + (transcript.end - transcript.start) / 2;
-    spans.into_iter().any(|(_, span)| span.contains(&middle))
 }
 
 #[cfg(test)]
