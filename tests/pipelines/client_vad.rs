@@ -70,7 +70,7 @@ fn live_audio_too() {
     let speech = Speech::usual(16_000);
     let mut rig = Rig::launch(&format!(
         "appsrc name=src is-live=true format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
-         ! qwenasr name=asr url={} {CLIENT_VAD} ! fakesink name=out sync=false async=false",
+         ! qwenasr name=asr url={} {CLIENT_VAD} latency=60000 ! fakesink name=out sync=false async=false",
         server.url()
     ));
     rig.run(speech.buffers(&[320], 0));

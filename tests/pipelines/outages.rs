@@ -92,7 +92,10 @@ pub fn a_live_pipeline_catches_up(protocol: Protocol) {
     };
     let server = service(protocol, |options| options.faults = faults);
     let speech = Speech::usual(16_000);
-    let mut rig = Rig::live(&server, "failure-policy=continue max-speed=20");
+    let mut rig = Rig::live(
+        &server,
+        "failure-policy=continue max-speed=20 latency=60000",
+    );
     rig.run(speech.buffers(&[320], 0));
     server.check_cues(&speech, &rig.texts(), 0);
     let stats = rig.element.property::<gst::Structure>("stats");
