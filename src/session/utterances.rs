@@ -69,11 +69,11 @@ impl Utterance {
         self.begin.unwrap_or(self.guess)
     }
 
-    /// No final words will come.
-    fn end_as_heard(&mut self, now: Duration) {
+    /// No final words will come. Earlier utterances are waited for until this time.
+    fn end_as_heard(&mut self, until: Duration) {
         let stash = std::mem::take(&mut self.words.stash);
         self.words.text.push_str(&stash);
-        self.stage = Stage::Ended(now);
+        self.stage = Stage::Ended(until);
     }
 
     fn take(&mut self, span: Span) {
@@ -229,11 +229,11 @@ impl Utterances {
     /// No final will come: what was last heard of the utterance is all there is.
     pub fn give_up(&mut self, item: ItemKey, now: Duration) {
         if let Some(utterance) = self.open.get_mut(&item) {
-            utterance.end_as_heard(now);
+            utterance.end_as_heard(now + REORDER_WINDOW);
         }
     }
 
-    /// As [`Self::give_up`], for all that have not ended.
+    /// The same of all that have not ended.
     pub fn give_up_all(&mut self, now: Duration) {
         let all = self.open.values_mut();
         for utterance in all.filter(|u| u.held_until().is_none()) {
@@ -278,7 +278,7 @@ impl Utterances {
 
     /// Whether nothing that was committed or mentioned is left to report.
     pub fn all_reported(&self) -> bool {
-        self.open.is_empty() && self.spans.is_empty()
+        self.waited_for().next().is_none() && self.spans.is_empty()
     }
 
     /// When the next held final is due at the latest.

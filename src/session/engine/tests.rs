@@ -669,6 +669,27 @@ fn text_of_an_utterance_that_failed_is_kept() {
 }
 
 #[test]
+fn one_that_failed_waits_for_the_one_before() {
+    let mut s = Script::running(false);
+    s.speak(2000);
+    s.receive("start 0 100");
+    s.receive("partial 0 |o");
+    s.receive("start 1 1000");
+    s.receive("partial 1 |two");
+    s.said();
+    s.receive("failed 1 boom");
+    s.receive("final 0 One.");
+    assert_eq!(
+        s.said(),
+        [
+            "WARNING NotRecognised(\"boom\")",
+            "FINAL 0 100..2000 One.|",
+            "FINAL 1 1000..2000 two|"
+        ]
+    );
+}
+
+#[test]
 fn endless_items_cost_bounded_memory() {
     let mut s = Script::running(false);
     s.speak(1000);
