@@ -194,7 +194,9 @@ impl<L: Listener> Driver<L> {
         }
         let now = self.now();
         if due > now {
-            return wait(Some(due));
+            // Whatever comes meanwhile wakes by itself.
+            let waits = self.session.has_replay() || self.queue.has(self.session.chunk_bytes());
+            return wait(waits.then_some(due));
         }
         if self.session.replay(now) {
             return Feeding {

@@ -65,6 +65,8 @@ struct State {
     interrupted: bool,
     closed: bool,
     lossy: bool,
+    /// Threads that wait for room: telling nobody costs as much as telling somebody.
+    waiting: usize,
     /// A new context that the session has not been told of.
     context: Option<Option<String>>,
 }
@@ -110,10 +112,12 @@ impl AudioQueue {
             && !state.audio.is_empty()
             && state.audio.len() + audio.len() > self.capacity
         {
+            state.waiting += 1;
             state = self
                 .room
                 .wait(state)
                 .unwrap_or_else(PoisonError::into_inner);
+            state.waiting -= 1;
         }
         if state.interrupted {
             return Err(PushError::Interrupted);
@@ -129,7 +133,9 @@ impl AudioQueue {
         state.audio.extend(audio);
         let excess = state.audio.len().saturating_sub(self.capacity);
         let lost = (!waits(&state) && excess > 0).then(|| state.drop_oldest(excess, self.rate));
-        let wake = before < self.chunk && state.audio.len() >= self.chunk;
+        // At a jump what came before it is to be sent, however little that is.
+        let complete = before < self.chunk && state.audio.len() >= self.chunk;
+        let wake = complete || (jump.is_some() && before > 0);
         drop(state);
         if wake {
             self.work.notify_one();
@@ -208,10 +214,18 @@ impl AudioQueue {
         self.work.notified().await;
     }
 
+    /// Whether [`Self::take`] would find anything before the next [`Self::woken`].
+    pub(super) fn has(&self, chunk: usize) -> bool {
+        self.lock().has(chunk)
+    }
+
     /// Takes at most `chunk` bytes into `buffer`, or the mark that is due.
     pub(super) fn take(&self, chunk: usize, buffer: &mut Vec<u8>) -> Taken {
         buffer.clear();
         let mut state = self.lock();
+        if !state.has(chunk) {
+            return Taken::Nothing;
+        }
         if let Some(Mark::Commit) = state.pass_marks() {
             return Taken::Commit;
         }
@@ -221,14 +235,7 @@ impl AudioQueue {
             .map(|(at, _)| (*at - state.position) as usize);
         let available = until_mark.unwrap_or(state.audio.len());
         if available == 0 {
-            return if state.finished {
-                Taken::Finish
-            } else {
-                Taken::Nothing
-            };
-        }
-        if available < chunk && until_mark.is_none() && !state.finished {
-            return Taken::Nothing;
+            return Taken::Finish;
         }
         let length = available.min(chunk);
         let time = state.time;
@@ -238,8 +245,11 @@ impl AudioQueue {
         buffer.extend_from_slice(&first[..split]);
         buffer.extend_from_slice(&second[..length - split]);
         state.advance(length, self.rate);
+        let waiting = state.waiting > 0;
         drop(state);
-        self.room.notify_all();
+        if waiting {
+            self.room.notify_all();
+        }
         Taken::Audio { time }
     }
 
@@ -252,6 +262,12 @@ impl AudioQueue {
 impl State {
     fn end(&self) -> u64 {
         self.position + self.audio.len() as u64
+    }
+
+    /// Whether there is a whole chunk, or something that is to be taken however little it is.
+    fn has(&self, chunk: usize) -> bool {
+        let due = |(at, mark): &(u64, Mark)| *at > self.position || matches!(mark, Mark::Commit);
+        self.audio.len() >= chunk || self.finished || self.marks.iter().any(due)
     }
 
     /// Applies the marks at the front; returns at a commit.
@@ -309,6 +325,7 @@ impl State {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use futures_util::FutureExt;
     use std::sync::Arc;
 
     const SECOND: u64 = 1_000_000_000;
@@ -371,6 +388,26 @@ mod tests {
             (Taken::Audio { time: 9 * SECOND }, vec![2; 20])
         );
         assert_eq!(take(&queue), (Taken::Nothing, vec![]));
+    }
+
+    #[test]
+    fn the_task_is_woken_for_what_it_can_take_and_for_nothing_less() {
+        let woken = |queue: &AudioQueue| queue.woken().now_or_never().is_some();
+        let queue = queue();
+        queue.push(Some(0), &[1; 10], Full::Wait).unwrap();
+        assert!(!woken(&queue) && !queue.has(20));
+        queue.push(None, &[1; 10], Full::Wait).unwrap();
+        assert!(woken(&queue) && queue.has(20));
+        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
+        assert!(!queue.has(20));
+        queue.push(None, &[1; 6], Full::Wait).unwrap();
+        assert!(!woken(&queue));
+        queue.push(Some(9 * SECOND), &[2; 6], Full::Wait).unwrap();
+        assert!(woken(&queue) && queue.has(20), "it ends at the jump");
+        assert_eq!(take(&queue).1, [1; 6]);
+        assert_eq!(take(&queue).0, Taken::Nothing);
+        queue.commit();
+        assert!(woken(&queue) && queue.has(20));
     }
 
     #[test]

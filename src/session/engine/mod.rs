@@ -190,6 +190,11 @@ impl Session {
         (self.bytes_sent, self.billed_before + billed)
     }
 
+    /// Whether there is audio to be sent again, see [`Self::replay`].
+    pub fn has_replay(&self) -> bool {
+        !self.replay.is_empty()
+    }
+
     /// Sends some of the audio that a lost connection left. Returns whether there was any: new
     /// audio has to wait then.
     pub fn replay(&mut self, now: Duration) -> bool {
