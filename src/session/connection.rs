@@ -17,8 +17,9 @@ use crate::timeline::{Timeline, duration_of};
 /// any utterance being open is silence.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How often the position of the audio is noted for that.
-const QUIET_STEP: Duration = Duration::from_millis(200);
+/// How often the position of the audio is noted for that, at most: with each frame of the usual
+/// length.
+const QUIET_STEP: Duration = Duration::from_millis(50);
 
 /// Audio sent again from before the begin of an utterance, so that its first sound is whole.
 const PRE_ROLL_MS: u64 = 300;

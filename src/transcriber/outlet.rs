@@ -84,6 +84,15 @@ enum Entry {
     },
 }
 
+/// How the task waits for something to push. Waking it costs more than what it does then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    /// It looks again soon enough for what is not urgent.
+    Light,
+    Deep,
+}
+
 #[derive(Debug)]
 struct State {
     line: VecDeque<Entry>,
@@ -91,6 +100,7 @@ struct State {
     flushing: bool,
     /// The task has taken something that may not have left yet.
     pushing: bool,
+    sleep: Sleep,
     flow: Result<(), gst::FlowError>,
 }
 
@@ -108,6 +118,7 @@ impl Default for Outlet {
             next_lane: 0,
             flushing: true,
             pushing: false,
+            sleep: Sleep::Awake,
             flow: Ok(()),
         };
         Outlet {
@@ -128,8 +139,9 @@ pub(super) enum Next {
 impl Outlet {
     /// Nothing leaves any more, whoever waits is freed.
     pub fn flush(&self) {
-        self.lock().flushing = true;
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.flushing = true;
+        self.wake(state);
     }
 
     /// Forgets everything and opens up.
@@ -152,8 +164,9 @@ impl Outlet {
 
     /// An event, to leave after everything before it.
     pub fn event(&self, event: gst::Event) {
-        self.lock().line.push_back(Entry::Item(Item::Event(event)));
-        self.changed.notify_all();
+        let mut state = self.lock();
+        state.line.push_back(Entry::Item(Item::Event(event)));
+        self.wake(state);
     }
 
     /// Whether everything has left.
@@ -172,13 +185,21 @@ impl Outlet {
             items,
             closed: false,
         });
-        drop(state);
-        self.changed.notify_all();
+        self.wake(state);
         id
     }
 
     /// Changes a lane, if it has not been flushed away.
     fn with_lane(&self, id: u64, change: impl FnOnce(&mut VecDeque<Item>, &mut bool)) {
+        let state = self.change_lane(id, change);
+        self.wake(state);
+    }
+
+    fn change_lane(
+        &self,
+        id: u64,
+        change: impl FnOnce(&mut VecDeque<Item>, &mut bool),
+    ) -> MutexGuard<'_, State> {
         let mut state = self.lock();
         let lane = state.line.iter_mut().find_map(|entry| match entry {
             Entry::Lane {
@@ -191,8 +212,31 @@ impl Outlet {
         if let Some((items, closed)) = lane {
             change(items, closed);
         }
+        state
+    }
+
+    /// Nothing will come into a lane before this time. That can wait until the task looks again,
+    /// if it does so at all.
+    fn advance_lane(&self, id: u64, time: u64) {
+        let state = self.change_lane(id, |lane, _| {
+            if let Some(Item::Advance(last)) = lane.back_mut() {
+                *last = time;
+            } else {
+                lane.push_back(Item::Advance(time));
+            }
+        });
+        if state.sleep == Sleep::Deep {
+            self.wake(state);
+        }
+    }
+
+    /// Wakes the task, the only one that ever waits here.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleep = std::mem::replace(&mut state.sleep, Sleep::Awake);
         drop(state);
-        self.changed.notify_all();
+        if sleep != Sleep::Awake {
+            self.changed.notify_one();
+        }
     }
 
     fn lane_length(&self, id: u64) -> usize {
@@ -209,11 +253,13 @@ impl Outlet {
             .unwrap_or_default()
     }
 
-    /// The next thing to push; waits for it, up to the timeout if there is one. The flag says
-    /// that a lane has just become short enough for more audio.
+    /// The next thing to push; waits for it, up to the timeout if there is one, and then also for
+    /// what only says that time has passed. The flag says that a lane has just become short enough
+    /// for more audio.
     pub fn next(&self, timeout: Option<Duration>) -> (Next, bool) {
         let mut state = self.lock();
         state.pushing = false;
+        let mut timed_out = false;
         loop {
             if state.flushing {
                 return (Next::Flushing, false);
@@ -222,22 +268,27 @@ impl Outlet {
                 state.pushing = true;
                 return (Next::Item(item), relieved);
             }
+            if timed_out {
+                return (Next::TimedOut, false);
+            }
             state = match timeout {
-                None => self
-                    .changed
-                    .wait(state)
-                    .unwrap_or_else(PoisonError::into_inner),
+                None => {
+                    state.sleep = Sleep::Deep;
+                    self.changed
+                        .wait(state)
+                        .unwrap_or_else(PoisonError::into_inner)
+                }
                 Some(timeout) => {
+                    state.sleep = Sleep::Light;
                     let (state, result) = self
                         .changed
                         .wait_timeout(state, timeout)
                         .unwrap_or_else(PoisonError::into_inner);
-                    if result.timed_out() {
-                        return (Next::TimedOut, false);
-                    }
+                    timed_out = result.timed_out();
                     state
                 }
             };
+            state.sleep = Sleep::Awake;
         }
     }
 
@@ -421,13 +472,7 @@ impl TextOutput for Lane {
     }
 
     fn settled(&mut self, time: u64) {
-        self.outlet.with_lane(self.id, |lane, _| {
-            if let Some(Item::Advance(last)) = lane.back_mut() {
-                *last = time;
-            } else {
-                lane.push_back(Item::Advance(time));
-            }
-        });
+        self.outlet.advance_lane(self.id, time);
     }
 
     fn over(&mut self) {
@@ -436,5 +481,43 @@ impl TextOutput for Lane {
 
     fn is_congested(&self) -> bool {
         self.outlet.lane_length(self.id) >= CONGESTION
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What takes this long hangs.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_light_sleeper_is_not_woken_to_hear_that_there_is_nothing() {
+        gst::init().unwrap();
+        for (timeout, sleep) in [(Some(LONG), Sleep::Light), (None, Sleep::Deep)] {
+            let outlet = Arc::<Outlet>::default();
+            outlet.reset();
+            let mut lane = Lane::new(&outlet, 5, Results::Final, Layout::default());
+            let begin = outlet.next(timeout).0;
+            assert!(matches!(begin, Next::Item(Item::Begin(5))), "{begin:?}");
+            let task = {
+                let outlet = outlet.clone();
+                std::thread::spawn(move || outlet.next(timeout).0)
+            };
+            while outlet.lock().sleep != sleep {
+                std::thread::yield_now();
+            }
+            lane.settled(7);
+            if sleep == Sleep::Light {
+                lane.settled(9);
+                assert_eq!(outlet.lock().sleep, sleep);
+                outlet.event(gst::event::Eos::new());
+            }
+            let next = task.join().unwrap();
+            let Next::Item(Item::Advance(time)) = next else {
+                panic!("{next:?}");
+            };
+            assert_eq!(time, if sleep == Sleep::Light { 9 } else { 7 });
+        }
     }
 }
