@@ -99,6 +99,27 @@ fn gaps_go_on_while_the_service_is_mute() {
 }
 
 #[test]
+fn a_crowd_gets_all_its_words_and_can_be_left() {
+    let server = server(|options| options.rate_limit = false);
+    let speech = Speech::new(16_000).say(0..10).silence(700);
+    let mut rigs: Vec<Rig> = (0..40)
+        .map(|_| live_rig(&server.url(), "max-speed=20"))
+        .collect();
+    for rig in &rigs {
+        rig.play();
+        rig.push_all(speech.buffers(&[320], 0));
+    }
+    // Some go while they connect.
+    rigs.truncate(30);
+    for mut rig in rigs {
+        rig.push_eos();
+        rig.wait_for_eos();
+        check_cues(&speech, &rig.texts(), 0);
+        assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    }
+}
+
+#[test]
 fn what_a_live_queue_cannot_hold_is_dropped_and_reported() {
     let server = server(|options| options.faults = mute());
     let mut rig = live_rig(&server.url(), "max-queue-time=500");
