@@ -132,7 +132,7 @@ pub fn thousand(quick: bool) -> Result<()> {
         (MESSAGE, &seen.process["messages"]),
         (BUFFER, &seen.process["buffers"]),
     ];
-    rows(&mut table, streams, &delays);
+    let worst = rows(&mut table, streams, &delays);
     table.print("Many live streams that speak");
     println!(
         "\nFor {} s; the pipelines took {:.2} of a core with their sources, and their resident \
@@ -144,7 +144,6 @@ pub fn thousand(quick: bool) -> Result<()> {
     );
     let complaints = seen.process["complaints"].as_array().map_or(0, Vec::len);
     let missing = number(&seen.service, "missing");
-    let p99 = number(&seen.service["delays"], "p99");
     let mut targets = Table::new(&["target", "measured", ""]);
     targets.row([
         "no audio lost".to_owned(),
@@ -152,9 +151,9 @@ pub fn thousand(quick: bool) -> Result<()> {
         verdict(missing == 0.0 && complaints == 0),
     ]);
     targets.row([
-        "p99 of the audio's added delay under 20 ms".to_owned(),
-        format!("{} ms", milliseconds(p99)),
-        verdict(p99 < 20_000.0),
+        "both directions: p99 under 20 ms".to_owned(),
+        format!("{} ms", milliseconds(worst)),
+        verdict(worst < 20_000.0),
     ]);
     targets.print("Targets");
     Ok(())
