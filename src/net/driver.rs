@@ -107,6 +107,8 @@ struct Driver<L> {
 struct Wire {
     connection: Connection,
     unsent: VecDeque<Message>,
+    /// The WebSocket layer may have some of it left that the network did not take yet.
+    flushing: bool,
 }
 
 impl<L: Listener> Driver<L> {
@@ -189,7 +191,7 @@ impl<L: Listener> Driver<L> {
             }
             return wait(None);
         };
-        if !self.wire.unsent.is_empty() || self.listener.is_congested() {
+        if self.wire.is_busy() || self.listener.is_congested() {
             return wait(None);
         }
         let now = self.now();
@@ -319,10 +321,17 @@ impl Wire {
     }
 
     fn close(&mut self) {
-        let Wire { connection, unsent } = std::mem::take(self);
+        let Wire {
+            connection, unsent, ..
+        } = std::mem::take(self);
         if let Connection::Open(socket) = connection {
             tokio::spawn(goodbye(socket, unsent));
         }
+    }
+
+    /// Not all of what is to be sent is on its way. When it is, [`Self::next`] says so.
+    fn is_busy(&self) -> bool {
+        self.flushing || !self.unsent.is_empty()
     }
 
     /// The next thing to happen; safe to abandon and ask again.
@@ -337,7 +346,8 @@ impl Wire {
                 }))
             }
             Connection::Open(socket) => {
-                poll_fn(|cx| poll_socket(socket, &mut self.unsent, cx)).await
+                let (unsent, flushing) = (&mut self.unsent, &mut self.flushing);
+                poll_fn(|cx| poll_socket(socket, unsent, flushing, cx)).await
             }
         }
     }
@@ -346,6 +356,7 @@ impl Wire {
 fn poll_socket(
     socket: &mut Socket,
     unsent: &mut VecDeque<Message>,
+    flushing: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Happened> {
     let mut socket = Pin::new(socket);
@@ -362,7 +373,7 @@ fn poll_socket(
         Poll::Ready(None) => return Poll::Ready(Happened::Lost(None, String::new())),
         Poll::Pending => {}
     }
-    let had_any = !unsent.is_empty();
+    *flushing |= !unsent.is_empty();
     while !unsent.is_empty() {
         match socket.as_mut().poll_ready(cx) {
             Poll::Ready(Ok(())) => {}
@@ -377,7 +388,7 @@ fn poll_socket(
     }
     match socket.as_mut().poll_flush(cx) {
         Poll::Ready(Err(error)) => Poll::Ready(lost(error)),
-        Poll::Ready(Ok(())) if had_any => Poll::Ready(Happened::Sent),
+        Poll::Ready(Ok(())) if std::mem::take(flushing) => Poll::Ready(Happened::Sent),
         _ => Poll::Pending,
     }
 }
@@ -388,4 +399,45 @@ fn lost(error: Error) -> Happened {
         error => error.to_string(),
     };
     Happened::Lost(None, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{copy, sink};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::tungstenite::protocol::Role;
+    use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
+
+    use super::*;
+
+    /// What takes this long hangs.
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn a_network_that_takes_more_again_is_noticed() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let client = TcpStream::connect(listener.local_addr().unwrap())
+            .await
+            .unwrap();
+        let (mut peer, _) = listener.accept().await.unwrap();
+        let stream = MaybeTlsStream::Plain(client);
+        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        let mut wire = Wire {
+            connection: Connection::Open(Box::new(socket)),
+            ..Wire::default()
+        };
+        // Until what waits is in the WebSocket layer only.
+        loop {
+            wire.send(Frame::Binary(vec![0; 1 << 20]));
+            let next = poll_fn(|cx| Poll::Ready(pin!(wire.next()).poll(cx))).await;
+            if next.is_pending() && wire.unsent.is_empty() {
+                break;
+            }
+        }
+        assert!(wire.is_busy());
+        tokio::spawn(async move { copy(&mut peer, &mut sink()).await });
+        let next = timeout(LONG, wire.next()).await;
+        assert!(matches!(next, Ok(Happened::Sent)));
+        assert!(!wire.is_busy());
+    }
 }
