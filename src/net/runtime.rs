@@ -25,6 +25,10 @@ const WORTH_A_LOOK: Duration = Duration::from_millis(1600);
 /// How long it rests at most, and so how much later than it could be anything is sent or heard.
 const LONGEST_REST: Duration = Duration::from_millis(10);
 
+/// What came for a socket while it rested, is seen after so many tasks. With tokio's own 61, two
+/// hundred sessions would have to rest several times before that.
+const TASKS_PER_LOOK: u32 = 8;
+
 /// A runtime of one thread. With more, one that has work wakes others to look for more of it,
 /// which costs more than the little that there is to do.
 struct Thread {
@@ -46,6 +50,8 @@ impl Thread {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("qwenasr-net")
+            // Where there is always something to do, it looks at the sockets after so many tasks.
+            .event_interval(TASKS_PER_LOOK)
             // Before it waits, and not yet where others would wake it.
             .on_thread_park(move || {
                 if let Some(rest) = rest(count(holders.strong_count())) {
