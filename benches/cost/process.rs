@@ -25,7 +25,8 @@ pub struct Reading {
     at: Instant,
     cpu: Duration,
     switches: u64,
-    /// Resident memory, in KiB.
+    /// Resident memory in KiB, without code and other contents of files: which of that is there
+    /// says nothing about streams.
     pub resident: f64,
 }
 
@@ -108,7 +109,7 @@ impl Process {
             at: Instant::now(),
             cpu: Duration::from_nanos(cpu),
             switches,
-            resident: field(&status, "VmRSS") as f64,
+            resident: field(&status, "RssAnon") as f64,
         })
     }
 }
