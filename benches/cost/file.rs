@@ -107,7 +107,7 @@ pub fn measure(quick: bool) -> Result<()> {
     let mut rates = Vec::new();
     for _ in 0..rounds {
         let mut service = Service::start(Protocol::Realtime, 5, 0)?;
-        let mut process = Process::part("file", arguments(&recording.0, service.port))?;
+        let mut process = Process::part("play-file", arguments(&recording.0, service.port))?;
         let took = number(&process.ask("play")?, "seconds");
         let arrived = number(&service.report()?, "audio_bytes");
         if arrived != (seconds * RATE * 2) as f64 {

@@ -53,7 +53,7 @@ fn count(seconds: usize) -> Result<BTreeMap<&'static str, u64>> {
         .args(["--quiet", "--tool=callgrind"])
         .arg(file)
         .arg(std::env::current_exe()?)
-        .args(["file", "--at-once"])
+        .args(["play-file", "--at-once"])
         .args(arguments(&recording.0, service.port))
         .stdin(Stdio::null())
         .stdout(Stdio::null())

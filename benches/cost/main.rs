@@ -61,7 +61,10 @@ enum Section {
 enum Part {
     Service(service::Options),
     Streams(streams::Options),
+    /// Sections have the shorter names.
+    #[command(name = "play-file")]
     File(file::Options),
+    #[command(name = "start-and-stop")]
     Startup(startup::Options),
 }
 

@@ -70,7 +70,7 @@ pub fn measure(quick: bool) -> Result<()> {
     let rounds = if quick { 3 } else { 30 };
     let mut service = Service::start(Protocol::Realtime, 0, 0)?;
     let port = service.port.to_string();
-    let mut process = Process::part("startup", ["--port", &port])?;
+    let mut process = Process::part("start-and-stop", ["--port", &port])?;
     let (mut first, mut late, mut stops) = (Vec::new(), Vec::new(), Vec::new());
     let (mut made, mut destroyed) = (Vec::new(), Vec::new());
     for round in 0..rounds {
