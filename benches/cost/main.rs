@@ -61,7 +61,7 @@ enum Section {
 enum Part {
     Service(service::Options),
     Streams(streams::Options),
-    /// Sections have the shorter names.
+    // Sections have the shorter names.
     #[command(name = "play-file")]
     File(file::Options),
     #[command(name = "start-and-stop")]

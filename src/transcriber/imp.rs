@@ -18,7 +18,8 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSuccess};
 use gst_base::subclass::prelude::*;
 
-use super::outlet::{Lane, Outlet};
+use super::lane::Lane;
+use super::outlet::Outlet;
 use super::pusher::Pusher;
 use crate::element::{
     CAT, Commit, Input, MUTED, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit,

@@ -2,6 +2,7 @@
 //! The element `qwenasr`.
 
 mod imp;
+mod lane;
 mod outlet;
 mod pusher;
 

@@ -6,19 +6,16 @@
 //! lane is closed. So EOS and new segments never overtake text.
 
 use std::collections::VecDeque;
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::captions::{Layout, Rolling, is_blank, timed_cues};
-use crate::element::{Results, TextOutput};
-use crate::session::Transcript;
 use crate::timeline::Word;
 
 /// Pieces of text that may wait before the session is told to send no more audio.
-const CONGESTION: usize = 64;
+pub(super) const CONGESTION: usize = 64;
 
 /// Pieces of text that may wait before results that newer ones replace are passed over.
-const BEHIND: usize = CONGESTION / 2;
+pub(super) const BEHIND: usize = CONGESTION / 2;
 
 /// One thing to push. Times are stream times in nanoseconds.
 #[derive(Debug)]
@@ -65,7 +62,7 @@ pub(super) enum Item {
 
 impl Item {
     /// Whether this says nothing that `next` does not say better.
-    fn is_replaced_by(&self, next: &Item) -> bool {
+    pub fn is_replaced_by(&self, next: &Item) -> bool {
         match (self, next) {
             (Item::Interim { last, .. }, Item::Interim { .. }) => !last,
             (Item::Hypothesis { item, .. }, Item::Hypothesis { item: next, .. }) => item == next,
@@ -175,7 +172,7 @@ impl Outlet {
         state.line.is_empty() && !state.pushing
     }
 
-    fn open_lane(&self, first: Item) -> u64 {
+    pub fn open_lane(&self, first: Item) -> u64 {
         let mut state = self.lock();
         let id = state.next_lane;
         state.next_lane += 1;
@@ -190,7 +187,7 @@ impl Outlet {
     }
 
     /// Changes a lane, if it has not been flushed away.
-    fn with_lane(&self, id: u64, change: impl FnOnce(&mut VecDeque<Item>, &mut bool)) {
+    pub fn with_lane(&self, id: u64, change: impl FnOnce(&mut VecDeque<Item>, &mut bool)) {
         let state = self.change_lane(id, change);
         self.wake(state);
     }
@@ -217,7 +214,7 @@ impl Outlet {
 
     /// Nothing will come into a lane before this time. That can wait until the task looks again,
     /// if it does so at all.
-    fn advance_lane(&self, id: u64, time: u64) {
+    pub fn advance_lane(&self, id: u64, time: u64) {
         let state = self.change_lane(id, |lane, _| {
             if let Some(Item::Advance(last)) = lane.back_mut() {
                 *last = time;
@@ -239,7 +236,7 @@ impl Outlet {
         }
     }
 
-    fn lane_length(&self, id: u64) -> usize {
+    pub fn lane_length(&self, id: u64) -> usize {
         let state = self.lock();
         state
             .line
@@ -321,171 +318,10 @@ impl State {
     }
 }
 
-/// A session's way into the line: makes cues of its transcripts.
-#[derive(Debug)]
-pub(super) struct Lane {
-    outlet: Arc<Outlet>,
-    id: u64,
-    results: Results,
-    layout: Layout,
-    language: Option<String>,
-    rolling: Rolling,
-    /// The utterance of which interim text has been shown.
-    shown: Option<u64>,
-}
-
-impl Lane {
-    /// `begin` is the time of the session's first audio.
-    pub fn new(outlet: &Arc<Outlet>, begin: u64, results: Results, layout: Layout) -> Self {
-        Lane {
-            outlet: outlet.clone(),
-            id: outlet.open_lane(Item::Begin(begin)),
-            results,
-            layout,
-            language: None,
-            rolling: Rolling::new(layout.max_chars),
-            shown: None,
-        }
-    }
-
-    fn put(&self, items: impl IntoIterator<Item = Item>) {
-        self.outlet.with_lane(self.id, |lane, _| lane.extend(items));
-    }
-
-    /// The newest text of an utterance, as far as it fits.
-    fn rolling_lines(&mut self, transcript: &Transcript, last: bool) -> Option<Item> {
-        let text = format!("{}{}", transcript.text, transcript.stash);
-        let lines = self.rolling.lines(transcript.item, &text);
-        // All of it may have been taken back.
-        if lines.is_empty() && !(last && is_blank(&text)) {
-            return None;
-        }
-        self.shown = Some(transcript.item);
-        Some(Item::Interim {
-            lines,
-            start: transcript.start,
-            end: transcript.end,
-            last,
-        })
-    }
-
-    /// The cues of a finished utterance.
-    fn cues(&mut self, transcript: &Transcript) -> Vec<Item> {
-        if self.shown == Some(transcript.item) {
-            // What came before has been read already.
-            return self.rolling_lines(transcript, true).into_iter().collect();
-        }
-        let Transcript {
-            text,
-            words,
-            start,
-            end,
-            ..
-        } = transcript;
-        timed_cues(text, words, *start, *end, &self.layout)
-            .into_iter()
-            .map(|cue| Item::Text {
-                text: cue.text,
-                start: cue.start,
-                end: cue.end,
-            })
-            .collect()
-    }
-
-    /// Says in which language the text is, when that changes.
-    fn tag(&mut self, transcript: &Transcript) -> Option<Item> {
-        let language = transcript.language.as_ref()?;
-        if self.language.as_ref() == Some(language) {
-            return None;
-        }
-        self.language = Some(language.clone());
-        let mut tags = gst::TagList::new();
-        {
-            // Just made, so nobody else holds it.
-            let tags = tags.make_mut();
-            tags.add::<gst::tags::LanguageCode>(&language.as_str(), gst::TagMergeMode::Replace);
-        }
-        Some(Item::Event(gst::event::Tag::new(tags)))
-    }
-}
-
-impl Drop for Lane {
-    /// However a session ends, what waits behind it must not wait for ever.
-    fn drop(&mut self) {
-        self.over();
-    }
-}
-
-impl TextOutput for Lane {
-    fn interim(&mut self, transcript: &Transcript) {
-        let item = match self.results {
-            Results::Final => None,
-            Results::Interim => self.rolling_lines(transcript, false),
-            Results::Stable => Some(Item::Hypothesis {
-                item: transcript.item,
-                text: transcript.text.clone(),
-                stash: transcript.stash.clone(),
-                words: transcript.words.clone(),
-                start: transcript.start,
-                heard: transcript.end,
-            }),
-        };
-        let Some(item) = item else { return };
-        let tag = self.tag(transcript);
-        self.outlet.with_lane(self.id, |lane, _| {
-            lane.extend(tag);
-            // Where the pad is far behind, or what waits has no times of its own, only the newest
-            // matters.
-            let behind = lane.len() >= BEHIND || !matches!(item, Item::Interim { .. });
-            if behind && lane.back().is_some_and(|last| last.is_replaced_by(&item)) {
-                lane.pop_back();
-            }
-            lane.push_back(item);
-        });
-    }
-
-    fn last(&mut self, transcript: &Transcript) {
-        let blank = is_blank(&transcript.text);
-        let text = match self.results {
-            // Also without text this ends what was open.
-            Results::Stable => vec![Item::Final {
-                item: transcript.item,
-                text: transcript.text.clone(),
-                words: transcript.words.clone(),
-                start: transcript.start,
-                end: transcript.end,
-            }],
-            _ if blank && self.shown != Some(transcript.item) => return,
-            _ => self.cues(transcript),
-        };
-        let tag = self.tag(transcript);
-        // Understood by textaccumulate, tttocea608 and tttocea708.
-        let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
-        let end = (!blank).then(|| Item::Event(gst::event::CustomDownstream::new(structure)));
-        self.put(tag.into_iter().chain(text).chain(end));
-    }
-
-    fn cut(&mut self) {
-        if self.results == Results::Stable {
-            self.put([Item::Cut]);
-        }
-    }
-
-    fn settled(&mut self, time: u64) {
-        self.outlet.advance_lane(self.id, time);
-    }
-
-    fn over(&mut self) {
-        self.outlet.with_lane(self.id, |_, closed| *closed = true);
-    }
-
-    fn is_congested(&self) -> bool {
-        self.outlet.lane_length(self.id) >= CONGESTION
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
 
     /// What takes this long hangs.
@@ -497,7 +333,7 @@ mod tests {
         for (timeout, sleep) in [(Some(LONG), Sleep::Light), (None, Sleep::Deep)] {
             let outlet = Arc::<Outlet>::default();
             outlet.reset();
-            let mut lane = Lane::new(&outlet, 5, Results::Final, Layout::default());
+            let lane = outlet.open_lane(Item::Begin(5));
             let begin = outlet.next(timeout).0;
             assert!(matches!(begin, Next::Item(Item::Begin(5))), "{begin:?}");
             let task = {
@@ -507,9 +343,9 @@ mod tests {
             while outlet.lock().sleep != sleep {
                 std::thread::yield_now();
             }
-            lane.settled(7);
+            outlet.advance_lane(lane, 7);
             if sleep == Sleep::Light {
-                lane.settled(9);
+                outlet.advance_lane(lane, 9);
                 assert_eq!(outlet.lock().sleep, sleep);
                 outlet.event(gst::event::Eos::new());
             }

@@ -492,13 +492,15 @@ fn silence_is_settled_without_any_utterance() {
     let ms: u64 = last.strip_prefix("SETTLED ").unwrap().parse().unwrap();
     assert!(ms >= 5600, "{last}");
     s.speak(500);
+    s.take();
     s.receive("start 0 6300");
     s.speak(6000);
-    let last = s.take().pop().unwrap();
-    assert_eq!(
-        last, "SETTLED 6300",
-        "an open utterance holds the rest back"
-    );
+    let said = s.take();
+    assert_eq!(said[0], "STARTED 6300");
+    assert!(said[1..].iter().all(|line| line.starts_with("SETTLED")));
+    assert_eq!(said.last().unwrap(), "SETTLED 6300");
+    s.speak(6000);
+    assert!(s.take().is_empty(), "an open utterance holds the rest back");
 }
 
 #[test]
