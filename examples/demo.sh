@@ -6,8 +6,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=examples/setup.sh
-. examples/setup.sh
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
 
 RECORDINGS=/usr/share/pocketsphinx/test/data/librivox
 

@@ -12,8 +12,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=examples/setup.sh
-. examples/setup.sh
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
 
 seconds=${1:-60}
 targets=("${@:2}")

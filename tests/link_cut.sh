@@ -16,8 +16,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=examples/setup.sh
-. examples/setup.sh
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
 
 # Milliseconds from the link's return to the next transcript.
 RESUME_MS=${RESUME_MS:-3000}

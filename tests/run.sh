@@ -6,8 +6,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=examples/setup.sh
-. examples/setup.sh
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
 
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 find_cargo
@@ -18,7 +18,7 @@ unset GST_PLUGIN_PATH
 
 # The tests would do this themselves, but not without disturbing each other.
 say "Building plugins of gst-plugins-rs"
-cargo build --locked --manifest-path examples/peer-plugins/Cargo.toml \
+cargo build --locked --manifest-path tests/peer-plugins/Cargo.toml \
     --target-dir "$(target_directory)/peer-plugins" \
     -p gst-plugin-closedcaption -p gst-plugin-textwrap
 

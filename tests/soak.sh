@@ -6,8 +6,8 @@
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
-# shellcheck source=examples/setup.sh
-. examples/setup.sh
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
 
 minutes=${1:-20}
 if ! [[ $minutes =~ ^[1-9][0-9]{0,2}$ ]] || [ "$minutes" -lt 4 ] || [ "$minutes" -gt 600 ]; then

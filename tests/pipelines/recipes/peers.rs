@@ -20,7 +20,7 @@ pub fn load() {
 
 /// Where they are, if necessary after building them, which takes a minute.
 fn build() -> PathBuf {
-    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples/peer-plugins/Cargo.toml");
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/peer-plugins/Cargo.toml");
     let test = std::env::current_exe().unwrap();
     // Below target/debug/deps
     let target = test.ancestors().nth(3).unwrap().join("peer-plugins");
