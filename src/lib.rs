@@ -15,6 +15,7 @@ mod session;
 mod sink;
 mod timeline;
 mod transcriber;
+mod transcript;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
     transcriber::register(plugin)?;

@@ -21,17 +21,6 @@ pub fn samples_in(duration: u64, rate: u32) -> u64 {
     (u128::from(duration) * u128::from(rate) / u128::from(SECOND)) as u64
 }
 
-/// A word, and when it was spoken.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Word {
-    /// The word; with its punctuation, where it is to be shown.
-    pub text: String,
-    /// When it begins, in nanoseconds of stream time.
-    pub start: u64,
-    /// When it has been spoken, in nanoseconds of stream time.
-    pub end: u64,
-}
-
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Breakpoint {
     clock: u64,

@@ -11,7 +11,7 @@ pub use super::text::is_blank;
 use super::text::normalise;
 use super::text::{Break, Gap, gaps};
 use super::words::Curve;
-use crate::timeline::Word;
+use crate::transcript::Word;
 
 /// Shortest cue that is made where there is time for it, in nanoseconds: the
 /// resolution of SRT and WebVTT.

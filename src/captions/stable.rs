@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 
 use super::commit::CommitTracker;
 use super::words::{Curve, Segment};
-use crate::timeline::Word;
+use crate::transcript::Word;
 
 /// Utterances that are open at the same time, at most.
 const MAX_ITEMS: usize = 64;

@@ -9,7 +9,7 @@
 use unicode_linebreak::{BreakClass, break_property};
 
 use super::text::{Break, gaps, is_blank, is_unspaced};
-use crate::timeline::Word;
+use crate::transcript::Word;
 
 /// How long after a word is spoken it appears in a hypothesis, in nanoseconds
 /// of audio sent.

@@ -6,8 +6,8 @@ use gst::glib;
 use super::clock_time;
 use super::properties::ConnectionState;
 use crate::protocol::{Failure, Kind};
-use crate::session::Transcript;
-use crate::timeline::Word;
+use crate::transcript::Transcript;
+use crate::transcript::Word;
 
 /// The three clocks of a stream time: timestamp, running time and stream time.
 struct Clocks {

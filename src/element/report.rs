@@ -11,8 +11,9 @@ use super::properties::ConnectionState;
 use super::{CAT, clock_time, lock, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};
-use crate::session::{self, Notice, Transcript, Warning};
+use crate::session::{self, Notice, Warning};
 use crate::timeline::duration_of;
+use crate::transcript::Transcript;
 
 /// Where the text goes, besides to the bus. Called on a network thread: must not block.
 pub trait TextOutput: Send + 'static {

@@ -42,16 +42,16 @@ fn step(
     events: &mut Vec<Event>,
     frames: &mut Vec<Frame>,
 ) {
-    let caps = codec.caps();
+    let limits = codec.limits();
     match letter {
         b'<' => codec.decode(Incoming::Text(rest), events, frames),
         b'&' => codec.decode(Incoming::Binary(rest.as_bytes()), events, frames),
         b'a' => {
-            let most = caps.max_audio_bytes as u64 / 2;
+            let most = limits.max_audio_bytes as u64 / 2;
             let audio = vec![0x55; 2 * number(rest, most) as usize];
             codec.command(Command::Audio(&audio), events, frames);
         }
-        b'c' if caps.max_utterance_ms.is_some() => codec.command(Command::Commit, events, frames),
+        b'c' if limits.max_utterance_ms.is_some() => codec.command(Command::Commit, events, frames),
         b'f' => codec.command(Command::Finish, events, frames),
         b'C' => codec.command(Command::Context(rest), events, frames),
         b'x' => {
@@ -81,7 +81,7 @@ fn check_event(event: &Event, items: &mut u64) {
         Event::ItemSeen { item }
         | Event::SpeechStarted { item, .. }
         | Event::SpeechStopped { item, .. }
-        | Event::Partial { item, .. }
+        | Event::Interim { item, .. }
         | Event::Final { item, .. }
         | Event::ItemFailed { item, .. } => *item,
         Event::Failed(failure) => {
@@ -92,7 +92,7 @@ fn check_event(event: &Event, items: &mut u64) {
     };
     assert!(item <= *items, "item {item} is not the {items}th");
     *items = (*items).max(item + 1);
-    if let Event::Final { words, .. } = event {
-        assert_eq!(words.stash, "");
+    if let Event::Final { text, .. } = event {
+        assert_eq!(text.stash, "");
     }
 }

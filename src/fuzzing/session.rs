@@ -6,9 +6,8 @@ use std::time::Duration;
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
 use crate::captions::{Layout, Rolling, Stable, timed_cues};
 use crate::protocol::{Failure, Incoming, Kind};
-use crate::session::{
-    ClientVad, Config, Notice, Output, RetryPolicy, Session, Spare, State, Transcript,
-};
+use crate::session::{ClientVad, Config, Notice, Output, RetryPolicy, Session, Spare, State};
+use crate::transcript::Transcript;
 
 /// Chunks of audio and alarms of one input, at most: they take time.
 const MOST_CHUNKS: u32 = 200;
@@ -278,7 +277,7 @@ impl Driver {
     /// Whatever text comes, captions are made of it.
     fn caption(&mut self, transcript: &Transcript, last: bool) {
         let Transcript {
-            item,
+            utterance: item,
             seq,
             text,
             stash,

@@ -6,10 +6,10 @@
 
 use super::{Failure, Kind};
 
-/// Words in a list, at most.
+/// ItemText in a list, at most.
 const MOST_WORDS: usize = 2000;
 
-/// Words of the weight [`SUPER`], at most.
+/// ItemText of the weight [`SUPER`], at most.
 const MOST_SUPER: usize = 50;
 
 /// Weights are 1 to 5, and this one for words that must come out.

@@ -67,7 +67,7 @@ pub struct Recognition {
     pub language: Option<String>,
     /// Text that biases the recognition (names, terms).
     pub context: Option<String>,
-    /// Words to be preferred.
+    /// ItemText to be preferred.
     pub vocabulary: Vec<HotWord>,
     /// A list of such words that the service keeps.
     pub vocabulary_id: Option<String>,
@@ -79,7 +79,7 @@ pub struct Recognition {
 /// What the session asks the codec to put on the wire.
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'a> {
-    /// S16LE mono samples, whole ones, at most [`Caps::max_audio_bytes`].
+    /// S16LE mono samples, whole ones, at most [`Limits::max_audio_bytes`].
     Audio(&'a [u8]),
     /// End the utterance here (manual turn detection only).
     Commit,
@@ -111,9 +111,9 @@ pub enum Event {
         at_ms: Option<u64>,
     },
     /// Replaces everything said of this item before.
-    Partial { item: ItemKey, words: Words },
+    Interim { item: ItemKey, text: ItemText },
     /// The item's final text; nothing more comes for it.
-    Final { item: ItemKey, words: Words },
+    Final { item: ItemKey, text: ItemText },
     /// The service could not recognise this item; the connection goes on.
     ItemFailed { item: ItemKey, message: String },
     /// What this connection has cost so far.
@@ -128,7 +128,7 @@ pub enum Event {
 
 /// The text of an item and what came with it.
 #[derive(Debug, Clone, PartialEq, Default)]
-pub struct Words {
+pub struct ItemText {
     /// The service's name of the item, as it wrote it; empty when it gave none.
     pub item_id: String,
     /// Confirmed text (interim), or all of it (final).
@@ -180,7 +180,7 @@ impl Add for Usage {
 
 /// What a protocol can bear and do, in the mode it was set up for.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub struct Caps {
+pub struct Limits {
     /// Largest amount of audio in one frame, in bytes.
     pub max_audio_bytes: usize,
     /// How many times real time audio may be sent.
@@ -206,7 +206,7 @@ pub struct Setup {
 
 /// Translates for one connection. A new connection takes a new codec.
 pub trait Codec: Send {
-    fn caps(&self) -> Caps;
+    fn limits(&self) -> Limits;
 
     /// The connection is open; appends what has to be said first, if anything.
     fn open(&mut self, out: &mut Vec<Frame>);

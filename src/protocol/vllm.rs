@@ -13,8 +13,8 @@ use super::choice::Profile;
 use super::diagnosis::{self, brief, error_text};
 use super::json::text_of;
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Recognition, Setup,
-    Words, base64,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
+    Setup, base64,
 };
 
 /// A second in a frame is plenty.
@@ -183,9 +183,9 @@ impl Vllm {
         }
         let (text, language) = untagged(&self.said, true);
         if !text.is_empty() {
-            events.push(Event::Partial {
+            events.push(Event::Interim {
                 item: self.item,
-                words: words(text, language),
+                text: item_text(text, language),
             });
         }
     }
@@ -198,7 +198,7 @@ impl Vllm {
         let (text, language) = untagged(text_of(event, "text").unwrap_or(&said), false);
         events.push(Event::Final {
             item: self.item,
-            words: words(text, language),
+            text: item_text(text, language),
         });
         self.item += 1;
         self.phase = Phase::Idle;
@@ -248,11 +248,11 @@ fn commit(last: bool) -> Frame {
     ))
 }
 
-fn words(text: String, language: Option<&'static str>) -> Words {
-    Words {
+fn item_text(text: String, language: Option<&'static str>) -> ItemText {
+    ItemText {
         text,
         language: language.map(str::to_owned),
-        ..Words::default()
+        ..ItemText::default()
     }
 }
 
@@ -347,8 +347,8 @@ fn code_of(name: &str) -> Option<&'static str> {
 }
 
 impl Codec for Vllm {
-    fn caps(&self) -> Caps {
-        Caps {
+    fn limits(&self) -> Limits {
+        Limits {
             max_audio_bytes: MAX_AUDIO_BYTES,
             max_speed: SPEED,
             max_utterance_ms: Some(MAX_UTTERANCE_MS),

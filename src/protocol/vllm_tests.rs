@@ -61,8 +61,8 @@ impl Script {
     /// Item and text of finals, and of interim results with a question mark.
     fn texts(&mut self) -> Vec<String> {
         let texts = self.events().into_iter().map(|event| match event {
-            Event::Partial { item, words } => format!("{item} {}?", words.text),
-            Event::Final { item, words } => format!("{item} {}", words.text),
+            Event::Interim { item, text } => format!("{item} {}?", text.text),
+            Event::Final { item, text } => format!("{item} {}", text.text),
             event => format!("{event:?}"),
         });
         texts.collect()

@@ -6,12 +6,13 @@ use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
+use super::Config;
 use super::backlog::{Backlog, Replay};
 use super::liveness::Liveness;
 use super::utterances::Utterances;
-use super::{Config, Transcript};
 use crate::protocol::{Codec, Usage};
 use crate::timeline::{Timeline, duration_of};
+use crate::transcript::Transcript;
 
 /// Speech that the service heard is reported within this time: what was sent longer ago without
 /// any utterance being open is silence.
@@ -60,13 +61,13 @@ impl Connection {
         deaf: u32,
         now: Duration,
     ) -> Self {
-        let caps = codec.caps();
-        let manual = caps.max_utterance_ms.is_some();
+        let limits = codec.limits();
+        let manual = limits.max_utterance_ms.is_some();
         Connection {
             codec,
             timeline: Timeline::new(config.rate),
             utterances: Utterances::new(config.rate, manual, number),
-            liveness: Liveness::new(config.response_timeout, caps.keep_alive, deaf, now),
+            liveness: Liveness::new(config.response_timeout, limits.keep_alive, deaf, now),
             billed: Usage::default(),
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),

@@ -22,7 +22,7 @@ pub use retry::RetryPolicy;
 pub use turns::ClientVad;
 
 use crate::protocol::{Failure, Frame, blotted};
-use crate::timeline::Word;
+use crate::transcript::Transcript;
 
 /// What a session needs to know.
 #[derive(Debug, Clone)]
@@ -182,24 +182,4 @@ pub enum Warning {
     NotRecognised(String),
     /// The service did not finish in time, or not in order: the last text may be incomplete.
     Unfinished(String),
-}
-
-/// An utterance's text. Times are stream times in nanoseconds.
-#[derive(Debug, Clone, PartialEq, Default)]
-pub struct Transcript {
-    /// Identifies the utterance within the session.
-    pub item: u64,
-    /// The service's name of it.
-    pub item_id: String,
-    /// Counts the session's transcripts that are reported, from 1 on.
-    pub seq: u64,
-    pub text: String,
-    /// Tentative continuation of `text`; empty in a final.
-    pub stash: String,
-    pub language: Option<String>,
-    pub emotion: Option<String>,
-    pub start: u64,
-    pub end: u64,
-    /// When the words of `text` and `stash` were spoken, where the service tells.
-    pub words: Vec<Word>,
 }

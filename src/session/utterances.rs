@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
-use super::Transcript;
-use crate::protocol::{ItemKey, Words};
-use crate::timeline::{Timeline, Word};
+use crate::protocol::{ItemKey, ItemText};
+use crate::timeline::Timeline;
+use crate::transcript::{Transcript, Word};
 
 /// A final that overtook an earlier utterance's waits this long for it. Then there will be none:
 /// services finish out of order by less than that.
@@ -32,7 +32,7 @@ struct Utterance {
     /// positions.
     heard_from: Option<u64>,
     heard_until: Option<u64>,
-    words: Words,
+    words: ItemText,
     stage: Stage,
 }
 
@@ -205,7 +205,7 @@ impl Utterances {
     pub fn interim(
         &mut self,
         item: ItemKey,
-        words: Words,
+        words: ItemText,
         timeline: &Timeline,
     ) -> Option<Transcript> {
         self.seen(item, timeline);
@@ -218,7 +218,7 @@ impl Utterances {
     }
 
     /// The utterance's final words.
-    pub fn end(&mut self, item: ItemKey, words: Words, now: Duration, timeline: &Timeline) {
+    pub fn end(&mut self, item: ItemKey, words: ItemText, now: Duration, timeline: &Timeline) {
         self.seen(item, timeline);
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.words = words;
@@ -354,7 +354,7 @@ impl Utterances {
         });
         Transcript {
             words: timed.collect(),
-            item: (self.number << 32) + item,
+            utterance: (self.number << 32) + item,
             item_id: item_id.clone(),
             seq: 0,
             text: words.text,

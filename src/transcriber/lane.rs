@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::outlet::{BEHIND, CONGESTION, Item, Outlet};
 use crate::captions::{Layout, Rolling, is_blank, timed_cues};
 use crate::element::{Results, TextOutput};
-use crate::session::Transcript;
+use crate::transcript::Transcript;
 
 /// A session's way into the line: makes cues of its transcripts.
 #[derive(Debug)]
@@ -42,12 +42,12 @@ impl Lane {
     /// The newest text of an utterance, as far as it fits.
     fn rolling_lines(&mut self, transcript: &Transcript, last: bool) -> Option<Item> {
         let text = format!("{}{}", transcript.text, transcript.stash);
-        let lines = self.rolling.lines(transcript.item, &text);
+        let lines = self.rolling.lines(transcript.utterance, &text);
         // All of it may have been taken back.
         if lines.is_empty() && !(last && is_blank(&text)) {
             return None;
         }
-        self.shown = Some(transcript.item);
+        self.shown = Some(transcript.utterance);
         Some(Item::Interim {
             lines,
             start: transcript.start,
@@ -58,7 +58,7 @@ impl Lane {
 
     /// The cues of a finished utterance.
     fn cues(&mut self, transcript: &Transcript) -> Vec<Item> {
-        if self.shown == Some(transcript.item) {
+        if self.shown == Some(transcript.utterance) {
             // What came before has been read already.
             return self.rolling_lines(transcript, true).into_iter().collect();
         }
@@ -109,7 +109,7 @@ impl TextOutput for Lane {
             Results::Final => None,
             Results::Interim => self.rolling_lines(transcript, false),
             Results::Stable => Some(Item::Hypothesis {
-                item: transcript.item,
+                item: transcript.utterance,
                 text: transcript.text.clone(),
                 stash: transcript.stash.clone(),
                 words: transcript.words.clone(),
@@ -136,13 +136,13 @@ impl TextOutput for Lane {
         let text = match self.results {
             // Also without text this ends what was open.
             Results::Stable => vec![Item::Final {
-                item: transcript.item,
+                item: transcript.utterance,
                 text: transcript.text.clone(),
                 words: transcript.words.clone(),
                 start: transcript.start,
                 end: transcript.end,
             }],
-            _ if blank && self.shown != Some(transcript.item) => return,
+            _ if blank && self.shown != Some(transcript.utterance) => return,
             _ => self.cues(transcript),
         };
         let tag = self.tag(transcript);

@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use crate::timeline::Word;
+use crate::transcript::Word;
 
 /// Pieces of text that may wait before the session is told to send no more audio.
 pub(super) const CONGESTION: usize = 64;

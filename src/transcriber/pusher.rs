@@ -10,7 +10,7 @@ use super::imp::QwenAsr;
 use super::outlet::{Item, Next};
 use crate::captions::{Layout, Piece, Stable, Track, cues};
 use crate::element::{CAT, clock_time};
-use crate::timeline::Word;
+use crate::transcript::Word;
 
 /// How often a live pipeline hears that there is no text.
 const HEARTBEAT: Duration = Duration::from_millis(200);

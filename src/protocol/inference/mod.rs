@@ -17,8 +17,8 @@ use super::diagnosis::{self, brief};
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Recognition, Setup,
-    TurnDetection, Usage, WordTime, Words, language,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
+    Setup, TurnDetection, Usage, WordTime, language,
 };
 use models::Model;
 
@@ -187,12 +187,12 @@ impl Inference {
             Some(is_last) => is_last,
             None => end.is_some(),
         };
-        let text = text_of(sentence, "text").unwrap_or_default().to_owned();
-        let mut words = Words {
+        let said = text_of(sentence, "text").unwrap_or_default().to_owned();
+        let mut text = ItemText {
             item_id: item_id.clone(),
             words: word_times(sentence),
             emotion: text_of(sentence, "emo_tag").map(str::to_owned),
-            ..Words::default()
+            ..ItemText::default()
         };
         if is_last {
             self.sentences.end(item);
@@ -201,12 +201,12 @@ impl Inference {
                 item_id,
                 at_ms: end,
             });
-            words.text = text;
-            events.push(Event::Final { item, words });
-        } else if !text.is_empty() {
+            text.text = said;
+            events.push(Event::Final { item, text });
+        } else if !said.is_empty() {
             // Any of it may be revised.
-            words.stash = text;
-            events.push(Event::Partial { item, words });
+            text.stash = said;
+            events.push(Event::Interim { item, text });
         }
     }
 
@@ -328,8 +328,8 @@ fn word_times(sentence: &Value) -> Vec<WordTime> {
 }
 
 impl Codec for Inference {
-    fn caps(&self) -> Caps {
-        Caps {
+    fn limits(&self) -> Limits {
+        Limits {
             max_audio_bytes: MAX_AUDIO_BYTES,
             max_speed: SPEED,
             max_utterance_ms: None,

@@ -82,7 +82,7 @@ fn run_task(recognition: &Recognition) -> Value {
 
 fn finals(events: &[Event]) -> Vec<(ItemKey, &str)> {
     let finals = events.iter().filter_map(|event| match event {
-        Event::Final { item, words } => Some((*item, words.text.as_str())),
+        Event::Final { item, text } => Some((*item, text.text.as_str())),
         _ => None,
     });
     finals.collect()
@@ -196,7 +196,7 @@ fn a_sentence_begins_grows_and_ends() {
         json!({"begin_time": 160, "end_time": null, "text": "欢迎", "sentence_id": 1,
         "sentence_end": false, "words": [{"begin_time": 160, "end_time": 520, "text": "欢迎", "punctuation": ""}]}),
     );
-    let words = Words {
+    let text = ItemText {
         item_id: "1".into(),
         stash: "欢迎".into(),
         words: vec![WordTime {
@@ -204,11 +204,11 @@ fn a_sentence_begins_grows_and_ends() {
             begin_ms: 160,
             end_ms: 520,
         }],
-        ..Words::default()
+        ..ItemText::default()
     };
     assert_eq!(
         decode(&mut codec, &partial),
-        [Event::Partial { item: 0, words }]
+        [Event::Interim { item: 0, text }]
     );
     // As the documentation has it, with copies of everything and without `sentence_begin`.
     let last = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
@@ -233,11 +233,11 @@ fn a_sentence_begins_grows_and_ends() {
         at_ms: Some(1640),
     };
     assert_eq!(events[..2], [Event::Billed(usage), stopped]);
-    let [_, _, Event::Final { item: 0, words }] = &events[..] else {
+    let [_, _, Event::Final { item: 0, text }] = &events[..] else {
         panic!("one final: {events:?}")
     };
-    assert_eq!(words.text, "欢迎使用阿里云。");
-    let times: Vec<_> = words.words.iter().map(|w| (w.begin_ms, w.end_ms)).collect();
+    assert_eq!(text.text, "欢迎使用阿里云。");
+    let times: Vec<_> = text.words.iter().map(|w| (w.begin_ms, w.end_ms)).collect();
     assert_eq!(times, [(160, 520), (520, 880), (880, 1640)]);
     let again = decode(&mut codec, last);
     assert!(finals(&again).is_empty(), "a duplicate: {again:?}");
@@ -280,10 +280,10 @@ fn older_and_sloppier_results_are_understood() {
     let emotion =
         json!({"sentence_id": 9, "sentence_end": true, "text": "x", "emo_tag": "positive"});
     let events = decode(&mut codec, &sentence(emotion));
-    let Some(Event::Final { words, .. }) = events.last() else {
+    let Some(Event::Final { text, .. }) = events.last() else {
         panic!("{events:?}")
     };
-    assert_eq!(words.emotion.as_deref(), Some("positive"));
+    assert_eq!(text.emotion.as_deref(), Some("positive"));
 }
 
 #[test]

@@ -17,8 +17,8 @@ use super::diagnosis::{self, brief, error_text};
 use super::items::{Items, Unnamed};
 use super::json::{count_of, text_of};
 use super::{
-    Caps, Codec, Command, Event, Failure, Frame, Incoming, ItemKey, Kind, Profile, Recognition,
-    Setup, TurnDetection, Usage, Words, base64, language,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Recognition, Setup, TurnDetection, Usage, base64, language,
 };
 
 /// Languages that the service documents for this protocol.
@@ -308,9 +308,9 @@ impl Realtime {
         event: &Value,
         events: &mut Vec<Event>,
     ) {
-        let words = |text: &str| Words {
+        let text = |field: &str| ItemText {
             item_id: id.unwrap_or_default().to_owned(),
-            text: text_of(event, text).unwrap_or_default().to_owned(),
+            text: text_of(event, field).unwrap_or_default().to_owned(),
             stash: String::new(),
             language: text_of(event, "language").map(str::to_owned),
             emotion: text_of(event, "emotion").map(str::to_owned),
@@ -322,11 +322,11 @@ impl Realtime {
                     return;
                 };
                 let stash = text_of(event, "stash").unwrap_or_default().to_owned();
-                events.push(Event::Partial {
+                events.push(Event::Interim {
                     item,
-                    words: Words {
+                    text: ItemText {
                         stash,
-                        ..words("text")
+                        ..text("text")
                     },
                 });
             }
@@ -336,12 +336,12 @@ impl Realtime {
                 {
                     let text = deltas.push(item, text_of(event, "delta").unwrap_or_default());
                     let item_id = id.unwrap_or_default().to_owned();
-                    events.push(Event::Partial {
+                    events.push(Event::Interim {
                         item,
-                        words: Words {
+                        text: ItemText {
                             item_id,
                             text,
-                            ..Words::default()
+                            ..ItemText::default()
                         },
                     });
                 }
@@ -359,7 +359,7 @@ impl Realtime {
                 };
                 events.push(Event::Final {
                     item,
-                    words: words("transcript"),
+                    text: text("transcript"),
                 });
                 self.ended(item, events);
             }
@@ -400,12 +400,12 @@ impl Realtime {
 }
 
 impl Codec for Realtime {
-    fn caps(&self) -> Caps {
+    fn limits(&self) -> Limits {
         if let Flavour::OpenAi(_) = self.flavour {
-            return openai::caps();
+            return openai::limits();
         }
         let manual = self.recognition.turn_detection == TurnDetection::Manual;
-        Caps {
+        Limits {
             max_audio_bytes: MAX_AUDIO_BYTES,
             max_speed: if manual { MANUAL_SPEED } else { VAD_SPEED },
             max_utterance_ms: manual.then_some(MAX_UTTERANCE_MS),

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::{LANGUAGES, MAX_AUDIO_BYTES, Realtime};
 use crate::protocol::choice::Profile;
-use crate::protocol::{Caps, Codec, Failure, ItemKey, Kind, Recognition, Setup, language};
+use crate::protocol::{Codec, Failure, ItemKey, Kind, Limits, Recognition, Setup, language};
 
 /// The rate of the plugin's two that such servers take.
 const RATE: u32 = 16_000;
@@ -114,8 +114,8 @@ impl Deltas {
     }
 }
 
-pub(super) fn caps() -> Caps {
-    Caps {
+pub(super) fn limits() -> Limits {
+    Limits {
         max_audio_bytes: MAX_AUDIO_BYTES,
         max_speed: SPEED,
         max_utterance_ms: Some(MAX_UTTERANCE_MS),

@@ -60,7 +60,7 @@ fn finish(codec: &mut dyn Codec) -> Vec<Event> {
 
 fn texts(events: &[Event]) -> Vec<&str> {
     let texts = events.iter().map(|event| match event {
-        Event::Partial { words, .. } | Event::Final { words, .. } => words.text.as_str(),
+        Event::Interim { text, .. } | Event::Final { text, .. } => text.text.as_str(),
         Event::Finished => "FINISHED",
         event => panic!("{event:?}"),
     });

@@ -51,7 +51,7 @@ fn texts(events: &[Event]) -> Vec<(ItemKey, String)> {
     events
         .iter()
         .filter_map(|event| match event {
-            Event::Final { item, words } => Some((*item, words.text.clone())),
+            Event::Final { item, text } => Some((*item, text.text.clone())),
             _ => None,
         })
         .collect()
@@ -134,7 +134,7 @@ fn the_largest_audio_frame_stays_under_the_services_limit() {
     let mut codec = running();
     let mut out = Vec::new();
     codec.command(
-        Command::Audio(&vec![0; codec.caps().max_audio_bytes]),
+        Command::Audio(&vec![0; codec.limits().max_audio_bytes]),
         &mut Vec::new(),
         &mut out,
     );
@@ -162,7 +162,7 @@ fn an_utterance_as_the_documentation_and_the_wire_have_it() {
         "text",
         json!({"item_id":"a","language":"zh","emotion":"neutral","text":"","stash":"北京的"}),
     );
-    let words = Words {
+    let text = ItemText {
         item_id: "a".into(),
         text: String::new(),
         stash: "北京的".into(),
@@ -172,7 +172,7 @@ fn an_utterance_as_the_documentation_and_the_wire_have_it() {
     };
     assert_eq!(
         decode(&mut codec, &partial),
-        [Event::Partial { item: 0, words }]
+        [Event::Interim { item: 0, text }]
     );
     let stopped =
         r#"{"type":"input_audio_buffer.speech_stopped","audio_end_ms":28128.0,"item_id":"a"}"#;
@@ -522,15 +522,15 @@ fn refused_upgrades_are_told_apart() {
 
 #[test]
 fn caps_follow_the_mode() {
-    assert_eq!(running().caps().max_utterance_ms, None);
+    assert_eq!(running().limits().max_utterance_ms, None);
     let manual = Realtime::new(Recognition {
         turn_detection: TurnDetection::Manual,
         ..recognition()
     });
-    assert!(manual.caps().max_speed > running().caps().max_speed);
+    assert!(manual.limits().max_speed > running().limits().max_speed);
     assert!(
         manual
-            .caps()
+            .limits()
             .max_utterance_ms
             .is_some_and(|ms| ms <= 60_000)
     );

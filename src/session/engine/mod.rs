@@ -14,9 +14,12 @@ use super::backlog::{Piece, Replay};
 use super::connection::Connection;
 use super::liveness::Need;
 use super::turns::Turns;
-use super::{Config, Notice, Output, State, Transcript, Warning};
-use crate::protocol::{Caps, CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Usage};
+use super::{Config, Notice, Output, State, Warning};
+use crate::protocol::{
+    CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Limits, Usage,
+};
 use crate::timeline::duration_of;
+use crate::transcript::Transcript;
 use rotation::Rotation;
 
 /// How much of the time that a busy machine cost may be made up for at once.
@@ -50,7 +53,7 @@ enum Phase {
 pub struct Session {
     config: Config,
     make_codec: CodecFactory,
-    caps: Caps,
+    limits: Limits,
     phase: Phase,
     connection: Connection,
     /// Finds the utterances, if that is for us to do.
@@ -96,14 +99,14 @@ impl Session {
     /// A session that asks at once for its connection.
     pub fn new(config: Config, make_codec: CodecFactory, now: Duration) -> Self {
         let codec = make_codec();
-        let caps = codec.caps();
+        let limits = codec.limits();
         // Without commits there are no utterances to be found.
         let turns = config
             .client_vad
-            .zip(caps.max_utterance_ms)
+            .zip(limits.max_utterance_ms)
             .map(|(settings, limit)| Turns::new(settings, config.rate, limit));
         let mut session = Session {
-            caps,
+            limits,
             phase: Phase::Over,
             connection: Connection::new(codec, &config, 0, 0, now),
             turns,
@@ -180,7 +183,7 @@ impl Session {
 
     /// Most bytes that [`Self::handle_audio`] takes at once.
     pub fn chunk_bytes(&self) -> usize {
-        let most = self.caps.max_audio_bytes;
+        let most = self.limits.max_audio_bytes;
         self.config.chunk_bytes.min(most).max(2) & !1
     }
 
@@ -232,13 +235,13 @@ impl Session {
         let speed = if self.config.max_speed > 0.0 {
             self.config.max_speed
         } else {
-            self.caps.max_speed
+            self.limits.max_speed
         };
         let pause = Duration::try_from_secs_f64(length.as_secs_f64() / speed).unwrap_or(length);
         self.next_audio = self.next_audio.max(now.saturating_sub(PACING_CREDIT)) + pause;
         // Turns know where to cut.
         if self.turns.is_none()
-            && let Some(limit) = self.caps.max_utterance_ms
+            && let Some(limit) = self.limits.max_utterance_ms
             && duration_of(self.connection.uncommitted(), self.config.rate) >= limit * 1_000_000
         {
             self.commit(None);
@@ -253,7 +256,7 @@ impl Session {
     }
 
     fn commit(&mut self, speech: Option<Range<u64>>) {
-        let manual = self.caps.max_utterance_ms.is_some();
+        let manual = self.limits.max_utterance_ms.is_some();
         // The service answers an empty commit with an error.
         if matches!(self.phase, Phase::Running { .. })
             && manual
@@ -466,18 +469,18 @@ impl Session {
                     self.notice(Notice::SpeechStopped { item_id, time });
                 }
             }
-            Event::Partial { item, words } => {
-                if let Some(transcript) = utterances.interim(item, words, timeline) {
+            Event::Interim { item, text } => {
+                if let Some(transcript) = utterances.interim(item, text, timeline) {
                     self.notice(Notice::Interim(transcript));
                 }
             }
-            Event::Final { item, mut words } => {
+            Event::Final { item, mut text } => {
                 let context = self.config.context.as_deref();
                 // On silence the service may give back the context for a transcript.
-                if context.is_some_and(|context| context.trim() == words.text.trim()) {
-                    words.text.clear();
+                if context.is_some_and(|context| context.trim() == text.text.trim()) {
+                    text.text.clear();
                 }
-                utterances.end(item, words, now, timeline);
+                utterances.end(item, text, now, timeline);
             }
             Event::ItemFailed { item, message } => {
                 utterances.give_up(item, now);

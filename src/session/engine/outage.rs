@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use super::super::connection::Connection;
 use super::super::retry::{History, Verdict, verdict};
-use super::super::{Notice, Output, State, Transcript};
+use super::super::{Notice, Output, State};
 use super::{Phase, Session};
 use crate::protocol::{Failure, Kind};
+use crate::transcript::Transcript;
 
 /// A connection that lasted this long was a good one: the next outage is another one.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);

@@ -5,9 +5,10 @@
 use std::ops::Range;
 use std::time::Duration;
 
-use super::super::{Notice, Output, State, Transcript, Warning};
+use super::super::{Notice, Output, State, Warning};
 use super::{Phase, Session};
 use crate::protocol::{Failure, Kind};
+use crate::transcript::Transcript;
 
 /// Reported utterances remembered, so that none is reported again after a replay.
 const MOST_REPORTED: usize = 64;

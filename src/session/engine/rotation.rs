@@ -176,7 +176,7 @@ impl Session {
     fn handle_event_of_next(&mut self, event: Event, now: Duration) {
         match (event, &mut self.rotation.beside) {
             (Event::Ready { session_id }, Beside::Next { stage, until, .. }) => {
-                let idle = self.caps.keep_alive.unwrap_or(LONGEST_READY);
+                let idle = self.limits.keep_alive.unwrap_or(LONGEST_READY);
                 *until = now + idle.min(LONGEST_READY);
                 *stage = Stage::Ready {
                     since: now,
@@ -238,7 +238,7 @@ impl Session {
                 if self.is_silent() || self.connection.is_between_utterances(QUIET) {
                     self.hand_over(now);
                 } else if now >= *since + NOISE
-                    && self.caps.max_utterance_ms.is_none()
+                    && self.limits.max_utterance_ms.is_none()
                     && self.connection.has_nothing_open()
                 {
                     self.replace_in_noise(now);

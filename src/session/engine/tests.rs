@@ -8,8 +8,9 @@ mod rotation;
 mod service;
 
 use super::*;
-use crate::protocol::{Codec, WordTime, Words};
+use crate::protocol::{Codec, ItemText, WordTime};
 use crate::session::{ClientVad, RetryPolicy, Spare};
+use crate::transcript::Transcript;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
 struct PlainCodec {
@@ -17,8 +18,8 @@ struct PlainCodec {
 }
 
 impl Codec for PlainCodec {
-    fn caps(&self) -> Caps {
-        Caps {
+    fn limits(&self) -> Limits {
+        Limits {
             max_audio_bytes: 6400,
             max_speed: 2.0,
             max_utterance_ms: self.manual.then_some(1000),
@@ -46,7 +47,7 @@ impl Codec for PlainCodec {
         let item = words.next().map_or(0, |item| item.parse().unwrap());
         let rest = words.next().unwrap_or_default();
         let (text, stash) = rest.split_once('|').unwrap_or((rest, ""));
-        let said = Words {
+        let said = ItemText {
             item_id: item.to_string(),
             text: text.into(),
             stash: stash.into(),
@@ -67,8 +68,8 @@ impl Codec for PlainCodec {
                 item_id: item.to_string(),
                 at_ms: rest.parse().ok(),
             },
-            "partial" => Event::Partial { item, words: said },
-            "final" => Event::Final { item, words: said },
+            "partial" => Event::Interim { item, text: said },
+            "final" => Event::Final { item, text: said },
             "failed" => Event::ItemFailed {
                 item,
                 message: rest.into(),
@@ -158,7 +159,7 @@ impl Script {
             let text = |t: &Transcript| {
                 format!(
                     "{} {}..{} {}|{}",
-                    t.item,
+                    t.utterance,
                     t.start / MS,
                     t.end / MS,
                     t.text,
@@ -753,13 +754,13 @@ fn words_have_the_stream_time_of_their_audio() {
         begin_ms,
         end_ms,
     };
-    let words = Words {
+    let text = ItemText {
         text: "one two".into(),
         words: vec![word("one", 500, 900), word("two", 1500, 99_000)],
-        ..Words::default()
+        ..ItemText::default()
     };
     s.session
-        .handle_event(Event::Final { item: 0, words }, s.now);
+        .handle_event(Event::Final { item: 0, text }, s.now);
     s.session.report_finals(s.now);
     let words = std::iter::from_fn(|| s.session.poll_output()).find_map(|output| match output {
         Output::Notice(Notice::Final(transcript)) => Some(transcript.words),

@@ -45,7 +45,7 @@ impl Session {
 
     /// Sends audio of any length.
     fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
-        let most = self.caps.max_audio_bytes.max(2) & !1;
+        let most = self.limits.max_audio_bytes.max(2) & !1;
         for (n, piece) in audio.chunks(most).enumerate() {
             let samples = (n * most / 2) as u64;
             let time = time.saturating_add(duration_of(samples, self.config.rate));
@@ -60,7 +60,7 @@ impl Session {
             return;
         };
         turns.pad(samples);
-        let limit = self.caps.max_utterance_ms.unwrap_or_default() * 1_000_000;
+        let limit = self.limits.max_utterance_ms.unwrap_or_default() * 1_000_000;
         let uncommitted = duration_of(self.connection.uncommitted(), self.config.rate);
         if uncommitted >= limit / 2 {
             turns.forget_padding();
