@@ -21,18 +21,31 @@ pub fn samples_in(duration: u64, rate: u32) -> u64 {
     (u128::from(duration) * u128::from(rate) / u128::from(SECOND)) as u64
 }
 
+/// From this position on, timestamps begin at `time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Breakpoint {
+struct Anchor {
     clock: u64,
     time: u64,
+    /// Silence that was made up for the service and takes no time in the stream.
+    is_padding: bool,
 }
 
-/// Which stream time each sample of a connection has.
+/// Audio whose timestamps go on without a break.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Stretch {
+    /// Timestamp of the first sample, in nanoseconds.
+    pub time: u64,
+    pub samples: u64,
+    /// Made up, see [`Timeline::pad`].
+    pub is_padding: bool,
+}
+
+/// Which timestamp each sample of a connection has.
 #[derive(Debug)]
 pub struct Timeline {
     rate: u32,
-    /// Ascending by clock; between two of them time runs with the samples.
-    points: VecDeque<Breakpoint>,
+    /// Ascending by clock; between two of them time runs with the samples, except in padding.
+    anchors: VecDeque<Anchor>,
     clock: u64,
 }
 
@@ -40,7 +53,7 @@ impl Timeline {
     pub fn new(rate: u32) -> Self {
         Timeline {
             rate,
-            points: VecDeque::new(),
+            anchors: VecDeque::new(),
             clock: 0,
         }
     }
@@ -58,14 +71,27 @@ impl Timeline {
     /// Notes that `samples` samples were sent, the first of which has the given time.
     pub fn append(&mut self, time: u64, samples: u64) {
         let rounding = SECOND / u64::from(self.rate.max(1)) + 1;
-        let continues = self
-            .points
-            .back()
-            .is_some_and(|last| self.extrapolate(*last, self.clock).abs_diff(time) <= rounding);
+        let continues = self.anchors.back().is_some_and(|newest| {
+            !newest.is_padding && self.extrapolate(*newest, self.clock).abs_diff(time) <= rounding
+        });
         if !continues {
-            self.points.push_back(Breakpoint {
+            self.anchors.push_back(Anchor {
                 clock: self.clock,
                 time,
+                is_padding: false,
+            });
+        }
+        self.clock += samples;
+    }
+
+    /// Notes that `samples` samples of silence were sent that the stream does not have: all of them
+    /// have the timestamp at which the audio before them ends.
+    pub fn pad(&mut self, samples: u64) {
+        if self.anchors.back().is_none_or(|newest| !newest.is_padding) {
+            self.anchors.push_back(Anchor {
+                clock: self.clock,
+                time: self.end_time(self.clock).unwrap_or_default(),
+                is_padding: true,
             });
         }
         self.clock += samples;
@@ -73,51 +99,58 @@ impl Timeline {
 
     /// The time of the sample at this position: of something that starts there.
     pub fn start_time(&self, clock: u64) -> Option<u64> {
-        let after = self.points.partition_point(|point| point.clock <= clock);
+        let after = self.anchors.partition_point(|anchor| anchor.clock <= clock);
         self.at(after, clock)
     }
 
     /// The time at which the sample before this position ends: of something that ends there.
     pub fn end_time(&self, clock: u64) -> Option<u64> {
-        let after = self.points.partition_point(|point| point.clock < clock);
+        let after = self.anchors.partition_point(|anchor| anchor.clock < clock);
         self.at(after, clock)
     }
 
-    /// The stretches of continuous time from this position on: time and number of samples.
-    pub fn stretches(&self, from: u64) -> Vec<(u64, u64)> {
-        let first = self.points.partition_point(|point| point.clock <= from);
-        let starts = self.points.range(first.saturating_sub(1)..);
-        let ends = self.points.range(first..).map(|point| point.clock);
+    /// What was noted from this position on, in stretches of continuous time.
+    pub fn stretches(&self, from: u64) -> Vec<Stretch> {
+        let first = self.anchors.partition_point(|anchor| anchor.clock <= from);
+        let starts = self.anchors.range(first.saturating_sub(1)..);
+        let ends = self.anchors.range(first..).map(|anchor| anchor.clock);
         starts
             .zip(ends.chain([self.clock]))
-            .map(|(point, end)| {
-                let start = point.clock.max(from);
-                (self.extrapolate(*point, start), end.saturating_sub(start))
+            .map(|(anchor, end)| {
+                let start = anchor.clock.max(from);
+                Stretch {
+                    time: self.extrapolate(*anchor, start),
+                    samples: end.saturating_sub(start),
+                    is_padding: anchor.is_padding,
+                }
             })
-            .filter(|(_, samples)| *samples > 0)
+            .filter(|stretch| stretch.samples > 0)
             .collect()
     }
 
     /// Forgets what is only needed for positions before this one.
     pub fn forget_before(&mut self, clock: u64) {
         while self
-            .points
+            .anchors
             .get(1)
             .is_some_and(|second| second.clock <= clock)
         {
-            self.points.pop_front();
+            self.anchors.pop_front();
         }
     }
 
     fn at(&self, after: usize, clock: u64) -> Option<u64> {
-        let point = self.points.get(after.saturating_sub(1))?;
-        Some(self.extrapolate(*point, clock))
+        let anchor = self.anchors.get(after.saturating_sub(1))?;
+        Some(self.extrapolate(*anchor, clock))
     }
 
-    fn extrapolate(&self, point: Breakpoint, clock: u64) -> u64 {
-        point
-            .time
-            .saturating_add(duration_of(clock.saturating_sub(point.clock), self.rate))
+    fn extrapolate(&self, anchor: Anchor, clock: u64) -> u64 {
+        let samples = if anchor.is_padding {
+            0
+        } else {
+            clock.saturating_sub(anchor.clock)
+        };
+        anchor.time.saturating_add(duration_of(samples, self.rate))
     }
 }
 
@@ -145,7 +178,8 @@ pub struct Continuity {
     rate: u32,
     /// Silence that surely ends an utterance, in nanoseconds.
     pause: u64,
-    anchor: Option<Breakpoint>,
+    /// Position and timestamp from which both are counted on.
+    anchor: Option<(u64, u64)>,
     clock: u64,
     /// Silence made up since the last audio, in nanoseconds.
     silent_for: u64,
@@ -165,12 +199,8 @@ impl Continuity {
 
     /// Time at which the next sample is expected; `None` before the first.
     pub fn expected(&self) -> Option<u64> {
-        let anchor = self.anchor?;
-        Some(
-            anchor
-                .time
-                .saturating_add(duration_of(self.clock - anchor.clock, self.rate)),
-        )
+        let (clock, time) = self.anchor?;
+        Some(time.saturating_add(duration_of(self.clock - clock, self.rate)))
     }
 
     /// Audio arrived. Without a timestamp it continues what came before, or starts at `default`.
@@ -200,10 +230,7 @@ impl Continuity {
     }
 
     fn start_at(&mut self, time: u64) -> Plan {
-        self.anchor = Some(Breakpoint {
-            clock: self.clock,
-            time,
-        });
+        self.anchor = Some((self.clock, time));
         Plan {
             time,
             jumped: true,
@@ -267,7 +294,7 @@ mod tests {
         timeline.append(10 * SECOND + 100 * MS, 1600);
         timeline.append(20 * SECOND, 1600);
         assert_eq!(timeline.clock(), 4800);
-        assert_eq!(timeline.points.len(), 2);
+        assert_eq!(timeline.anchors.len(), 2);
         assert_eq!(timeline.start_time(0), Some(10 * SECOND));
         assert_eq!(timeline.start_time(800), Some(10 * SECOND + 50 * MS));
         assert_eq!(timeline.end_time(3200), Some(10 * SECOND + 200 * MS));
@@ -282,14 +309,45 @@ mod tests {
         timeline.append(7 * SECOND, 50);
         timeline.append(SECOND, 10);
         let ms = |ms: u64| ms * MS;
+        let stretches = |from| -> Vec<_> {
+            let stretches = timeline.stretches(from).into_iter();
+            stretches.map(|s| (s.time, s.samples)).collect()
+        };
         assert_eq!(
-            timeline.stretches(40),
+            stretches(40),
             [(ms(5040), 60), (ms(7000), 50), (ms(1000), 10)]
         );
-        assert_eq!(timeline.stretches(100), [(ms(7000), 50), (ms(1000), 10)]);
-        assert_eq!(timeline.stretches(155), [(ms(1005), 5)]);
-        assert_eq!(timeline.stretches(160), []);
+        assert_eq!(stretches(100), [(ms(7000), 50), (ms(1000), 10)]);
+        assert_eq!(stretches(155), [(ms(1005), 5)]);
+        assert_eq!(stretches(160), []);
         assert_eq!(Timeline::new(1000).stretches(0), []);
+    }
+
+    #[test]
+    fn padding_takes_no_time() {
+        let mut timeline = Timeline::new(1000);
+        timeline.append(5 * SECOND, 100);
+        timeline.pad(50);
+        timeline.pad(50);
+        timeline.append(5100 * MS, 100);
+        assert_eq!(timeline.clock(), 300);
+        let times = [
+            (0, 5000),
+            (100, 5100),
+            (150, 5100),
+            (200, 5100),
+            (250, 5150),
+        ];
+        for (position, ms) in times {
+            assert_eq!(timeline.start_time(position), Some(ms * MS), "{position}");
+        }
+        assert_eq!(timeline.end_time(180), Some(5100 * MS));
+        let kinds: Vec<_> = timeline
+            .stretches(50)
+            .iter()
+            .map(|s| (s.samples, s.is_padding))
+            .collect();
+        assert_eq!(kinds, [(50, false), (100, true), (100, false)]);
     }
 
     #[test]
@@ -300,7 +358,7 @@ mod tests {
             timeline.append(duration_of(samples, 16000), 1381);
             samples += 1381;
         }
-        assert_eq!(timeline.points.len(), 1);
+        assert_eq!(timeline.anchors.len(), 1);
         assert_eq!(
             timeline.end_time(samples),
             Some(duration_of(samples, 16000))
@@ -314,7 +372,7 @@ mod tests {
             timeline.append(n * SECOND, 800);
         }
         timeline.forget_before(79_200);
-        assert_eq!(timeline.points.len(), 1);
+        assert_eq!(timeline.anchors.len(), 1);
         assert_eq!(timeline.start_time(79_200), Some(99 * SECOND));
         assert_eq!(
             timeline.start_time(0),

@@ -60,7 +60,7 @@ fn stretches_hold_every_sample_once() {
         let (timeline, truth) = told(16_000, &pieces);
         let from = from.index(truth.len() + 1);
         let mut position = from;
-        for (time, samples) in timeline.stretches(from as u64) {
+        for Stretch { time, samples, .. } in timeline.stretches(from as u64) {
             assert!(samples > 0);
             assert_eq!(Some(time), timeline.start_time(position as u64));
             position += samples as usize;

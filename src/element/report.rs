@@ -269,11 +269,14 @@ impl<T: TextOutput> Listener for Report<T> {
             }
             Notice::Interim(transcript) => self.transcript(&transcript, false),
             Notice::Final(transcript) => self.transcript(&transcript, true),
-            Notice::Settled { time } => self.text.settled(time),
-            Notice::AudioLost { time, duration } => {
+            Notice::Watermark { time } => self.text.settled(time),
+            Notice::AudioLost {
+                time,
+                duration,
+                reason,
+            } => {
                 if let Some(element) = self.element.upgrade() {
                     let lost = Lost { time, duration };
-                    let reason = "more than max-queue-time would have to be sent again";
                     post_audio_lost(&element, &self.stats, lost, reason, &self.segment);
                 }
             }

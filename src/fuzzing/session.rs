@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A whole session with a real codec, driven as the network does, and captions of what it says.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
 use crate::captions::{Layout, Rolling, Stable, timed_cues};
 use crate::protocol::{Failure, Incoming, Kind};
-use crate::session::{ClientVad, Config, Notice, Output, RetryPolicy, Session, Spare, State};
-use crate::transcript::Transcript;
+use crate::session::{
+    ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
+};
+use crate::transcript::{Transcript, Utterance};
 
 /// Chunks of audio and alarms of one input, at most: they take time.
 const MOST_CHUNKS: u32 = 200;
@@ -18,7 +21,6 @@ const MOST_HEARD: u32 = 30;
 /// The state of a connection, as whoever holds the socket sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wire {
-    Closed,
     Opening,
     Open,
 }
@@ -31,10 +33,12 @@ struct Driver {
     time: u64,
     chunks: u32,
     most_chunks: u32,
-    wire: Wire,
-    spare: Wire,
-    settled: u64,
+    wires: BTreeMap<ConnId, Wire>,
+    watermark: u64,
     seq: u64,
+    /// Utterances of which there was interim text and no final yet, and those that are final.
+    open: BTreeSet<Utterance>,
+    done: BTreeSet<Utterance>,
     state: State,
     /// Times that the session said it was over.
     ended: u32,
@@ -50,12 +54,12 @@ struct Driver {
 ///
 /// | | |
 /// |---|---|
-/// | `o`, `O` | The connection is there; that beside it |
-/// | `<…`, `>…` | A text frame comes; over the connection beside |
-/// | `&…` | A binary frame comes |
-/// | `x1011 …`, `X…` | A connection is closed with this code and reason |
-/// | `h429 …`, `u`, `U` | A connection is refused, cannot be made |
+/// | `o` | The connection is there |
+/// | `<…`, `&…` | A text frame comes, a binary one |
+/// | `x1011 …` | The connection is closed with this code and reason |
+/// | `h429 …`, `u` | The connection is refused, cannot be made |
 /// | `p` | There is a sign of life |
+/// | `O`, `>…`, `X…`, `H…`, `U`, `P` | The same of the connection beside the one that serves |
 /// | `a300`, `s300` | Audio for so many milliseconds; silence |
 /// | `j5000` | The time of the audio jumps forward by so many milliseconds |
 /// | `w1000` | So many milliseconds pass; all that is due happens |
@@ -115,9 +119,10 @@ impl Driver {
             } else {
                 MOST_CHUNKS
             },
-            wire: Wire::Closed,
-            spare: Wire::Closed,
-            settled: 0,
+            wires: BTreeMap::new(),
+            open: BTreeSet::new(),
+            done: BTreeSet::new(),
+            watermark: 0,
             seq: 0,
             state: State::Idle,
             ended: 0,
@@ -130,69 +135,81 @@ impl Driver {
     /// Only what can happen does.
     fn step(&mut self, letter: u8, rest: &str) {
         let (session, now) = (&mut self.session, self.now);
+        match letter {
+            b'a' => self.hear(0x55, number(rest, 4000)),
+            b's' => self.hear(0, number(rest, 4000)),
+            b'j' => {
+                self.time = self
+                    .time
+                    .saturating_add(number(rest, u64::MAX / 2_000_000) * 1_000_000)
+            }
+            b'w' => self.wait(Duration::from_millis(number(rest, 10_000_000))),
+            b'c' => session.handle_commit(now),
+            b'f' => session.handle_finish(now),
+            b'e' => session.handle_end_announced(now),
+            b'C' => session.handle_context((!rest.is_empty()).then(|| rest.to_owned()), now),
+            b'O' => self.happen(false, b'o', rest),
+            b'>' => self.happen(false, b'<', rest),
+            letter @ (b'X' | b'U' | b'H' | b'P') => {
+                self.happen(false, letter.to_ascii_lowercase(), rest)
+            }
+            letter => self.happen(true, letter, rest),
+        }
+    }
+
+    /// Something comes from the connection that serves, or from the one beside it.
+    fn happen(&mut self, serves: bool, letter: u8, rest: &str) {
+        let serving = self.session.serving();
+        let mut wires = self.wires.iter_mut();
+        let Some((id, wire)) = wires.find(|(id, _)| (Some(**id) == serving) == serves) else {
+            return;
+        };
         let code = number(rest, u16::MAX.into()) as u16;
         let code = (code > 0).then_some(code);
-        match (letter, self.wire, self.spare) {
-            (b'o', Wire::Opening, _) => {
-                self.wire = Wire::Open;
-                session.handle_connected(now);
+        let net = match (letter, *wire) {
+            (b'o', Wire::Opening) => {
+                *wire = Wire::Open;
+                Net::Connected
             }
-            (b'O', _, Wire::Opening) => {
-                self.spare = Wire::Open;
-                session.handle_spare_connected(now);
-            }
-            (b'<', Wire::Open, _) => session.handle_frame(Incoming::Text(rest), now),
-            (b'&', Wire::Open, _) => session.handle_frame(Incoming::Binary(rest.as_bytes()), now),
-            (b'>', _, Wire::Open) => session.handle_spare_frame(Incoming::Text(rest), now),
-            (b'x', Wire::Open, _) => session.handle_closed(code, rest, now),
-            (b'X', _, Wire::Open) => session.handle_spare_closed(code, rest, now),
-            (b'h', Wire::Opening, _) => session.handle_refused(code.unwrap_or(500), rest, now),
-            (b'u', Wire::Opening, _) => {
+            (b'<', Wire::Open) => Net::Frame(Incoming::Text(rest)),
+            (b'&', Wire::Open) => Net::Frame(Incoming::Binary(rest.as_bytes())),
+            (b'x', Wire::Open) => Net::Closed { code, reason: rest },
+            (b'h', Wire::Opening) => Net::Refused {
+                status: code.unwrap_or(500),
+                body: rest,
+            },
+            (b'u', Wire::Opening) => {
                 let kind = if rest == "host" {
                     Kind::UnknownHost
                 } else {
                     Kind::Unreachable
                 };
-                let failure = Failure::new(kind, "No.", "Wait.").unanswered();
-                session.handle_unreachable(failure, now);
+                Net::Unreachable(Failure::new(kind, "No.", "Wait.").unanswered())
             }
-            (b'U', _, Wire::Opening) => session.handle_spare_unreachable(now),
-            (b'p', Wire::Open, _) => session.handle_sign_of_life(now),
-            (b'a', ..) => self.hear(0x55, number(rest, 4000)),
-            (b's', ..) => self.hear(0, number(rest, 4000)),
-            (b'j', ..) => {
-                self.time = self
-                    .time
-                    .saturating_add(number(rest, u64::MAX / 2_000_000) * 1_000_000)
-            }
-            (b'w', ..) => self.wait(Duration::from_millis(number(rest, 10_000_000))),
-            (b'c', ..) => session.handle_commit(),
-            (b'f', ..) => session.handle_finish(now),
-            (b'e', ..) => session.handle_end_announced(now),
-            (b'C', ..) => session.handle_context((!rest.is_empty()).then(|| rest.to_owned())),
-            _ => {}
-        }
+            (b'p', Wire::Open) => Net::Alive,
+            _ => return,
+        };
+        self.session.handle_net(*id, net, self.now);
     }
 
     /// Hands over so many milliseconds of audio, what is to be sent again first.
     fn hear(&mut self, byte: u8, ms: u64) {
         let mut left = ms.div_ceil(100);
-        while left > 0
-            && let Some(due) = self.session.next_audio()
-        {
+        while left > 0 {
             self.chunks += 1;
             if self.chunks > self.most_chunks {
                 return;
             }
-            self.wait(due.saturating_sub(self.now));
-            if self.session.next_audio().is_none_or(|due| due > self.now) {
-                return;
-            }
-            if !self.session.replay(self.now) {
-                let audio = vec![byte; self.session.chunk_bytes()];
-                self.session.handle_audio(self.time, &audio, self.now);
-                self.time = self.time.saturating_add(100_000_000);
-                left -= 1;
+            match self.session.poll_audio(self.now) {
+                Demand::Nothing => return,
+                Demand::NotBefore { time, .. } => self.wait(time.saturating_sub(self.now)),
+                Demand::Replayed => {}
+                Demand::Chunk { most, .. } => {
+                    let audio = vec![byte; most];
+                    self.session.handle_audio(self.time, &audio, self.now);
+                    self.time = self.time.saturating_add(100_000_000);
+                    left -= 1;
+                }
             }
             self.drain();
         }
@@ -202,11 +219,11 @@ impl Driver {
     fn wait(&mut self, length: Duration) {
         let end = self.now + length;
         let mut rings = 0;
-        while let Some(due) = self.session.poll_timeout()
+        while let Some((due, why)) = self.session.poll_timeout()
             && due <= end
         {
             rings = if due > self.now { 0 } else { rings + 1 };
-            assert!(rings < 8, "the alarm does not cease to ring at {due:?}");
+            assert!(rings < 8, "the alarm does not cease to ring for {why:?}");
             self.now = self.now.max(due);
             self.session.handle_timeout(self.now);
             self.drain();
@@ -221,19 +238,15 @@ impl Driver {
     fn drain(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Connect => {
-                    assert_eq!(self.wire, Wire::Closed, "two connections");
-                    self.wire = Wire::Opening;
+                Output::Connect(id) => {
+                    assert!(self.wires.len() < 2, "three connections");
+                    let before = self.wires.insert(id, Wire::Opening);
+                    assert_eq!(before, None, "an id of its own");
                 }
-                Output::Send(_) | Output::Ping => assert_eq!(self.wire, Wire::Open),
-                Output::Close => self.wire = Wire::Closed,
-                Output::Spare(Spare::Connect) => {
-                    assert_eq!(self.spare, Wire::Closed, "three connections");
-                    self.spare = Wire::Opening;
+                Output::Send(id, _) | Output::Ping(id) => {
+                    assert_eq!(self.wires.get(&id), Some(&Wire::Open));
                 }
-                Output::Spare(Spare::Send(_)) => assert_eq!(self.spare, Wire::Open),
-                Output::Spare(Spare::Close) => self.spare = Wire::Closed,
-                Output::Swap => std::mem::swap(&mut self.wire, &mut self.spare),
+                Output::Close(id) => assert!(self.wires.remove(&id).is_some()),
                 Output::Notice(notice) => self.learn(notice),
             }
         }
@@ -247,14 +260,20 @@ impl Driver {
         assert_eq!(self.ended, 0, "nothing comes after the end: {notice:?}");
         match notice {
             Notice::State { state, .. } => self.state = state,
-            Notice::Interim(transcript) => self.caption(&transcript, false),
+            Notice::Interim(transcript) => {
+                assert!(!self.done.contains(&transcript.utterance), "{transcript:?}");
+                self.open.insert(transcript.utterance);
+                self.caption(&transcript, false);
+            }
             Notice::Final(transcript) => {
                 assert_eq!(transcript.stash, "");
+                self.open.remove(&transcript.utterance);
+                assert!(self.done.insert(transcript.utterance), "{transcript:?}");
                 self.caption(&transcript, true);
             }
-            Notice::Settled { time } => {
-                assert!(time > self.settled, "time goes back");
-                self.settled = time;
+            Notice::Watermark { time } => {
+                assert!(time > self.watermark, "time goes back");
+                self.watermark = time;
             }
             Notice::Outage(_) => self.stable.cut(),
             Notice::Drained => {
@@ -331,18 +350,17 @@ impl Driver {
             if self.session.is_over() {
                 break;
             }
-            if self.session.next_audio().is_some() {
-                if !self.session.replay(self.now) {
-                    self.session.handle_finish(self.now);
-                }
-            } else {
-                self.session.handle_end_announced(self.now);
+            match self.session.poll_audio(self.now) {
+                Demand::Chunk { .. } => self.session.handle_finish(self.now),
+                Demand::Nothing => self.session.handle_end_announced(self.now),
+                Demand::Replayed | Demand::NotBefore { .. } => {}
             }
             self.drain();
             self.chunks = 0;
             self.wait(Duration::from_secs(5));
         }
         assert_eq!(self.ended, 1, "the session ends, and says so once");
-        assert_eq!((self.wire, self.spare), (Wire::Closed, Wire::Closed));
+        assert!(self.wires.is_empty(), "all are closed");
+        assert!(self.open.is_empty(), "without a final: {:?}", self.open);
     }
 }

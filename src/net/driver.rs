@@ -3,10 +3,10 @@
 //! and the wish to stop.
 
 use std::collections::VecDeque;
-use std::future::{pending, poll_fn, ready};
+use std::future::{self, poll_fn};
 use std::pin::{Pin, pin};
 use std::sync::Arc;
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use futures_util::{Sink, SinkExt, Stream, StreamExt};
@@ -15,10 +15,13 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connect::{ConnectError, Socket, connect};
-use super::queue::{AudioQueue, Taken};
+use super::queue::{AudioQueue, Lost, Taken};
 use super::runtime;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
-use crate::session::{Config, Notice, Output, Session, Spare};
+use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
+
+/// Messages that are read in a row before what is to be sent has its turn.
+const MAX_READS: u32 = 16;
 
 /// For saying goodbye to the service; nobody waits for it.
 const GOODBYE: Duration = Duration::from_millis(500);
@@ -62,8 +65,7 @@ pub fn spawn(
             queue: queue.clone(),
             listener,
             start,
-            wire: Wire::default(),
-            spare: Wire::default(),
+            wires: Wires::default(),
             chunk: Vec::new(),
         };
         driver.run(stopped).await;
@@ -80,7 +82,7 @@ enum Connection {
     Open(Box<Socket>),
 }
 
-/// What the connection has to report.
+/// What a connection has to report.
 enum Happened {
     Opened(Result<(), ConnectError>),
     Received(Message),
@@ -96,11 +98,13 @@ struct Driver<L> {
     queue: Arc<AudioQueue>,
     listener: L,
     start: Instant,
-    wire: Wire,
-    /// The next connection, or the last one, of a rotation.
-    spare: Wire,
+    wires: Wires,
     chunk: Vec<u8>,
 }
+
+/// The session's connections, by id: one, and two in a rotation.
+#[derive(Default)]
+struct Wires(Vec<(ConnId, Wire)>);
 
 /// A connection and what is to be sent over it.
 #[derive(Default)]
@@ -109,6 +113,8 @@ struct Wire {
     unsent: VecDeque<Message>,
     /// The WebSocket layer may have some of it left that the network did not take yet.
     flushing: bool,
+    /// Messages read since anything could be written.
+    reads: u32,
 }
 
 impl<L: Listener> Driver<L> {
@@ -125,14 +131,12 @@ impl<L: Listener> Driver<L> {
                 self.queue.set_lossy(self.session.is_down());
             }
             if let Some(context) = self.queue.take_context() {
-                self.session.handle_context(context);
+                self.session.handle_context(context, self.now());
                 continue;
             }
             let wait_for_audio = self.feed_audio();
-            let deadline = [self.session.poll_timeout(), wait_for_audio.until]
-                .into_iter()
-                .flatten()
-                .min();
+            let timeout = self.session.poll_timeout().map(|(when, _)| when);
+            let deadline = [timeout, wait_for_audio.until].into_iter().flatten().min();
             if let Some(deadline) = deadline {
                 let deadline = self.start + deadline;
                 if deadline < alarm.deadline() || alarm.is_elapsed() {
@@ -141,12 +145,11 @@ impl<L: Listener> Driver<L> {
             }
             tokio::select! {
                 _ = &mut stopped => break,
-                happened = self.wire.next() => self.handle(happened),
-                happened = self.spare.next() => self.handle_spare(happened),
+                (id, happened) = self.wires.next() => self.handle(id, happened),
                 () = self.queue.woken() => {}
                 // On to the next chunk, but not past the socket or the wish to stop: silence that
                 // is not sent takes no time.
-                () = ready(()), if wait_for_audio.fed => {}
+                () = future::ready(()), if wait_for_audio.fed => {}
                 () = alarm.as_mut(), if deadline.is_some() => self.session.handle_timeout(self.start.elapsed()),
             }
         }
@@ -160,18 +163,20 @@ impl<L: Listener> Driver<L> {
     fn perform_outputs(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Connect => self.wire.open(&self.endpoint),
-                Output::Send(frame) => self.wire.send(frame),
-                Output::Ping => self
-                    .wire
-                    .unsent
-                    .push_back(Message::Ping(Default::default())),
-                Output::Close => self.wire.close(),
-                Output::Spare(Spare::Connect) => self.spare.open(&self.endpoint),
-                Output::Spare(Spare::Send(frame)) => self.spare.send(frame),
-                Output::Spare(Spare::Close) => self.spare.close(),
-                Output::Swap => std::mem::swap(&mut self.wire, &mut self.spare),
+                Output::Connect(id) => self.wires.open(id, &self.endpoint),
+                Output::Send(id, frame) => self.wires.send(id, message(frame)),
+                Output::Ping(id) => self.wires.send(id, Message::Ping(Default::default())),
+                Output::Close(id) => self.wires.close(id),
                 Output::Notice(notice) => {
+                    if self.session.is_over()
+                        && let Some(Lost { time, duration }) = self.queue.close()
+                    {
+                        self.listener.notice(Notice::AudioLost {
+                            time,
+                            duration,
+                            reason: UNSENT,
+                        });
+                    }
                     // Services quote the key that they reject.
                     let key = self.endpoint.key().map_or("", |key| key.reveal());
                     self.listener.notice(notice.without(key));
@@ -185,98 +190,82 @@ impl<L: Listener> Driver<L> {
     /// Hands over one chunk if it may be sent now and the socket keeps up.
     fn feed_audio(&mut self) -> Feeding {
         let wait = |until| Feeding { fed: false, until };
-        let Some(due) = self.session.next_audio() else {
-            if self.queue.is_finished() {
-                self.session.handle_end_announced(self.now());
-            }
-            return wait(None);
-        };
-        if self.wire.is_busy() || self.listener.is_congested() {
-            return wait(None);
-        }
-        let now = self.now();
-        if due > now {
-            // Whatever comes meanwhile wakes by itself.
-            let waits = self.session.has_replay() || self.queue.has(self.session.chunk_bytes());
-            return wait(waits.then_some(due));
-        }
-        if self.session.replay(now) {
-            return Feeding {
-                fed: true,
-                until: None,
-            };
-        }
-        match self.queue.take(self.session.chunk_bytes(), &mut self.chunk) {
-            Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
-            Taken::Commit => self.session.handle_commit(),
-            Taken::Finish => self.session.handle_finish(now),
-            Taken::Nothing => return wait(None),
-        }
-        Feeding {
+        let fed = Feeding {
             fed: true,
             until: None,
+        };
+        let now = self.now();
+        if self.session.is_down() && self.queue.is_finished() {
+            self.session.handle_end_announced(now);
         }
+        let serving = self.session.serving();
+        if serving.is_some_and(|id| self.wires.is_busy(id)) || self.listener.is_congested() {
+            return wait(None);
+        }
+        match self.session.poll_audio(now) {
+            Demand::Nothing => return wait(None),
+            // What comes meanwhile wakes by itself.
+            Demand::NotBefore { time, least } => {
+                let waits = least == 0 || self.queue.has(least);
+                return wait(waits.then_some(time));
+            }
+            Demand::Replayed => return fed,
+            Demand::Chunk { least, most } => match self.queue.take(least, most, &mut self.chunk) {
+                Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
+                Taken::Commit => self.session.handle_commit(now),
+                Taken::Finish => self.session.handle_finish(now),
+                Taken::Nothing => return wait(None),
+            },
+        }
+        fed
     }
 
-    fn handle(&mut self, happened: Happened) {
-        let now = self.now();
-        match happened {
-            Happened::Opened(Ok(())) => self.session.handle_connected(now),
-            Happened::Opened(Err(ConnectError::Refused { status, body })) => {
-                self.session.handle_refused(status, &body, now);
-            }
+    fn handle(&mut self, id: ConnId, happened: Happened) {
+        let net = match &happened {
+            Happened::Opened(Ok(())) => Net::Connected,
+            Happened::Opened(Err(ConnectError::Refused { status, body })) => Net::Refused {
+                status: *status,
+                body,
+            },
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
-                self.session.handle_unreachable(failure, now);
+                Net::Unreachable(failure.clone())
             }
-            Happened::Received(Message::Text(text)) => {
-                self.session.handle_frame(Incoming::Text(&text), now);
-            }
-            Happened::Received(Message::Binary(bytes)) => {
-                self.session.handle_frame(Incoming::Binary(&bytes), now);
-            }
+            Happened::Received(Message::Text(text)) => Net::Frame(Incoming::Text(text)),
+            Happened::Received(Message::Binary(bytes)) => Net::Frame(Incoming::Binary(bytes)),
             // Pings are answered by the WebSocket layer.
-            Happened::Received(_) => self.session.handle_sign_of_life(now),
-            Happened::Sent => {}
-            Happened::Lost(code, reason) => {
-                self.session.handle_closed(code, &reason, now);
-            }
-        }
-    }
-
-    fn handle_spare(&mut self, happened: Happened) {
-        let now = self.now();
-        match happened {
-            Happened::Opened(Ok(())) => self.session.handle_spare_connected(now),
-            Happened::Opened(Err(_)) => self.session.handle_spare_unreachable(now),
-            Happened::Received(Message::Text(text)) => {
-                self.session.handle_spare_frame(Incoming::Text(&text), now);
-            }
-            Happened::Received(Message::Binary(bytes)) => {
-                self.session
-                    .handle_spare_frame(Incoming::Binary(&bytes), now);
-            }
-            Happened::Received(_) | Happened::Sent => {}
-            Happened::Lost(code, reason) => {
-                self.session.handle_spare_closed(code, &reason, now);
-            }
-        }
+            Happened::Received(_) => Net::Alive,
+            Happened::Sent => return,
+            Happened::Lost(code, reason) => Net::Closed {
+                code: *code,
+                reason,
+            },
+        };
+        self.session.handle_net(id, net, self.start.elapsed());
     }
 
     /// The session is not wanted any more.
     async fn close(mut self) {
         // Whoever waits for room in the queue must not wait for the goodbye.
         self.queue.close();
+        let serving = self.session.serving();
         self.session.handle_finish(self.now());
         while let Some(output) = self.session.poll_output() {
-            match output {
-                Output::Send(frame) => self.wire.send(frame),
-                Output::Spare(Spare::Send(frame)) => self.spare.send(frame),
-                _ => {}
+            if let Output::Send(id, frame) = output {
+                self.wires.send(id, message(frame));
             }
         }
-        self.spare.close();
-        if let Connection::Open(socket) = self.wire.connection {
-            goodbye(socket, self.wire.unsent).await;
+        let mut last = None;
+        for (id, wire) in self.wires.0 {
+            if Some(id) == serving {
+                last = Some(wire);
+            } else {
+                wire.close();
+            }
+        }
+        if let Some(wire) = last
+            && let Connection::Open(socket) = wire.connection
+        {
+            goodbye(socket, wire.unsent).await;
         }
     }
 }
@@ -311,74 +300,115 @@ struct Feeding {
     until: Option<Duration>,
 }
 
-impl Wire {
-    fn open(&mut self, endpoint: &Endpoint) {
-        self.connection = Connection::Opening(Box::pin(connect(endpoint.clone())));
+impl Wires {
+    fn open(&mut self, id: ConnId, endpoint: &Endpoint) {
+        let connection = Connection::Opening(Box::pin(connect(endpoint.clone())));
+        let wire = Wire {
+            connection,
+            ..Wire::default()
+        };
+        self.0.push((id, wire));
     }
 
-    fn send(&mut self, frame: Frame) {
-        self.unsent.push_back(message(frame));
+    fn get(&mut self, id: ConnId) -> Option<&mut Wire> {
+        let mut wires = self.0.iter_mut();
+        wires.find(|(other, _)| *other == id).map(|(_, wire)| wire)
     }
 
-    fn close(&mut self) {
-        let Wire {
-            connection, unsent, ..
-        } = std::mem::take(self);
-        if let Connection::Open(socket) = connection {
-            tokio::spawn(goodbye(socket, unsent));
+    fn send(&mut self, id: ConnId, message: Message) {
+        if let Some(wire) = self.get(id) {
+            wire.unsent.push_back(message);
+        }
+    }
+
+    fn close(&mut self, id: ConnId) {
+        if let Some(at) = self.0.iter().position(|(other, _)| *other == id) {
+            self.0.swap_remove(at).1.close();
         }
     }
 
     /// Not all of what is to be sent is on its way. When it is, [`Self::next`] says so.
-    fn is_busy(&self) -> bool {
-        self.flushing || !self.unsent.is_empty()
+    fn is_busy(&mut self, id: ConnId) -> bool {
+        self.get(id)
+            .is_some_and(|wire| wire.flushing || !wire.unsent.is_empty())
     }
 
     /// The next thing to happen; safe to abandon and ask again.
-    async fn next(&mut self) -> Happened {
-        match &mut self.connection {
-            Connection::None => pending().await,
-            Connection::Opening(opening) => {
-                let opened = opening.await;
-                self.connection = Connection::None;
-                Happened::Opened(opened.map(|socket| {
-                    self.connection = Connection::Open(Box::new(socket));
-                }))
+    async fn next(&mut self) -> (ConnId, Happened) {
+        poll_fn(|cx| {
+            for (id, wire) in &mut self.0 {
+                if let Poll::Ready(happened) = wire.poll_next(cx) {
+                    return Poll::Ready((*id, happened));
+                }
             }
-            Connection::Open(socket) => {
-                let (unsent, flushing) = (&mut self.unsent, &mut self.flushing);
-                poll_fn(|cx| poll_socket(socket, unsent, flushing, cx)).await
-            }
-        }
+            Poll::Pending
+        })
+        .await
     }
 }
 
-fn poll_socket(
-    socket: &mut Socket,
+impl Wire {
+    fn close(self) {
+        if let Connection::Open(socket) = self.connection {
+            tokio::spawn(goodbye(socket, self.unsent));
+        }
+    }
+
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        let opened = match &mut self.connection {
+            Connection::None => return Poll::Pending,
+            Connection::Open(_) => return self.poll_socket(cx),
+            Connection::Opening(opening) => ready!(opening.as_mut().poll(cx)),
+        };
+        self.connection = Connection::None;
+        Poll::Ready(Happened::Opened(opened.map(|socket| {
+            self.connection = Connection::Open(Box::new(socket));
+        })))
+    }
+
+    fn poll_socket(&mut self, cx: &mut Context<'_>) -> Poll<Happened> {
+        let Connection::Open(socket) = &mut self.connection else {
+            return Poll::Pending;
+        };
+        let mut socket = Pin::new(&mut **socket);
+        // Reading first: an answer that explains why writing fails must not be missed. But whoever
+        // sends without end must not keep us from sending.
+        if self.reads < MAX_READS
+            && let Poll::Ready(happened) = poll_read(socket.as_mut(), cx)
+        {
+            self.reads += 1;
+            return Poll::Ready(happened);
+        }
+        let reads = std::mem::take(&mut self.reads);
+        let written = poll_write(socket.as_mut(), &mut self.unsent, &mut self.flushing, cx);
+        if reads == MAX_READS && written.is_pending() {
+            return poll_read(socket, cx);
+        }
+        written
+    }
+}
+
+fn poll_read(socket: Pin<&mut Socket>, cx: &mut Context<'_>) -> Poll<Happened> {
+    Poll::Ready(match ready!(socket.poll_next(cx)) {
+        Some(Ok(Message::Close(Some(frame)))) => {
+            Happened::Lost(Some(frame.code.into()), frame.reason.as_str().to_owned())
+        }
+        Some(Ok(Message::Close(None))) | None => Happened::Lost(None, String::new()),
+        Some(Ok(message)) => Happened::Received(message),
+        Some(Err(error)) => lost(error),
+    })
+}
+
+fn poll_write(
+    mut socket: Pin<&mut Socket>,
     unsent: &mut VecDeque<Message>,
     flushing: &mut bool,
     cx: &mut Context<'_>,
 ) -> Poll<Happened> {
-    let mut socket = Pin::new(socket);
-    // Reading first: an answer that explains why writing fails must not be missed.
-    match socket.as_mut().poll_next(cx) {
-        Poll::Ready(Some(Ok(Message::Close(frame)))) => {
-            let (code, reason) = frame
-                .map(|frame| (u16::from(frame.code), frame.reason.as_str().to_owned()))
-                .map_or((None, String::new()), |(code, reason)| (Some(code), reason));
-            return Poll::Ready(Happened::Lost(code, reason));
-        }
-        Poll::Ready(Some(Ok(message))) => return Poll::Ready(Happened::Received(message)),
-        Poll::Ready(Some(Err(error))) => return Poll::Ready(lost(error)),
-        Poll::Ready(None) => return Poll::Ready(Happened::Lost(None, String::new())),
-        Poll::Pending => {}
-    }
     *flushing |= !unsent.is_empty();
     while !unsent.is_empty() {
-        match socket.as_mut().poll_ready(cx) {
-            Poll::Ready(Ok(())) => {}
-            Poll::Ready(Err(error)) => return Poll::Ready(lost(error)),
-            Poll::Pending => return Poll::Pending,
+        if let Err(error) = ready!(socket.as_mut().poll_ready(cx)) {
+            return Poll::Ready(lost(error));
         }
         if let Some(message) = unsent.pop_front()
             && let Err(error) = socket.as_mut().start_send(message)
@@ -422,22 +452,24 @@ mod tests {
         let (mut peer, _) = listener.accept().await.unwrap();
         let stream = MaybeTlsStream::Plain(client);
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
-        let mut wire = Wire {
+        let wire = Wire {
             connection: Connection::Open(Box::new(socket)),
             ..Wire::default()
         };
+        let id = ConnId::default();
+        let mut wires = Wires(vec![(id, wire)]);
         // Until what waits is in the WebSocket layer only.
         loop {
-            wire.send(Frame::Binary(vec![0; 1 << 20]));
-            let next = poll_fn(|cx| Poll::Ready(pin!(wire.next()).poll(cx))).await;
-            if next.is_pending() && wire.unsent.is_empty() {
+            wires.send(id, Message::binary(vec![0; 1 << 20]));
+            let next = poll_fn(|cx| Poll::Ready(pin!(wires.next()).poll(cx))).await;
+            if next.is_pending() && wires.0[0].1.unsent.is_empty() {
                 break;
             }
         }
-        assert!(wire.is_busy());
+        assert!(wires.is_busy(id));
         tokio::spawn(async move { copy(&mut peer, &mut sink()).await });
-        let next = timeout(LONG, wire.next()).await;
-        assert!(matches!(next, Ok(Happened::Sent)));
-        assert!(!wire.is_busy());
+        let next = timeout(LONG, wires.next()).await;
+        assert!(matches!(next, Ok((_, Happened::Sent))));
+        assert!(!wires.is_busy(id));
     }
 }

@@ -205,9 +205,15 @@ impl AudioQueue {
         self.lock().finished
     }
 
-    pub(super) fn close(&self) {
-        self.lock().closed = true;
+    /// Nobody takes any more audio. Returns what was left.
+    pub(super) fn close(&self) -> Option<Lost> {
+        let mut state = self.lock();
+        state.closed = true;
+        let rest = state.audio.len();
+        let lost = (rest > 0).then(|| state.drop_oldest(rest, self.rate));
+        drop(state);
         self.room.notify_all();
+        lost
     }
 
     pub(super) async fn woken(&self) {
@@ -219,11 +225,12 @@ impl AudioQueue {
         self.lock().has(chunk)
     }
 
-    /// Takes at most `chunk` bytes into `buffer`, or the mark that is due.
-    pub(super) fn take(&self, chunk: usize, buffer: &mut Vec<u8>) -> Taken {
+    /// Takes at most `most` bytes into `buffer`, as soon as there are `least`, or the mark that is
+    /// due.
+    pub(super) fn take(&self, least: usize, most: usize, buffer: &mut Vec<u8>) -> Taken {
         buffer.clear();
         let mut state = self.lock();
-        if !state.has(chunk) {
+        if !state.has(least) {
             return Taken::Nothing;
         }
         if let Some(Mark::Commit) = state.pass_marks() {
@@ -237,7 +244,7 @@ impl AudioQueue {
         if available == 0 {
             return Taken::Finish;
         }
-        let length = available.min(chunk);
+        let length = available.min(most);
         let time = state.time;
         // An iterator over the ring would go byte by byte.
         let (first, second) = state.audio.as_slices();
@@ -337,7 +344,7 @@ mod tests {
 
     fn take(queue: &AudioQueue) -> (Taken, Vec<u8>) {
         let mut buffer = Vec::new();
-        (queue.take(20, &mut buffer), buffer)
+        (queue.take(20, 20, &mut buffer), buffer)
     }
 
     #[test]
@@ -464,7 +471,13 @@ mod tests {
                 AudioQueue::interrupt as fn(&AudioQueue),
                 PushError::Interrupted,
             ),
-            (AudioQueue::close, PushError::Closed),
+            (
+                |queue| {
+                    let lost = queue.close().unwrap();
+                    assert_eq!((lost.time, lost.duration), (0, 4 * SECOND));
+                },
+                PushError::Closed,
+            ),
         ] {
             let queue = Arc::new(queue());
             queue.push(Some(0), &[1; 400], Full::Wait).unwrap();

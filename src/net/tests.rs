@@ -166,7 +166,9 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
         use State::*;
         assert_eq!(states, [Connecting, Connected, Finishing, Idle]);
         assert!(rotations >= 2, "{rotations}");
-        let sessions = server.sessions();
+        let mut sessions = server.sessions();
+        // Another one may just have been opened when the audio ended.
+        sessions.retain(|session| session.audio_bytes() > 0);
         assert_eq!(sessions.len(), rotations + 1);
         if protocol == Protocol::Realtime {
             for session in &sessions {

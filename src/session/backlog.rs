@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::liveness::is_loud;
-use crate::timeline::{Timeline, duration_of};
+use crate::timeline::{Stretch, Timeline, duration_of};
 
 /// Bytes over which loudness is averaged: 50 or 100 ms.
 const LOUDNESS_WINDOW: usize = 1600;
@@ -92,9 +92,11 @@ impl Backlog {
 /// Something to send again.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
-    /// `time` is the stream time of the first sample.
+    /// `time` is the timestamp of the first sample.
     Audio { time: u64, audio: Vec<u8> },
-    /// With the stream times between which the utterance was heard, if they are known.
+    /// Silence that the stream does not have.
+    Padding { samples: u64 },
+    /// With the timestamps between which the utterance was heard, if they are known.
     Commit(Option<Range<u64>>),
 }
 
@@ -122,7 +124,12 @@ impl Replay {
         backlog.forget_before(from);
         let mut pieces = VecDeque::new();
         let mut position = backlog.start;
-        for (begin, samples) in timeline.stretches(backlog.start) {
+        for Stretch {
+            time: begin,
+            samples,
+            is_padding,
+        } in timeline.stretches(backlog.start)
+        {
             let mut done = 0;
             while done < samples {
                 let commit = backlog
@@ -131,9 +138,15 @@ impl Replay {
                     .map_or(u64::MAX, |(commit, _)| commit - position);
                 let length = (samples - done).min(commit).min(chunk.max(1));
                 let bytes = ((length * SAMPLE) as usize).min(backlog.audio.len());
-                let audio = backlog.audio.drain(..bytes).collect();
-                let time = begin.saturating_add(duration_of(done, rate));
-                pieces.push_back(Piece::Audio { time, audio });
+                let audio = backlog.audio.drain(..bytes);
+                pieces.push_back(if is_padding {
+                    drop(audio);
+                    Piece::Padding { samples: length }
+                } else {
+                    let time = begin.saturating_add(duration_of(done, rate));
+                    let audio = audio.collect();
+                    Piece::Audio { time, audio }
+                });
                 position += length;
                 done += length;
                 if length == commit
@@ -152,9 +165,24 @@ impl Replay {
     pub fn kept_bytes(&self) -> usize {
         let length = |piece: &Piece| match piece {
             Piece::Audio { audio, .. } => audio.len(),
-            Piece::Commit(_) => 0,
+            Piece::Padding { .. } | Piece::Commit(_) => 0,
         };
         self.0.iter().map(length).sum()
+    }
+
+    /// Forgets everything. Returns timestamp and duration of the audio that was left, from the first
+    /// to the newest.
+    pub fn discard(&mut self, rate: u32) -> Option<(u64, u64)> {
+        let span = |piece: Piece| match piece {
+            Piece::Audio { time, audio } => {
+                let length = duration_of(audio.len() as u64 / SAMPLE, rate);
+                Some(time..time.saturating_add(length))
+            }
+            Piece::Padding { .. } | Piece::Commit(_) => None,
+        };
+        let spans = self.0.drain(..).filter_map(span);
+        let all = spans.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))?;
+        Some((all.start, all.end - all.start))
     }
 
     pub fn is_empty(&self) -> bool {
@@ -190,7 +218,7 @@ mod tests {
         std::iter::from_fn(|| replay.next())
             .map(|piece| match piece {
                 Piece::Audio { time, audio } => (time / MS, audio.into_iter().step_by(2).collect()),
-                Piece::Commit(_) => (0, vec![]),
+                Piece::Padding { .. } | Piece::Commit(_) => (0, vec![]),
             })
             .collect()
     }

@@ -1,21 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What belongs to one connection of a session: its audio clock, its utterances, and the audio
+//! One connection of a session: how far it has got, its audio clock, its utterances, and the audio
 //! that would be sent again if it broke.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 use std::time::Duration;
 
-use super::Config;
 use super::backlog::{Backlog, Replay};
 use super::liveness::Liveness;
-use super::utterances::Utterances;
-use crate::protocol::{Codec, Usage};
+use super::outbox::Outbox;
+use super::reporter::{Numbers, Reporter};
+use super::utterances::{Ended, Utterances};
+use super::{Config, ConnId, Notice, Warning};
+use crate::protocol::{Codec, Command, Event, ItemText, Limits, Usage};
 use crate::timeline::{Timeline, duration_of};
 use crate::transcript::Transcript;
 
-/// Speech that the service heard is reported within this time: what was sent longer ago without
-/// any utterance being open is silence.
+/// Speech is reported by the service within this time: what was sent longer ago without any
+/// utterance being open is silence.
 const QUIET: Duration = Duration::from_secs(2);
 
 /// How often the position of the audio is noted for that, at most: with each frame of the usual
@@ -25,22 +27,41 @@ const QUIET_STEP: Duration = Duration::from_millis(50);
 /// Audio sent again from before the begin of an utterance, so that its first sound is whole.
 const PRE_ROLL_MS: u64 = 300;
 
+/// How far a connection has got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Stage {
+    /// It is being made.
+    Connecting,
+    /// It is open; the service has not accepted the settings yet.
+    Opening,
+    /// The service accepted the settings.
+    Ready {
+        since: Duration,
+        session_id: Option<String>,
+    },
+}
+
 pub(super) struct Connection {
+    pub id: ConnId,
+    pub stage: Stage,
+    /// When the present stage, or what the session expects after it, has lasted too long.
+    pub until: Duration,
     pub codec: Box<dyn Codec>,
-    pub timeline: Timeline,
-    pub utterances: Utterances,
     pub liveness: Liveness,
-    pub billed: Usage,
+    timeline: Timeline,
+    utterances: Utterances,
+    billed: Usage,
     backlog: Backlog,
-    /// The last [`QUIET`] of the audio.
+    /// The latest [`QUIET`] of the audio.
     sent: VecDeque<Sent>,
     /// Something loud was sent that is not in there yet.
     loud: bool,
-    /// Position before which nothing was heard.
+    /// Position before which there was silence.
     quiet_until: u64,
     /// Position of something loud since which there is no result at all: it may be noise, or
     /// nobody listens.
     unanswered: Option<u64>,
+    /// Utterances end with commits.
     manual: bool,
 }
 
@@ -53,21 +74,28 @@ struct Sent {
 }
 
 impl Connection {
-    /// `number` distinguishes the session's connections, `deaf` is for [`Liveness::new`].
+    /// `unresponsive` is for [`Liveness::new`].
     pub fn new(
+        id: ConnId,
         codec: Box<dyn Codec>,
         config: &Config,
-        number: u64,
-        deaf: u32,
+        unresponsive: u32,
         now: Duration,
     ) -> Self {
-        let limits = codec.limits();
-        let manual = limits.max_utterance_ms.is_some();
-        Connection {
+        let Limits {
+            max_utterance_ms,
+            keep_alive,
+            ..
+        } = codec.limits();
+        let manual = max_utterance_ms.is_some();
+        Self {
+            id,
+            stage: Stage::Connecting,
+            until: now + config.connect_timeout,
             codec,
             timeline: Timeline::new(config.rate),
-            utterances: Utterances::new(config.rate, manual, number),
-            liveness: Liveness::new(config.response_timeout, limits.keep_alive, deaf, now),
+            utterances: Utterances::new(config.rate, manual),
+            liveness: Liveness::new(config.response_timeout, keep_alive, unresponsive, now),
             billed: Usage::default(),
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),
@@ -78,11 +106,59 @@ impl Connection {
         }
     }
 
-    /// Notes audio that is sent. Returns its length.
+    pub fn is_ready(&self) -> bool {
+        matches!(self.stage, Stage::Ready { .. })
+    }
+
+    /// For how long the service has accepted audio.
+    pub fn served(&self, now: Duration) -> Option<Duration> {
+        match self.stage {
+            Stage::Ready { since, .. } => Some(now.saturating_sub(since)),
+            Stage::Connecting | Stage::Opening => None,
+        }
+    }
+
+    pub fn session_id(&self) -> Option<&str> {
+        match &self.stage {
+            Stage::Ready { session_id, .. } => session_id.as_deref(),
+            Stage::Connecting | Stage::Opening => None,
+        }
+    }
+
+    /// Takes the place of the connection that served. `unresponsive` is as in [`Self::new`].
+    pub fn start_serving(&mut self, unresponsive: u32, now: Duration) {
+        self.liveness.restart(unresponsive, now);
+        if let Stage::Ready { since, .. } = &mut self.stage {
+            *since = now;
+        }
+    }
+
+    /// What it has cost so far.
+    pub fn billed(&self) -> Usage {
+        self.billed
+    }
+
+    /// Sends a command; what the codec makes of it besides frames goes to `events`.
+    pub fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Outbox) {
+        self.codec.command(command, events, &mut out.frames);
+        out.send_frames(self.id);
+    }
+
+    /// Notes audio that is sent, and begins at the timestamp `time`. Returns its length.
     pub fn sent_audio(&mut self, time: u64, audio: &[u8], now: Duration) -> Duration {
+        self.timeline.append(time, audio.len() as u64 / 2);
+        self.sent_any(audio, now)
+    }
+
+    /// Notes silence that is sent, which the stream does not have. Returns its length.
+    pub fn sent_padding(&mut self, silence: &[u8], now: Duration) -> Duration {
+        self.timeline.pad(silence.len() as u64 / 2);
+        self.sent_any(silence, now)
+    }
+
+    fn sent_any(&mut self, audio: &[u8], now: Duration) -> Duration {
         let samples = audio.len() as u64 / 2;
         let length = Duration::from_nanos(duration_of(samples, self.timeline.rate()));
-        self.timeline.append(time, samples);
         self.backlog.push(audio);
         self.loud |= self.liveness.sent(audio, length, now);
         if self
@@ -99,30 +175,109 @@ impl Connection {
         length
     }
 
-    /// Distinguishes the session's connections, and grows.
-    pub fn number(&self) -> u64 {
-        self.utterances.number()
+    /// Length of the audio since the most recent commit.
+    pub fn uncommitted(&self) -> Duration {
+        let samples = self.utterances.uncommitted(&self.timeline);
+        Duration::from_nanos(duration_of(samples, self.timeline.rate()))
     }
 
-    /// Samples since the last commit.
-    pub fn uncommitted(&self) -> u64 {
-        self.utterances.uncommitted(&self.timeline)
+    /// What will be committed next begins with speech at this timestamp.
+    pub fn speech_started(&mut self, time: u64) {
+        self.utterances.speech_started(time);
     }
 
-    /// What was sent since the last commit is an utterance, heard between these stream times if
-    /// they are known.
+    /// What was sent since the previous commit is an utterance, with speech between these
+    /// timestamps if they are known.
     pub fn commit(&mut self, speech: Option<Range<u64>>) {
         self.utterances.commit(speech.clone(), &self.timeline);
         self.backlog.commit(self.timeline.clock(), speech);
     }
 
-    pub fn next_final(&mut self) -> Option<Transcript> {
-        self.utterances.next_final(&self.timeline)
+    /// Takes in what the service says of its audio and utterances. `context` is what recognition is
+    /// biased with; `finds_utterances` says that the service's word on speech counts.
+    pub fn absorb(
+        &mut self,
+        event: Event,
+        context: Option<&str>,
+        finds_utterances: bool,
+        now: Duration,
+        reporter: &mut Reporter,
+        out: &mut Outbox,
+    ) {
+        self.liveness.result(now);
+        let (utterances, timeline) = (&mut self.utterances, &self.timeline);
+        match event {
+            Event::ItemSeen { item } => utterances.seen(item, timeline),
+            Event::SpeechStarted { item, at_ms, .. } | Event::SpeechStopped { item, at_ms, .. }
+                if !finds_utterances || at_ms.is_none() =>
+            {
+                utterances.seen(item, timeline);
+            }
+            Event::SpeechStarted {
+                item,
+                item_id,
+                at_ms,
+            } => {
+                let position = utterances.position(at_ms.unwrap_or_default(), timeline);
+                let numbers = &mut reporter.numbers;
+                utterances.started(item, &item_id, position, timeline, numbers);
+                let time = timeline.start_time(position).unwrap_or_default();
+                out.notice(Notice::SpeechStarted { item_id, time });
+            }
+            Event::SpeechStopped {
+                item,
+                item_id,
+                at_ms,
+            } => {
+                let position = utterances.position(at_ms.unwrap_or_default(), timeline);
+                utterances.stopped(item, position, timeline);
+                let time = timeline.end_time(position).unwrap_or_default();
+                out.notice(Notice::SpeechStopped { item_id, time });
+            }
+            Event::Interim { item, text } => {
+                if let Some(transcript) =
+                    utterances.interim(item, text, timeline, &mut reporter.numbers)
+                {
+                    reporter.interim(self.id, transcript, out);
+                }
+            }
+            Event::Final { item, text } => {
+                let text = without_echo(text, context);
+                utterances.end(item, text, now, timeline);
+            }
+            Event::ItemFailed { item, message } => {
+                utterances.give_up(item, now);
+                out.warn(Warning::NotRecognised(message));
+            }
+            Event::Billed(usage) => self.billed = self.billed.max(usage),
+            // These concern the session.
+            Event::Ready { .. } | Event::Finished | Event::Failed(_) | Event::Warning(_) => {}
+        }
     }
 
-    #[cfg(test)]
-    pub fn kept_bytes(&self) -> usize {
-        self.backlog.kept_bytes()
+    /// The next utterance to report, see [`Utterances::next_ended`].
+    pub fn next_ended(&mut self, numbers: &mut Numbers) -> Option<Ended> {
+        self.utterances.next_ended(&self.timeline, numbers)
+    }
+
+    /// See [`Utterances::give_up_overtaken`].
+    pub fn give_up_overtaken(&mut self, now: Duration) -> usize {
+        self.utterances.give_up_overtaken(now)
+    }
+
+    /// No more final text will come.
+    pub fn give_up_all(&mut self, now: Duration) {
+        self.utterances.give_up_all(now);
+    }
+
+    /// Whether any utterance waits for its final text.
+    pub fn any_open(&self) -> bool {
+        self.utterances.any_open()
+    }
+
+    /// Whether nothing that was committed or mentioned is left to report.
+    pub fn all_reported(&self) -> bool {
+        self.utterances.all_reported()
     }
 
     /// Whether something may have been said of which nothing was reported.
@@ -139,45 +294,45 @@ impl Connection {
     /// of this length.
     pub fn is_between_utterances(&self, quiet: Duration) -> bool {
         if self.manual {
-            self.uncommitted() == 0
+            self.uncommitted().is_zero()
         } else {
             self.has_nothing_open()
                 && (self.liveness.quiet_for() >= quiet || self.timeline.clock() == 0)
         }
     }
 
-    /// What was heard so far of the utterances that are not final, as if it were all.
-    pub fn open_transcripts(&mut self) -> Vec<Transcript> {
-        self.utterances.give_up_all(Duration::ZERO);
-        let finals = std::iter::from_fn(|| self.utterances.next_final(&self.timeline));
-        finals
-            .filter(|transcript| !transcript.text.is_empty())
-            .collect()
+    /// What was heard so far of the utterances that are not reported, as if it were all.
+    pub fn open_transcripts(&mut self, numbers: &mut Numbers) -> Vec<Transcript> {
+        self.give_up_all(Duration::ZERO);
+        let ended = std::iter::from_fn(|| self.next_ended(numbers));
+        ended.map(|ended| ended.transcript).collect()
     }
 
-    /// When time itself changes something. Finals count if they may be `reported`.
-    pub fn next_timeout(&self, reported: bool) -> Duration {
-        // As long as audio is sent, that settles what is older.
-        let quiet = self.sent.back().map(|sent| sent.at + QUIET);
-        let held = self.utterances.deadline().filter(|_| reported);
-        let times = [quiet, held];
-        let alive = self.liveness.next();
-        times.into_iter().flatten().fold(alive, Duration::min)
+    /// When a final that is held back for an earlier one is due.
+    pub fn reorder_deadline(&self) -> Option<Duration> {
+        self.utterances.deadline()
     }
 
-    /// Stream time before which no more text can come; forgets what is only needed before it.
+    /// When what was sent most recently is known to have been silence, if it was. As long as audio
+    /// is sent, that settles what is older.
+    pub fn quiet_deadline(&self) -> Option<Duration> {
+        self.sent.back().map(|sent| sent.at + QUIET)
+    }
+
+    /// Timestamp before which no more text can come. Forgets what is only needed before it.
     pub fn settle(&mut self, now: Duration) -> Option<u64> {
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.at + QUIET <= now) {
             if self.manual {
                 continue;
             }
-            // A service that has been deaf to what is loud before may be right.
-            if sent.loud && self.liveness.deaf() == 0 && !self.liveness.has_heard(sent.at + QUIET) {
+            // A service that ignored loud audio before, over several connections, may be right.
+            let was_heard = self.liveness.answered_since(sent.at + QUIET);
+            if sent.loud && self.liveness.unresponsive() == 0 && !was_heard {
                 self.unanswered.get_or_insert(self.quiet_until);
             }
             self.quiet_until = sent.end;
         }
-        if self.liveness.has_heard(now) {
+        if self.liveness.answered_since(now) {
             self.unanswered = None;
         }
         let keep = self.replay_from();
@@ -186,32 +341,32 @@ impl Connection {
         self.timeline.end_time(self.settled())
     }
 
-    /// Stream time at the end of what was sent.
+    /// Timestamp at the end of what was sent.
     pub fn end_time(&self) -> Option<u64> {
         self.timeline.end_time(self.timeline.clock())
     }
 
-    /// Leaves what is not recognised to be sent again. Returns time and duration of what would
-    /// have to be, and is not there any more.
+    /// Leaves what is not recognised to be sent again, in pieces of `chunk` samples. Returns
+    /// timestamp and duration of what would have to be, and is not there any more.
     pub fn leave_to(&mut self, replay: &mut Replay, chunk: u64) -> Option<(u64, u64)> {
         let from = self.replay_from();
         let backlog = std::mem::replace(&mut self.backlog, Backlog::new(0));
         replay.take_over(backlog, from, &self.timeline, chunk)
     }
 
-    /// Position before which nothing is left to report: the begin of the earliest open
-    /// utterance, or else the end of the last one, or of the silence after it.
+    /// Position before which nothing is left to report: the begin of the earliest open utterance,
+    /// or else the end of the one reported most recently, or of the silence after it.
     fn settled(&self) -> u64 {
-        let silent = self.utterances.last_end().max(self.quiet_until);
+        let silent = self.utterances.reported_end().max(self.quiet_until);
         self.utterances.begin_of_earliest().unwrap_or(silent)
     }
 
     fn replay_from(&self) -> u64 {
         let pre_roll = PRE_ROLL_MS * u64::from(self.timeline.rate()) / 1000;
         let pre_roll = if self.manual { 0 } else { pre_roll };
-        let (settled, reported) = (self.settled(), self.utterances.last_end());
+        let (settled, reported) = (self.settled(), self.utterances.reported_end());
         let mut from = settled.saturating_sub(pre_roll);
-        // These are kept as long as there is room for them: nobody may ever want them.
+        // Kept as long as there is room: it may be noise that nobody will ever want.
         if let Some(position) = self.unanswered {
             from = from.min(position.saturating_sub(pre_roll).max(self.backlog.start()));
         }
@@ -224,4 +379,22 @@ impl Connection {
             .filter(|begin| *begin >= self.backlog.start())
             .map_or(from, |begin| from.min(begin))
     }
+
+    #[cfg(test)]
+    pub fn timeline(&self) -> &Timeline {
+        &self.timeline
+    }
+
+    #[cfg(test)]
+    pub fn kept_bytes(&self) -> usize {
+        self.backlog.kept_bytes()
+    }
+}
+
+/// On silence the service may give back the context for a transcript.
+fn without_echo(mut text: ItemText, context: Option<&str>) -> ItemText {
+    if context.is_some_and(|context| context.trim() == text.text.trim()) {
+        text.text.clear();
+    }
+    text
 }

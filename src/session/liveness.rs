@@ -19,7 +19,7 @@ pub(super) enum Need {
     /// Nobody answers any more.
     Dead,
     /// The service answers, but not to the speech it is sent.
-    Deaf,
+    Unresponsive,
 }
 
 /// Watches one connection.
@@ -35,14 +35,19 @@ pub(super) struct Liveness {
     loud_for: Duration,
     /// How much was sent since something loud.
     quiet_for: Duration,
-    /// How often the service was found deaf in a row.
-    deaf: u32,
+    /// How often the service was found unresponsive in a row.
+    unresponsive: u32,
 }
 
 impl Liveness {
-    /// Something has to be sent every `keep_alive`. `deaf` is how often the connections before
+    /// Something has to be sent every `keep_alive`. `unresponsive` is how often the connections before
     /// this one ended for that.
-    pub fn new(timeout: Duration, keep_alive: Option<Duration>, deaf: u32, now: Duration) -> Self {
+    pub fn new(
+        timeout: Duration,
+        keep_alive: Option<Duration>,
+        unresponsive: u32,
+        now: Duration,
+    ) -> Self {
         Liveness {
             timeout,
             keep_alive,
@@ -52,17 +57,17 @@ impl Liveness {
             last_result: now,
             loud_for: Duration::ZERO,
             quiet_for: Duration::ZERO,
-            deaf,
+            unresponsive,
         }
     }
 
-    /// The connection is taken into use. `deaf` is as in [`Self::new`].
-    pub fn restart(&mut self, deaf: u32, now: Duration) {
-        *self = Liveness::new(self.timeout, self.keep_alive, deaf, now);
+    /// The connection is taken into use. `unresponsive` is as in [`Self::new`].
+    pub fn restart(&mut self, unresponsive: u32, now: Duration) {
+        *self = Liveness::new(self.timeout, self.keep_alive, unresponsive, now);
     }
 
-    pub fn deaf(&self) -> u32 {
-        self.deaf
+    pub fn unresponsive(&self) -> u32 {
+        self.unresponsive
     }
 
     /// Anything arrived, be it an answer to a ping.
@@ -75,11 +80,11 @@ impl Liveness {
     pub fn result(&mut self, now: Duration) {
         self.last_result = now;
         self.loud_for = Duration::ZERO;
-        self.deaf = 0;
+        self.unresponsive = 0;
     }
 
     /// Whether a result arrived since then.
-    pub fn has_heard(&self, since: Duration) -> bool {
+    pub fn answered_since(&self, since: Duration) -> bool {
         self.last_result >= since
     }
 
@@ -122,8 +127,8 @@ impl Liveness {
             return Some(Need::Dead);
         }
         if self.loud_for >= patience && now >= self.last_result + patience {
-            self.deaf = (self.deaf + 1).min(MOST_DOUBLINGS);
-            return Some(Need::Deaf);
+            self.unresponsive = (self.unresponsive + 1).min(MOST_DOUBLINGS);
+            return Some(Need::Unresponsive);
         }
         if !self.pinged && now >= self.last_received + self.timeout / 2 {
             self.pinged = true;
@@ -140,7 +145,7 @@ impl Liveness {
 
     /// Noise is no speech: after a reconnect that changed nothing there is no hurry.
     fn patience(&self) -> Duration {
-        self.timeout * (1 << self.deaf)
+        self.timeout * (1 << self.unresponsive)
     }
 }
 
@@ -205,13 +210,18 @@ mod tests {
         let mut liveness = Liveness::new(SECOND * 10, KEEP_ALIVE, 0, Duration::ZERO);
         speak(&mut liveness, 0..12, 3000);
         liveness.received(SECOND * 12);
-        assert_eq!(liveness.need(SECOND * 12), Some(Need::Deaf));
-        let mut again = Liveness::new(SECOND * 10, KEEP_ALIVE, liveness.deaf(), Duration::ZERO);
+        assert_eq!(liveness.need(SECOND * 12), Some(Need::Unresponsive));
+        let mut again = Liveness::new(
+            SECOND * 10,
+            KEEP_ALIVE,
+            liveness.unresponsive(),
+            Duration::ZERO,
+        );
         speak(&mut again, 0..12, 3000);
         again.received(SECOND * 12);
         assert_eq!(again.need(SECOND * 12), None, "twice the patience");
         again.result(SECOND * 13);
-        assert_eq!(again.deaf(), 0);
+        assert_eq!(again.unresponsive(), 0);
     }
 
     #[test]

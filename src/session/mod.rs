@@ -8,20 +8,27 @@
 
 mod backlog;
 mod connection;
-mod engine;
-mod hearing;
+mod connections;
 mod liveness;
+mod outage;
+mod outbox;
+mod pacer;
+mod reporter;
 mod retry;
-mod turns;
+mod rotation;
+mod segmenter;
+mod state;
 mod utterances;
+mod vad;
 
+use std::fmt;
 use std::time::Duration;
 
-pub use engine::Session;
 pub use retry::RetryPolicy;
-pub use turns::ClientVad;
+pub use segmenter::ClientVad;
+pub use state::Session;
 
-use crate::protocol::{Failure, Frame, blotted};
+use crate::protocol::{Failure, Frame, Incoming, blotted};
 use crate::transcript::Transcript;
 
 /// What a session needs to know.
@@ -69,31 +76,64 @@ pub enum State {
     Failed,
 }
 
+/// One of a session's connections. Numbers are never used again: what comes from a connection that
+/// the session has closed is recognised by its number, and ignored.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ConnId(pub(super) u64);
+
+impl fmt::Display for ConnId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// What comes from the network, of the connection that it concerns.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Net<'a> {
+    /// The WebSocket is open.
+    Connected,
+    /// There is no server to speak to.
+    Unreachable(Failure),
+    /// A server answered the upgrade with an HTTP status other than 101.
+    Refused {
+        status: u16,
+        body: &'a str,
+    },
+    /// The connection is gone; `code` is that of a close frame, if there was one.
+    Closed {
+        code: Option<u16>,
+        reason: &'a str,
+    },
+    /// Something arrived that says no more than that somebody is there, such as a pong.
+    Alive,
+    Frame(Incoming<'a>),
+}
+
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Open a connection.
-    Connect,
-    Send(Frame),
+    /// Open a connection, which is known by this id from then on.
+    Connect(ConnId),
+    Send(ConnId, Frame),
     /// Send a WebSocket ping.
-    Ping,
-    /// Close the connection, or give up opening it.
-    Close,
-    /// The same for the spare connection: the next one, or the last one.
-    Spare(Spare),
-    /// The spare connection and the one in use change places.
-    Swap,
+    Ping(ConnId),
+    /// Close the connection, or give up opening it. Nothing more is wanted from it.
+    Close(ConnId),
     Notice(Notice),
 }
 
-/// What is to be done with the spare connection. There is one at times only.
-#[derive(Debug, Clone, PartialEq)]
-pub enum Spare {
-    /// Open it.
-    Connect,
-    Send(Frame),
-    /// Close it, or give up opening it.
-    Close,
+/// The audio that a session takes, see [`Session::poll_audio`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Demand {
+    /// None: there is no connection that could take it.
+    Nothing,
+    /// Some of the audio kept for a replay was sent: ask again, after the outputs.
+    Replayed,
+    /// None before this time, and then as soon as there are `least` bytes; 0 says that there is
+    /// something to be sent even if no more audio comes.
+    NotBefore { time: Duration, least: usize },
+    /// At most `most` bytes, as soon as there are `least`.
+    Chunk { least: usize, most: usize },
 }
 
 /// What the user of a session learns.
@@ -117,15 +157,16 @@ pub enum Notice {
     Interim(Transcript),
     /// The utterance's last word. Finals come in the order in which the utterances began.
     Final(Transcript),
-    /// All that began before this stream time is final: no more text will come for it, unless it
-    /// turns out that the service had stopped listening.
-    Settled {
+    /// All that began before this timestamp is final: no more text will come for it, unless it turns
+    /// out that the service had stopped listening.
+    Watermark {
         time: u64,
     },
-    /// Audio of this stream time will not be recognised.
+    /// The audio from this timestamp on will not be recognised.
     AudioLost {
         time: u64,
         duration: u64,
+        reason: &'static str,
     },
     /// The connection was lost or could not be made, and will be tried again.
     Outage(Failure),
@@ -165,13 +206,16 @@ impl Notice {
             | Notice::SpeechStopped { .. }
             | Notice::Interim(_)
             | Notice::Final(_)
-            | Notice::Settled { .. }
+            | Notice::Watermark { .. }
             | Notice::AudioLost { .. }
             | Notice::Rotated { .. }
             | Notice::Drained) => notice,
         }
     }
 }
+
+/// Why audio is lost that waits when a session ends.
+pub const UNSENT: &str = "the session ended before it could be sent";
 
 /// Something a user should know of although the session goes on, or has ended well.
 #[derive(Debug, Clone, PartialEq, Eq)]

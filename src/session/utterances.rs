@@ -1,65 +1,81 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The utterances of a session: where each begins and ends, and in which order they are reported.
+//! The utterances of one connection: where each begins and ends, and which of them may be reported.
+//!
+//! The service names utterances ("items") as it likes and may finish them in any order; here they
+//! are put in the order in which they were spoken. Positions are samples into the connection's
+//! audio. Used by [`Connection`](super::connection::Connection) only.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ops::Range;
 use std::time::Duration;
 
+use super::reporter::Numbers;
 use crate::protocol::{ItemKey, ItemText};
 use crate::timeline::Timeline;
-use crate::transcript::{Transcript, Word};
+use crate::transcript::{Transcript, Utterance as Number, Word};
 
-/// A final that overtook an earlier utterance's waits this long for it. Then there will be none:
-/// services finish out of order by less than that.
+/// A final that overtook an earlier utterance's is held back this long for it. After that there
+/// will be none: services were seen to finish out of order by less.
 const REORDER_WINDOW: Duration = Duration::from_secs(2);
 
-/// Utterances that may be open at once. Services have one or two; more were lost by the service.
-const MOST_OPEN: usize = 64;
+/// Utterances that may be open at once. Services have one or two open; with more than this the
+/// oldest is given up, since the service has lost track of it.
+const MAX_OPEN: usize = 64;
 
-/// How long before its first interim result an utterance began, where nothing tells.
+/// How long before its first interim result an utterance is taken to have begun, where neither the
+/// service nor a commit says so.
 const USUAL_DELAY_MS: u64 = 1000;
 
-/// An utterance that is not reported as final yet. Positions are on the audio clock.
+/// An utterance that is not reported as final yet.
 #[derive(Debug, Default)]
 struct Utterance {
+    number: Option<Number>,
     item_id: String,
     /// Position as the service or a commit gave it.
     begin: Option<u64>,
     end: Option<u64>,
-    /// Where it probably began if nothing tells.
+    /// Position where it probably began if nothing tells.
     guess: u64,
-    /// Stream times between which it was heard, where they are known better than from the
-    /// positions.
-    heard_from: Option<u64>,
-    heard_until: Option<u64>,
-    words: ItemText,
+    /// Timestamps between which there was speech, where the segmenter knows them better than the
+    /// positions do.
+    speech_start: Option<u64>,
+    speech_end: Option<u64>,
+    text: ItemText,
     stage: Stage,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
-    /// Its final words are still to come.
+    /// Its final text is still to come.
     #[default]
     Awaited,
-    /// So they are, but later utterances have waited long enough.
+    /// Still awaited, but later utterances no longer wait for it.
     Overtaken,
-    /// Ended. Earlier ones are waited for until this time.
-    Ended(Duration),
+    /// Its text is known. Earlier utterances are waited for until this time.
+    Ended { until: Duration, by_service: bool },
 }
 
-/// What was sent between two commits: positions, and the stream times between which something
-/// was heard in it, if they are known.
+/// What was sent between two commits: positions, and the timestamps between which there was speech
+/// in it, if they are known.
 #[derive(Debug)]
 struct Span {
     begin: u64,
     end: u64,
-    heard: Option<Range<u64>>,
+    speech: Option<Range<u64>>,
+}
+
+/// An utterance of which no more will be heard over this connection.
+#[derive(Debug, PartialEq)]
+pub(super) struct Ended {
+    pub transcript: Transcript,
+    /// The service said that this is all; otherwise it is what was heard so far.
+    pub by_service: bool,
 }
 
 impl Utterance {
     fn held_until(&self) -> Option<Duration> {
         match self.stage {
-            Stage::Ended(until) => Some(until),
+            Stage::Ended { until, .. } => Some(until),
             Stage::Awaited | Stage::Overtaken => None,
         }
     }
@@ -69,20 +85,35 @@ impl Utterance {
         self.begin.unwrap_or(self.guess)
     }
 
-    /// No final words will come. Earlier utterances are waited for until this time.
+    /// No final text will come. Earlier utterances are waited for until this time.
     fn end_as_heard(&mut self, until: Duration) {
-        let stash = std::mem::take(&mut self.words.stash);
-        self.words.text.push_str(&stash);
-        self.stage = Stage::Ended(until);
+        let stash = std::mem::take(&mut self.text.stash);
+        self.text.text.push_str(&stash);
+        self.stage = Stage::Ended {
+            until,
+            by_service: false,
+        };
     }
 
     fn take(&mut self, span: Span) {
         self.begin = Some(span.begin);
         self.end = Some(span.end);
-        if let Some(heard) = span.heard {
-            self.heard_from = Some(heard.start);
-            self.heard_until = Some(heard.end);
+        if let Some(speech) = span.speech {
+            self.speech_start = Some(speech.start);
+            self.speech_end = Some(speech.end);
         }
+    }
+
+    /// Timestamp of its begin.
+    fn start(&self, timeline: &Timeline) -> u64 {
+        let start = self.speech_start;
+        let start = start.or_else(|| timeline.start_time(self.position()));
+        start.unwrap_or_default()
+    }
+
+    fn number(&mut self, timeline: &Timeline, numbers: &mut Numbers) -> Number {
+        let start = self.start(timeline);
+        *self.number.get_or_insert_with(|| numbers.give(start))
     }
 }
 
@@ -96,29 +127,25 @@ pub(super) struct Utterances {
     manual: bool,
     /// Where the running span began.
     span_begin: u64,
-    /// Stream time at which something was first heard in it, if that is known.
-    heard_from: Option<u64>,
-    /// Where the last reported utterance ended.
-    last_end: u64,
-    /// The last utterances that were reported before the service ended them.
+    /// Timestamp of the first speech in it, if that is known.
+    speech_start: Option<u64>,
+    /// Where the utterance ended that was reported most recently.
+    reported_end: u64,
+    /// Items that were reported before the service ended them, the most recent ones.
     given_up: VecDeque<ItemKey>,
-    /// Distinguishes the utterances of this connection from those of others.
-    number: u64,
 }
 
 impl Utterances {
-    /// `number` is that of the connection: items are counted on from there.
-    pub fn new(rate: u32, manual: bool, number: u64) -> Self {
-        Utterances {
+    pub fn new(rate: u32, manual: bool) -> Self {
+        Self {
             rate,
             open: BTreeMap::new(),
             spans: VecDeque::new(),
             manual,
             span_begin: 0,
-            heard_from: None,
-            last_end: 0,
+            speech_start: None,
+            reported_end: 0,
             given_up: VecDeque::new(),
-            number,
         }
     }
 
@@ -127,31 +154,26 @@ impl Utterances {
         position(ms, self.rate, timeline)
     }
 
-    /// Number of the connection.
-    pub fn number(&self) -> u64 {
-        self.number
-    }
-
-    /// Samples since the last commit.
+    /// Samples since the most recent commit.
     pub fn uncommitted(&self, timeline: &Timeline) -> u64 {
         timeline.clock() - self.span_begin
     }
 
-    /// What will be committed next begins with something heard at this stream time.
-    pub fn heard_from(&mut self, time: u64) {
-        self.heard_from = Some(time);
+    /// What will be committed next begins with speech at this timestamp.
+    pub fn speech_started(&mut self, time: u64) {
+        self.speech_start = Some(time);
     }
 
-    /// What was sent since the last commit is one utterance, heard between these stream times if
-    /// they are known.
-    pub fn commit(&mut self, heard: Option<Range<u64>>, timeline: &Timeline) {
+    /// What was sent since the previous commit is one utterance, with speech between these
+    /// timestamps if they are known.
+    pub fn commit(&mut self, speech: Option<Range<u64>>, timeline: &Timeline) {
         let span = Span {
             begin: self.span_begin,
             end: timeline.clock(),
-            heard,
+            speech,
         };
         self.span_begin = timeline.clock();
-        self.heard_from = None;
+        self.speech_start = None;
         // An utterance that showed itself before its commit has this span.
         match self
             .open
@@ -168,8 +190,10 @@ impl Utterances {
         if self.open.contains_key(&item) || self.given_up.contains(&item) {
             return;
         }
-        if self.open.len() >= MOST_OPEN {
-            self.open.pop_first();
+        if self.open.len() >= MAX_OPEN
+            && let Some(utterance) = self.open.values_mut().find(|u| u.held_until().is_none())
+        {
+            utterance.end_as_heard(Duration::ZERO);
         }
         let mut utterance = Utterance::default();
         if self.manual {
@@ -177,20 +201,29 @@ impl Utterances {
                 Some(span) => utterance.take(span),
                 None => {
                     utterance.begin = Some(self.span_begin);
-                    utterance.heard_from = self.heard_from;
+                    utterance.speech_start = self.speech_start;
                 }
             }
         }
         let usual = USUAL_DELAY_MS * u64::from(self.rate) / 1000;
-        utterance.guess = timeline.clock().saturating_sub(usual).max(self.last_end);
+        let guess = timeline.clock().saturating_sub(usual);
+        utterance.guess = guess.max(self.reported_end);
         self.open.insert(item, utterance);
     }
 
-    pub fn started(&mut self, item: ItemKey, item_id: &str, position: u64, timeline: &Timeline) {
+    pub fn started(
+        &mut self,
+        item: ItemKey,
+        item_id: &str,
+        position: u64,
+        timeline: &Timeline,
+        numbers: &mut Numbers,
+    ) {
         self.seen(item, timeline);
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.begin = Some(position);
             utterance.item_id = item_id.to_owned();
+            utterance.number(timeline, numbers);
         }
     }
 
@@ -201,32 +234,37 @@ impl Utterances {
         }
     }
 
-    /// New words for an open utterance. Returns its interim transcript.
+    /// New text of an open utterance. Returns its interim transcript.
     pub fn interim(
         &mut self,
         item: ItemKey,
-        words: ItemText,
+        text: ItemText,
         timeline: &Timeline,
+        numbers: &mut Numbers,
     ) -> Option<Transcript> {
         self.seen(item, timeline);
         let utterance = self.open.get_mut(&item)?;
         if utterance.held_until().is_some() {
             return None;
         }
-        utterance.words = words;
-        Some(self.transcript(item, timeline, false))
+        utterance.text = text;
+        let text = utterance.text.clone();
+        Some(self.transcript(item, text, timeline, numbers))
     }
 
-    /// The utterance's final words.
-    pub fn end(&mut self, item: ItemKey, words: ItemText, now: Duration, timeline: &Timeline) {
+    /// The utterance's final text.
+    pub fn end(&mut self, item: ItemKey, text: ItemText, now: Duration, timeline: &Timeline) {
         self.seen(item, timeline);
         if let Some(utterance) = self.open.get_mut(&item) {
-            utterance.words = words;
-            utterance.stage = Stage::Ended(now + REORDER_WINDOW);
+            utterance.text = text;
+            utterance.stage = Stage::Ended {
+                until: now + REORDER_WINDOW,
+                by_service: true,
+            };
         }
     }
 
-    /// No final will come: what was last heard of the utterance is all there is.
+    /// No final text will come: what was heard of the utterance so far is all there is.
     pub fn give_up(&mut self, item: ItemKey, now: Duration) {
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.end_as_heard(now + REORDER_WINDOW);
@@ -241,28 +279,28 @@ impl Utterances {
         }
     }
 
-    /// Gives up the utterances for which one that has ended has waited long enough: what was
-    /// heard of them is all there is. Returns how many there are.
+    /// Gives up the utterances for which one that has ended has waited long enough. Returns how
+    /// many there are.
     pub fn give_up_overtaken(&mut self, now: Duration) -> usize {
         let ended = self
             .open
             .iter()
             .filter(|(_, u)| u.held_until().is_some_and(|due| due <= now));
-        let Some(last) = ended.map(|(key, u)| (u.position(), *key)).max() else {
+        let Some(latest) = ended.map(|(key, u)| (u.position(), *key)).max() else {
             return 0;
         };
         let mut count = 0;
         for (key, utterance) in &mut self.open {
-            if utterance.stage != Stage::Awaited || (utterance.position(), *key) > last {
+            if utterance.stage != Stage::Awaited || (utterance.position(), *key) > latest {
                 continue;
             }
             count += 1;
-            if utterance.words.text.is_empty() && utterance.words.stash.is_empty() {
-                // Late words are better than none.
+            if utterance.text.text.is_empty() && utterance.text.stash.is_empty() {
+                // Late text is better than none.
                 utterance.stage = Stage::Overtaken;
             } else {
                 utterance.end_as_heard(now);
-                if self.given_up.len() == MOST_OPEN {
+                if self.given_up.len() == MAX_OPEN {
                     self.given_up.pop_front();
                 }
                 self.given_up.push_back(*key);
@@ -271,7 +309,7 @@ impl Utterances {
         count
     }
 
-    /// Whether any utterance waits for its final words.
+    /// Whether any utterance waits for its final text.
     pub fn any_open(&self) -> bool {
         self.open.values().any(|u| u.stage == Stage::Awaited)
     }
@@ -281,21 +319,29 @@ impl Utterances {
         self.waited_for().next().is_none() && self.spans.is_empty()
     }
 
-    /// When the next held final is due at the latest.
+    /// When a final that is held back is due at the latest.
     pub fn deadline(&self) -> Option<Duration> {
         self.open.values().filter_map(Utterance::held_until).min()
     }
 
-    /// The next final to report: the earliest utterance, once it has ended.
-    pub fn next_final(&mut self, timeline: &Timeline) -> Option<Transcript> {
-        let (item, _) = self
+    /// The next one to report: the earliest utterance, once it has ended.
+    pub fn next_ended(&mut self, timeline: &Timeline, numbers: &mut Numbers) -> Option<Ended> {
+        let (item, stage) = self
             .waited_for()
             .min_by_key(|(key, u)| (u.position(), **key))
-            .filter(|(_, u)| u.held_until().is_some())?;
-        let item = *item;
-        let transcript = self.transcript(item, timeline, true);
-        self.open.remove(&item);
-        Some(transcript)
+            .map(|(key, u)| (*key, u.stage))?;
+        let Stage::Ended { by_service, .. } = stage else {
+            return None;
+        };
+        let text = std::mem::take(&mut self.open.get_mut(&item)?.text);
+        let transcript = self.transcript(item, text, timeline, numbers);
+        let utterance = self.open.remove(&item)?;
+        let end = utterance.end.unwrap_or_else(|| timeline.clock());
+        self.reported_end = self.reported_end.max(end).max(utterance.position());
+        Some(Ended {
+            transcript,
+            by_service,
+        })
     }
 
     /// Where the earliest utterance begins that is not reported yet.
@@ -315,34 +361,31 @@ impl Utterances {
             .filter(|(_, u)| u.stage != Stage::Overtaken)
     }
 
-    /// Where the last reported utterance ended.
-    pub fn last_end(&self) -> u64 {
-        self.last_end
+    /// Where the utterance ended that was reported most recently.
+    pub fn reported_end(&self) -> u64 {
+        self.reported_end
     }
 
-    fn transcript(&mut self, item: ItemKey, timeline: &Timeline, last: bool) -> Transcript {
+    fn transcript(
+        &mut self,
+        item: ItemKey,
+        text: ItemText,
+        timeline: &Timeline,
+        numbers: &mut Numbers,
+    ) -> Transcript {
         let Some(utterance) = self.open.get_mut(&item) else {
             return Transcript::default();
         };
-        let begin = utterance.position();
-        let end = utterance.end.unwrap_or_else(|| timeline.clock()).max(begin);
-        let words = if last {
-            std::mem::take(&mut utterance.words)
+        let start = utterance.start(timeline);
+        let end = utterance.end.unwrap_or_else(|| timeline.clock());
+        let end = end.max(utterance.position());
+        let end = utterance.speech_end.or(timeline.end_time(end));
+        let item_id = if text.item_id.is_empty() {
+            utterance.item_id.clone()
         } else {
-            utterance.words.clone()
+            text.item_id
         };
-        let item_id = if words.item_id.is_empty() {
-            &utterance.item_id
-        } else {
-            &words.item_id
-        };
-        if last {
-            self.last_end = self.last_end.max(end);
-        }
-        let start = utterance.heard_from.or(timeline.start_time(begin));
-        let start = start.unwrap_or_default();
-        let until = utterance.heard_until.or(timeline.end_time(end));
-        let timed = words.words.into_iter().map(|word| {
+        let words = text.words.into_iter().map(|word| {
             let start = timeline.start_time(position(word.begin_ms, self.rate, timeline));
             let end = timeline.end_time(position(word.end_ms, self.rate, timeline));
             let start = start.unwrap_or_default();
@@ -353,16 +396,17 @@ impl Utterances {
             }
         });
         Transcript {
-            words: timed.collect(),
-            utterance: (self.number << 32) + item,
-            item_id: item_id.clone(),
+            utterance: utterance.number(timeline, numbers),
+            item_id,
+            // Counted where it is reported.
             seq: 0,
-            text: words.text,
-            stash: words.stash,
-            language: words.language,
-            emotion: words.emotion,
+            text: text.text,
+            stash: text.stash,
+            language: text.language,
+            emotion: text.emotion,
             start,
-            end: until.unwrap_or_default().max(start),
+            end: end.unwrap_or_default().max(start),
+            words: words.collect(),
         }
     }
 }

@@ -14,10 +14,10 @@ const SOFT: i16 = 3;
 
 struct Told;
 
-impl Hearing for Told {
-    fn hear(&mut self, frame: &[i16]) -> Heard {
+impl Detector for Told {
+    fn hear(&mut self, frame: &[i16]) -> FrameClass {
         let what = frame.iter().max().copied().unwrap_or_default();
-        Heard {
+        FrameClass {
             voice: what >= VOICE,
             loud: matches!(what, SOUND | VOICE),
             level: [-80.0, -30.0, -20.0, -45.0][what as usize],
@@ -36,12 +36,12 @@ fn audio(pattern: &[(i16, usize)]) -> Vec<u8> {
         .collect()
 }
 
-fn turns(silence_ms: u32) -> Turns<Told> {
-    Turns::with(Told, silence_ms, RATE, 60_000)
+fn turns(silence_ms: u32) -> Segmenter<Told> {
+    Segmenter::with(Told, silence_ms, RATE, 60_000)
 }
 
 /// What came out: `began 300`, `sent 0..900`, `ended 300..800`, in milliseconds.
-fn take(turns: &mut Turns<impl Hearing>) -> Vec<String> {
+fn take(turns: &mut Segmenter<impl Detector>) -> Vec<String> {
     let mut sent: Option<(u64, u64)> = None;
     let mut said = Vec::new();
     while let Some(step) = turns.next_step() {

@@ -16,7 +16,7 @@ fn attempts(
 ) -> Vec<Duration> {
     let end = s.now + length;
     let mut begun = Vec::new();
-    while let Some(due) = s.session.poll_timeout()
+    while let Some((due, _)) = s.session.poll_timeout()
         && due < end
     {
         s.now = s.now.max(due);
@@ -36,7 +36,7 @@ fn a_service_that_breaks_every_connection_is_not_stormed() {
     s.lose();
     let minute = Duration::from_secs(60);
     let begun = attempts(&mut s, 20 * minute, |s| {
-        s.session.handle_connected(s.now);
+        s.net(Net::Connected);
         s.receive("ready");
         s.lose();
     });
@@ -48,10 +48,10 @@ fn a_service_that_breaks_every_connection_is_not_stormed() {
 #[test]
 fn a_network_that_is_gone_is_tried_again_within_seconds() {
     let ways: [fn(&mut Script); 3] = [
-        |s| s.session.handle_unreachable(unknown_host(), s.now),
+        |s| s.net(Net::Unreachable(unknown_host())),
         |s| {
             let failure = Failure::new(Kind::Unreachable, "No route.", "Check.").unanswered();
-            s.session.handle_unreachable(failure, s.now);
+            s.net(Net::Unreachable(failure));
         },
         // Runs into connect-timeout.
         |_| {},
@@ -75,11 +75,11 @@ fn a_network_that_is_gone_is_tried_again_within_seconds() {
 #[test]
 fn a_host_that_was_never_found_is_a_wrong_one() {
     let mut s = Script::with(false, |config| config.retry.max_retries = None);
-    s.session.handle_unreachable(unknown_host(), s.now);
+    s.net(Net::Unreachable(unknown_host()));
     s.drain();
     assert_eq!(s.said().last().unwrap(), "FAILED UnknownHost");
     let mut s = Script::with(false, |config| config.retry.keep_going = true);
-    s.session.handle_unreachable(unknown_host(), s.now);
+    s.net(Net::Unreachable(unknown_host()));
     s.drain();
     assert_eq!(s.said(), ["CONNECT", "CLOSE", "OUTAGE UnknownHost"]);
 }
@@ -103,9 +103,9 @@ fn a_name_service_that_fails_later_costs_no_word() {
             }
             s.lose();
             for _ in 0..5 {
-                s.now = s.session.poll_timeout().unwrap();
+                s.now = s.due();
                 s.pass(Duration::ZERO);
-                s.session.handle_unreachable(unknown_host(), s.now);
+                s.net(Net::Unreachable(unknown_host()));
                 s.drain();
             }
             s.said();

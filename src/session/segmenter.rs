@@ -8,7 +8,7 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::hearing::{Ear, FRAME_MS, Heard, Hearing};
+use super::vad::{Detector, FRAME_MS, FrameClass, VoiceDetector};
 use crate::timeline::{Timeline, duration_of, samples_in};
 
 /// How the element finds utterances itself.
@@ -61,7 +61,7 @@ pub(super) enum Step {
 
 /// The utterance that is going on.
 #[derive(Debug)]
-struct Turn {
+struct Utterance {
     start: u64,
     /// Whether there is a voice in it, or other sounds only.
     voiced: bool,
@@ -75,8 +75,8 @@ struct Turn {
     voices: u64,
 }
 
-impl Turn {
-    fn hear(&mut self, heard: Heard, now: u64) {
+impl Utterance {
+    fn hear(&mut self, heard: FrameClass, now: u64) {
         if heard.anything() {
             self.sound_until = now;
             self.sounds += 1;
@@ -96,8 +96,8 @@ impl Turn {
 }
 
 /// Finds the utterances of one session.
-pub(super) struct Turns<H = Ear> {
-    hearing: H,
+pub(super) struct Segmenter<H = VoiceDetector> {
+    detector: H,
     timeline: Timeline,
     /// Samples in a frame.
     frame: u64,
@@ -105,7 +105,7 @@ pub(super) struct Turns<H = Ear> {
     silence: u64,
     /// Longest utterance.
     limit: u64,
-    turn: Option<Turn>,
+    turn: Option<Utterance>,
     /// Audio that may still have to be sent, up to the end of what came.
     held: VecDeque<u8>,
     /// Position of its first sample.
@@ -113,7 +113,7 @@ pub(super) struct Turns<H = Ear> {
     /// Up to where frames were listened to.
     heard: u64,
     /// The last frames: where each begins, and what was heard.
-    recent: VecDeque<(u64, Heard)>,
+    recent: VecDeque<(u64, FrameClass)>,
     /// Where frames end, and the highest level of [`CUT_FRAMES`] up to there.
     levels: VecDeque<(u64, f32)>,
     /// Samples sent since the last commit.
@@ -124,19 +124,19 @@ pub(super) struct Turns<H = Ear> {
     steps: VecDeque<Step>,
 }
 
-impl Turns {
+impl Segmenter {
     /// `limit_ms` is the longest utterance that the protocol bears.
     pub fn new(settings: ClientVad, rate: u32, limit_ms: u64) -> Self {
-        let ear = Ear::new(settings.threshold);
-        Turns::with(ear, settings.silence_ms, rate, limit_ms)
+        let ear = VoiceDetector::new(settings.threshold);
+        Segmenter::with(ear, settings.silence_ms, rate, limit_ms)
     }
 }
 
-impl<H: Hearing> Turns<H> {
-    fn with(hearing: H, silence_ms: u32, rate: u32, limit_ms: u64) -> Self {
+impl<H: Detector> Segmenter<H> {
+    fn with(detector: H, silence_ms: u32, rate: u32, limit_ms: u64) -> Self {
         let samples = |ms: u64| samples_in(ms * 1_000_000, rate);
-        Turns {
-            hearing,
+        Segmenter {
+            detector,
             timeline: Timeline::new(rate),
             frame: samples(FRAME_MS).max(1),
             silence: samples(silence_ms.into()),
@@ -242,7 +242,7 @@ impl<H: Hearing> Turns<H> {
         while let (Some(low), Some(high)) = (bytes.next(), bytes.next()) {
             self.samples.push(i16::from_le_bytes([*low, *high]));
         }
-        let heard = self.hearing.hear(&self.samples);
+        let heard = self.detector.hear(&self.samples);
         if self.recent.len() == ONSET_WINDOW {
             self.recent.pop_front();
         }
@@ -265,7 +265,7 @@ impl<H: Hearing> Turns<H> {
     }
 
     /// Where something begins that is in so many of the last frames.
-    fn onset(&self, frames: usize, is_it: impl Fn(&Heard) -> bool) -> Option<u64> {
+    fn onset(&self, frames: usize, is_it: impl Fn(&FrameClass) -> bool) -> Option<u64> {
         let mut begins = self.recent.iter().filter(|(_, heard)| is_it(heard));
         let first = begins.next()?.0;
         (begins.count() + 1 >= frames).then_some(first)
@@ -294,7 +294,7 @@ impl<H: Hearing> Turns<H> {
         self.drop_until(start.saturating_sub(PRE_ROLL_FRAMES * self.frame));
         let time = self.timeline.start_time(start).unwrap_or_default();
         self.steps.push_back(Step::Began { time });
-        self.turn = Some(Turn {
+        self.turn = Some(Utterance {
             start,
             voiced,
             voice_until: self.heard,
@@ -308,7 +308,7 @@ impl<H: Hearing> Turns<H> {
         }
     }
 
-    fn go_on(&mut self, mut turn: Turn, heard: Heard) {
+    fn go_on(&mut self, mut turn: Utterance, heard: FrameClass) {
         let now = self.heard;
         turn.hear(heard, now);
         let voice = self.voice_onset();
@@ -341,7 +341,7 @@ impl<H: Hearing> Turns<H> {
     }
 
     /// There were sounds, and now somebody begins to speak: that is another utterance.
-    fn part_from(&mut self, mut sounds: Turn, start: u64) {
+    fn part_from(&mut self, mut sounds: Utterance, start: u64) {
         let pre_roll = start.saturating_sub(PRE_ROLL_FRAMES * self.frame);
         self.send_until(pre_roll);
         sounds.sound_until = pre_roll.min(sounds.sound_until);

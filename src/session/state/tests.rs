@@ -8,8 +8,8 @@ mod rotation;
 mod service;
 
 use super::*;
-use crate::protocol::{Codec, ItemText, WordTime};
-use crate::session::{ClientVad, RetryPolicy, Spare};
+use crate::protocol::{Codec, Frame, Incoming, ItemText, WordTime};
+use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
 use crate::transcript::Transcript;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
@@ -93,7 +93,13 @@ impl Codec for PlainCodec {
     }
 }
 
+fn closed(code: Option<u16>, reason: &str) -> Net<'_> {
+    Net::Closed { code, reason }
+}
+
+/// 100 ms of silence, and of something loud.
 const CHUNK: [u8; 3200] = [0; 3200];
+const LOUD: [u8; 3200] = [20; 3200];
 const MS: u64 = 1_000_000;
 
 struct Script {
@@ -149,9 +155,30 @@ impl Script {
     }
 
     fn connect(&mut self) {
-        self.session.handle_connected(self.now);
+        self.net(Net::Connected);
         self.receive("ready");
         self.log.clear();
+    }
+
+    /// Something comes from the connection that serves, if there is one.
+    fn net(&mut self, net: Net<'_>) {
+        if let Some(id) = self.session.serving() {
+            self.session.handle_net(id, net, self.now);
+        }
+        self.drain();
+    }
+
+    /// Something comes from the connection beside it, if there is one.
+    fn net_beside(&mut self, net: Net<'_>) {
+        if let Some(beside) = self.session.connections.any_second() {
+            self.session.handle_net(beside.id, net, self.now);
+        }
+        self.drain();
+    }
+
+    /// When the session wants to be woken.
+    fn due(&self) -> Duration {
+        self.session.poll_timeout().expect("it goes on").0
     }
 
     fn drain(&mut self) {
@@ -166,17 +193,20 @@ impl Script {
                     t.stash
                 )
             };
+            // What does not concern the connection that serves is marked with a plus.
+            let serving = self.session.serving();
+            let of = |id: ConnId, what: &str| match serving {
+                Some(serving) if serving != id => format!("+{what}"),
+                _ => what.to_owned(),
+            };
             self.log.push(match output {
-                Output::Connect => "CONNECT".into(),
-                Output::Ping => "PING".into(),
-                Output::Send(Frame::Text(text)) => text,
-                Output::Send(Frame::Binary(bytes)) => format!("binary {}", bytes.len()),
-                Output::Close => "CLOSE".into(),
-                Output::Spare(Spare::Connect) => "SPARE CONNECT".into(),
-                Output::Spare(Spare::Send(Frame::Text(text))) => format!("SPARE {text}"),
-                Output::Spare(Spare::Send(Frame::Binary(_))) => "SPARE binary".into(),
-                Output::Spare(Spare::Close) => "SPARE CLOSE".into(),
-                Output::Swap => "SWAP".into(),
+                Output::Connect(id) => of(id, "CONNECT"),
+                Output::Ping(id) => of(id, "PING"),
+                Output::Send(id, Frame::Text(text)) => of(id, &text),
+                Output::Send(id, Frame::Binary(bytes)) => {
+                    of(id, &format!("binary {}", bytes.len()))
+                }
+                Output::Close(id) => of(id, "CLOSE"),
                 Output::Notice(Notice::Rotated { .. }) => "ROTATED".into(),
                 Output::Notice(Notice::State { state, .. }) => {
                     self.states.push(state);
@@ -188,13 +218,13 @@ impl Script {
                 Output::Notice(Notice::SpeechStopped { time, .. }) => {
                     format!("STOPPED {}", time / MS)
                 }
-                Output::Notice(Notice::AudioLost { time, duration }) => {
+                Output::Notice(Notice::AudioLost { time, duration, .. }) => {
                     format!("LOST {}+{}", time / MS, duration / MS)
                 }
                 Output::Notice(Notice::Outage(failure)) => format!("OUTAGE {:?}", failure.kind),
                 Output::Notice(Notice::Interim(t)) => format!("INTERIM {}", text(&t)),
                 Output::Notice(Notice::Final(t)) => format!("FINAL {}", text(&t)),
-                Output::Notice(Notice::Settled { time }) => format!("SETTLED {}", time / MS),
+                Output::Notice(Notice::Watermark { time }) => format!("SETTLED {}", time / MS),
                 Output::Notice(Notice::Warning(warning)) => format!("WARNING {warning:?}"),
                 Output::Notice(Notice::Failed(failure)) => format!("FAILED {:?}", failure.kind),
                 Output::Notice(Notice::Drained) => "DRAINED".into(),
@@ -203,8 +233,7 @@ impl Script {
     }
 
     fn receive(&mut self, frame: &str) {
-        self.session.handle_frame(Incoming::Text(frame), self.now);
-        self.drain();
+        self.net(Net::Frame(Incoming::Text(frame)));
     }
 
     /// Hands over audio as soon as it may be sent.
@@ -214,15 +243,27 @@ impl Script {
 
     /// The same so that it can be heard.
     fn shout(&mut self, ms: u64) {
-        self.send(ms, &[0x55; CHUNK.len()]);
+        self.send(ms, &LOUD);
     }
 
     fn send(&mut self, ms: u64, chunk: &[u8]) {
         for _ in 0..ms / 100 {
-            self.now = self.now.max(self.session.next_audio().expect("running"));
+            self.wait_for_demand();
             self.session.handle_audio(self.time, chunk, self.now);
             self.time += 100 * MS;
             self.drain();
+        }
+    }
+
+    /// Until new audio may be handed over; what is to be sent again is sent first.
+    fn wait_for_demand(&mut self) {
+        loop {
+            match self.session.poll_audio(self.now) {
+                Demand::Chunk { .. } => return self.drain(),
+                Demand::NotBefore { time, .. } => self.now = time,
+                Demand::Replayed => self.drain(),
+                Demand::Nothing => panic!("there is no connection"),
+            }
         }
     }
 
@@ -258,7 +299,7 @@ fn a_session_from_the_first_audio_to_the_last_word() {
     s.session.handle_audio(0, &CHUNK, s.now);
     s.drain();
     assert!(s.log.is_empty(), "no audio before the service is ready");
-    s.session.handle_connected(s.now);
+    s.net(Net::Connected);
     s.drain();
     assert_eq!(s.take(), ["hello"]);
     s.receive("ready");
@@ -317,14 +358,14 @@ fn time_that_the_source_took_is_not_made_up_for_by_a_burst() {
 #[test]
 fn manual_utterances_span_their_commits() {
     let mut s = Script::running(true);
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.drain();
     assert!(s.said().is_empty(), "nothing to commit");
     s.speak(300);
     s.receive("partial 0 |one");
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.speak(400);
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.drain();
     s.receive("final 0 One.");
     s.receive("seen 1");
@@ -361,7 +402,7 @@ fn a_manual_utterance_is_committed_at_the_protocols_limit() {
 fn commits_mean_nothing_where_the_service_segments() {
     let mut s = Script::running(false);
     s.speak(300);
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.drain();
     assert!(s.said().is_empty());
 }
@@ -392,7 +433,7 @@ fn a_final_does_not_wait_for_ever_for_an_earlier_one() {
     s.receive("start 1 1000");
     s.receive("final 1 Two.");
     s.log.clear();
-    let wait = s.session.poll_timeout().unwrap().saturating_sub(s.now);
+    let wait = s.due().saturating_sub(s.now);
     assert!(wait <= Duration::from_secs(2));
     s.pass(Duration::from_secs(2));
     assert_eq!(s.said(), [OVERTAKEN, "FINAL 1 1000..3000 Two.|"]);
@@ -484,9 +525,9 @@ fn silence_is_settled_without_any_utterance() {
     );
     // Also when the audio stalls, as it does where others wait for our progress.
     let end = s.now + Duration::from_millis(2500);
-    while s.session.poll_timeout().is_some_and(|due| due <= end) {
-        s.now = s.session.poll_timeout().unwrap();
-        s.session.handle_sign_of_life(s.now);
+    while s.due() <= end {
+        s.now = s.due();
+        s.net(Net::Alive);
         s.pass(Duration::ZERO);
     }
     let last = s.take().pop().unwrap();
@@ -521,7 +562,7 @@ fn a_service_that_is_slow_to_finish_is_waited_for_as_long_as_results_come() {
     for n in 0..5 {
         for _ in 0..19 {
             s.pass(Duration::from_secs(1));
-            s.session.handle_sign_of_life(s.now);
+            s.net(Net::Alive);
         }
         assert!(!s.session.is_over());
         s.receive(&format!("final {n} word"));
@@ -540,7 +581,7 @@ fn a_service_that_does_not_finish_is_given_up() {
     s.said();
     for _ in 0..19 {
         s.pass(Duration::from_secs(1));
-        s.session.handle_sign_of_life(s.now);
+        s.net(Net::Alive);
     }
     assert!(!s.session.is_over());
     s.said();
@@ -565,8 +606,8 @@ fn every_way_of_finishing_ends_with_the_text_and_then_drained() {
         s.finish();
         s.said();
         match how {
-            "close" => s.session.handle_closed(None, "", s.now),
-            "close 1000" => s.session.handle_closed(Some(1000), "", s.now),
+            "close" => s.net(closed(None, "")),
+            "close 1000" => s.net(closed(Some(1000), "")),
             frame => s.receive(frame),
         }
         s.drain();
@@ -583,7 +624,7 @@ fn every_way_of_finishing_ends_with_the_text_and_then_drained() {
     s.speak(1000);
     s.finish();
     s.said();
-    s.session.handle_closed(Some(1000), "bye", s.now);
+    s.net(closed(Some(1000), "bye"));
     s.drain();
     assert_eq!(
         s.said(),
@@ -598,9 +639,8 @@ fn a_lost_connection_gives_the_text_that_was_there_and_one_failure() {
     s.speak(1000);
     s.receive("partial 0 half a |sen");
     s.said();
-    s.session
-        .handle_closed(Some(1011), "Internal server error", s.now);
-    s.session.handle_closed(None, "", s.now);
+    s.net(closed(Some(1011), "Internal server error"));
+    s.net(closed(None, ""));
     s.session.handle_finish(s.now);
     s.receive("final 0 Too late.");
     s.drain();
@@ -614,13 +654,13 @@ fn a_lost_connection_gives_the_text_that_was_there_and_one_failure() {
 #[test]
 fn each_step_of_the_beginning_has_its_deadline() {
     let mut s = Script::new(false);
-    assert_eq!(s.session.poll_timeout(), Some(Duration::from_secs(10)));
+    assert_eq!(s.due(), Duration::from_secs(10));
     s.pass(Duration::from_secs(10));
     assert_eq!(s.said(), ["CONNECT", "CLOSE", "FAILED Unreachable"]);
 
     let mut s = Script::new(false);
-    s.session.handle_connected(s.now);
-    assert_eq!(s.session.poll_timeout(), Some(Duration::from_secs(15)));
+    s.net(Net::Connected);
+    assert_eq!(s.due(), Duration::from_secs(15));
     s.pass(Duration::from_secs(15));
     assert_eq!(
         s.said(),
@@ -631,7 +671,10 @@ fn each_step_of_the_beginning_has_its_deadline() {
 #[test]
 fn a_refusal_and_an_early_error_are_failures() {
     let mut s = Script::new(false);
-    s.session.handle_refused(401, "no", s.now);
+    s.net(Net::Refused {
+        status: 401,
+        body: "no",
+    });
     s.drain();
     assert_eq!(s.said(), ["CONNECT", "CLOSE", "FAILED Unauthorized"]);
     let mut s = Script::running(false);
@@ -730,7 +773,7 @@ fn usage_is_counted() {
 fn a_new_context_is_told_at_once_and_again_after_a_reconnect() {
     let mut s = persistent(false);
     s.said();
-    s.session.handle_context(Some("names".into()));
+    s.session.handle_context(Some("names".into()), s.now);
     s.drain();
     assert_eq!(s.said(), ["context names"]);
     s.lose();
@@ -744,7 +787,7 @@ fn a_new_context_is_told_at_once_and_again_after_a_reconnect() {
 }
 
 #[test]
-fn words_have_the_stream_time_of_their_audio() {
+fn words_have_the_timestamps_of_their_audio() {
     let mut s = Script::running(false);
     s.speak(1000);
     s.time += 5000 * MS;
@@ -759,9 +802,10 @@ fn words_have_the_stream_time_of_their_audio() {
         words: vec![word("one", 500, 900), word("two", 1500, 99_000)],
         ..ItemText::default()
     };
+    let id = s.session.serving().unwrap();
     s.session
-        .handle_event(Event::Final { item: 0, text }, s.now);
-    s.session.report_finals(s.now);
+        .handle_event(id, Event::Final { item: 0, text }, s.now);
+    s.session.report(s.now);
     let words = std::iter::from_fn(|| s.session.poll_output()).find_map(|output| match output {
         Output::Notice(Notice::Final(transcript)) => Some(transcript.words),
         _ => None,
@@ -787,31 +831,24 @@ fn persistent(manual: bool) -> Script {
 
 impl Script {
     fn lose(&mut self) {
-        self.session.handle_closed(None, "", self.now);
-        self.drain();
+        self.net(closed(None, ""));
     }
 
     /// Lets the wait pass and connects again.
     fn reconnect(&mut self) {
-        let wait = self.session.poll_timeout().unwrap();
+        let wait = self.due();
         assert!(wait <= self.now + Duration::from_secs(31), "{wait:?}");
         self.now = wait;
         self.pass(Duration::ZERO);
-        self.session.handle_connected(self.now);
+        self.net(Net::Connected);
         self.receive("ready");
     }
 
     /// Sends again what is to be; returns how much, in milliseconds.
     fn replay(&mut self) -> u64 {
         let before = self.session.usage().0;
-        loop {
-            self.now = self.now.max(self.session.next_audio().expect("running"));
-            if !self.session.replay(self.now) {
-                self.drain();
-                return (self.session.usage().0 - before) / 32;
-            }
-            self.drain();
-        }
+        self.wait_for_demand();
+        (self.session.usage().0 - before) / 32
     }
 }
 
@@ -837,11 +874,7 @@ fn an_utterance_that_was_cut_is_heard_again_and_nothing_else() {
     s.receive("final 0 Two.");
     assert_eq!(
         s.said(),
-        [
-            "STARTED 3000",
-            "STOPPED 4400",
-            "FINAL 4294967296 3000..4400 Two.|"
-        ]
+        ["STARTED 3000", "STOPPED 4400", "FINAL 1 3000..4400 Two.|"]
     );
 }
 
@@ -895,7 +928,7 @@ fn a_final_that_comes_twice_is_reported_once() {
 fn commits_are_repeated_with_their_audio() {
     let mut s = persistent(true);
     s.speak(300);
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.speak(200);
     s.said();
     s.lose();
@@ -912,13 +945,7 @@ fn commits_are_repeated_with_their_audio() {
         .into_iter()
         .filter(|line| line.starts_with("FINAL"))
         .collect();
-    assert_eq!(
-        finals,
-        [
-            "FINAL 4294967296 0..300 One.|",
-            "FINAL 4294967297 300..500 Two.|"
-        ]
-    );
+    assert_eq!(finals, ["FINAL 0 0..300 One.|", "FINAL 1 300..500 Two.|"]);
 }
 
 #[test]
@@ -930,7 +957,7 @@ fn a_connection_that_breaks_again_and_again_loses_nothing() {
         s.lose();
         s.reconnect();
         s.now += Duration::from_millis(300);
-        s.session.replay(s.now);
+        s.session.poll_audio(s.now);
         s.drain();
     }
     let outages = s
@@ -954,7 +981,7 @@ fn what_nobody_listened_to_is_sent_again() {
         let mut s = persistent(false);
         s.speak(6000);
         assert!(
-            s.session.connection.kept_bytes() < 32 * 4700,
+            s.session.connections.serving().unwrap().kept_bytes() < 32 * 4700,
             "silence is not kept"
         );
         s.shout(2000);
@@ -993,12 +1020,12 @@ fn an_outage_is_reported_once_and_the_waits_grow() {
     s.lose();
     let mut longest = Duration::ZERO;
     for _ in 0..30 {
-        let due = s.session.poll_timeout().unwrap();
+        let due = s.due();
         longest = longest.max(due - s.now);
         s.now = due;
         s.pass(Duration::ZERO);
         let failure = Failure::new(Kind::Unreachable, "No.", "Wait.");
-        s.session.handle_unreachable(failure, s.now);
+        s.net(Net::Unreachable(failure));
         s.drain();
     }
     let said = s.said();
@@ -1015,20 +1042,26 @@ fn an_outage_is_reported_once_and_the_waits_grow() {
 #[test]
 fn what_no_retry_mends_ends_the_session_unless_it_must_go_on() {
     let mut s = persistent(false);
-    s.session.handle_closed(None, "", s.now);
-    s.now = s.session.poll_timeout().unwrap();
+    s.net(closed(None, ""));
+    s.now = s.due();
     s.pass(Duration::ZERO);
     s.said();
-    s.session.handle_refused(401, "no", s.now);
+    s.net(Net::Refused {
+        status: 401,
+        body: "no",
+    });
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "FAILED Unauthorized"]);
 
     let mut s = Script::with(false, |config| config.retry.keep_going = true);
     s.said();
-    s.session.handle_refused(401, "no", s.now);
+    s.net(Net::Refused {
+        status: 401,
+        body: "no",
+    });
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "OUTAGE Unauthorized"]);
-    let due = s.session.poll_timeout().unwrap();
+    let due = s.due();
     assert!(due >= s.now + Duration::from_secs(60));
 }
 
@@ -1065,7 +1098,7 @@ fn a_tail_that_was_cut_is_finished_over_a_new_connection() {
     s.receive("finished");
     let said = s.said();
     assert!(
-        said.contains(&"FINAL 4294967296 500..2000 One.|".to_owned()),
+        said.contains(&"FINAL 0 500..2000 One.|".to_owned()),
         "{said:?}"
     );
     assert_eq!(said.last().unwrap(), "DRAINED");
@@ -1087,11 +1120,11 @@ fn the_end_of_the_audio_limits_an_outage() {
         s.session.handle_end_announced(s.now);
         let end = s.now + Duration::from_secs(20);
         while !s.session.is_over() {
-            s.now = s.session.poll_timeout().unwrap();
+            s.now = s.due();
             s.pass(Duration::ZERO);
             if s.now < end {
                 let failure = Failure::new(Kind::Lost, "No.", "Wait.");
-                s.session.handle_unreachable(failure, s.now);
+                s.net(Net::Unreachable(failure));
                 s.drain();
             }
         }
@@ -1105,7 +1138,7 @@ fn a_connection_that_has_died_is_noticed() {
     let mut s = persistent(false);
     let mut heard = Vec::new();
     while !heard.iter().any(|line| line == "OUTAGE Lost") {
-        s.now = s.session.poll_timeout().unwrap();
+        s.now = s.due();
         s.pass(Duration::ZERO);
         heard.extend(s.said());
         assert!(s.now <= Duration::from_secs(15), "{heard:?}");
@@ -1120,9 +1153,9 @@ fn an_idle_connection_is_kept_open_at_little_cost() {
     let before = s.session.usage().0;
     let end = s.now + Duration::from_secs(600);
     while s.now < end {
-        s.now = s.session.poll_timeout().unwrap();
+        s.now = s.due();
         s.pass(Duration::ZERO);
-        s.session.handle_sign_of_life(s.now);
+        s.net(Net::Alive);
     }
     let said = s.said();
     assert!(
@@ -1158,6 +1191,10 @@ fn what_was_heard_of_a_cut_utterance_is_reported_if_nothing_better_comes() {
     s.pass(Duration::from_secs(20));
     assert_eq!(
         s.said(),
-        ["FINAL 0 500..3000 as far as|", "CLOSE", "FAILED Lost"]
+        [
+            "FINAL 0 500..3000 as far as|",
+            "LOST 200+2800",
+            "FAILED Lost"
+        ]
     );
 }

@@ -41,4 +41,13 @@ impl Service {
             s.receive(&format!("partial {name} |u{number}"));
         }
     }
+
+    /// No more audio comes.
+    pub fn finish(&mut self, s: &mut Script) {
+        for (name, number, end) in std::mem::take(&mut self.open) {
+            s.receive(&format!("stop {name} {end}"));
+            s.receive(&format!("final {name} u{number}"));
+        }
+        s.receive("finished");
+    }
 }

@@ -4,7 +4,7 @@
 //! A neural detector tells voices from noise. It may be wrong, and what it misses would never be
 //! recognised: whatever stands out of the background counts as a sound, voice or not.
 
-use earshot::Detector;
+use earshot::Detector as Earshot;
 
 /// The detector takes a constant offset for a voice: it gets what is above 50 Hz only.
 const HIGH_PASS: f32 = 0.98;
@@ -46,7 +46,7 @@ const LOUDEST: f32 = -35.0;
 
 /// What was heard in a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
-pub(super) struct Heard {
+pub(super) struct FrameClass {
     pub voice: bool,
     /// It stands out of the background; a voice may be softer.
     pub loud: bool,
@@ -54,21 +54,21 @@ pub(super) struct Heard {
     pub level: f32,
 }
 
-impl Heard {
+impl FrameClass {
     pub fn anything(self) -> bool {
         self.voice || self.loud
     }
 }
 
 /// Listens to one frame after the other.
-pub(super) trait Hearing: Send {
+pub(super) trait Detector: Send {
     /// The samples of [`FRAME_MS`].
-    fn hear(&mut self, frame: &[i16]) -> Heard;
+    fn hear(&mut self, frame: &[i16]) -> FrameClass;
 }
 
 /// Hears by the neural detector and by the level.
-pub(super) struct Ear {
-    detector: Box<Detector>,
+pub(super) struct VoiceDetector {
+    detector: Box<Earshot>,
     scores: [f32; SCORES],
     voice_score: f32,
     margin: f32,
@@ -83,11 +83,11 @@ pub(super) struct Ear {
     input: Vec<i16>,
 }
 
-impl Ear {
+impl VoiceDetector {
     /// `threshold` is in [-1, 1]; lower hears more.
     pub fn new(threshold: f64) -> Self {
-        Ear {
-            detector: Box::new(Detector::default()),
+        VoiceDetector {
+            detector: Box::new(Earshot::default()),
             scores: [0.0; SCORES],
             voice_score: (VOICE_SCORE + SCORE_RANGE * threshold) as f32,
             margin: (MARGIN + MARGIN_RANGE * threshold) as f32,
@@ -135,10 +135,10 @@ impl Ear {
     }
 }
 
-impl Hearing for Ear {
-    fn hear(&mut self, frame: &[i16]) -> Heard {
+impl Detector for VoiceDetector {
+    fn hear(&mut self, frame: &[i16]) -> FrameClass {
         let level = level(frame);
-        Heard {
+        FrameClass {
             voice: self.score(frame) > self.voice_score && level > INAUDIBLE,
             loud: self.is_loud(level),
             level,
@@ -170,11 +170,11 @@ mod tests {
     use super::*;
 
     fn hear(
-        ear: &mut Ear,
+        ear: &mut VoiceDetector,
         frames: usize,
         sample: impl Fn(usize) -> i16,
         frame: usize,
-    ) -> Vec<Heard> {
+    ) -> Vec<FrameClass> {
         let audio: Vec<i16> = (0..frames * frame).map(sample).collect();
         audio.chunks(frame).map(|frame| ear.hear(frame)).collect()
     }
@@ -190,7 +190,7 @@ mod tests {
     #[test]
     fn perfect_silence_is_nothing() {
         for frame in [256, 128] {
-            let mut ear = Ear::new(-1.0);
+            let mut ear = VoiceDetector::new(-1.0);
             hear(&mut ear, 20, |_| 3000, frame);
             let heard = hear(&mut ear, 100, |_| 0, frame);
             assert!(
@@ -204,7 +204,7 @@ mod tests {
     #[test]
     fn an_offset_is_no_voice() {
         for frame in [256, 128] {
-            let mut ear = Ear::new(0.0);
+            let mut ear = VoiceDetector::new(0.0);
             let heard = hear(&mut ear, 500, |n| (n / 1600) as i16 + 1500, frame);
             assert!(heard.iter().all(|heard| !heard.voice && heard.loud));
         }
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_stands_out_is_loud_and_the_background_is_not_for_long() {
-        let mut ear = Ear::new(0.0);
+        let mut ear = VoiceDetector::new(0.0);
         let heard = hear(&mut ear, 1000, noise(100), 256);
         assert!(heard[700..].iter().all(|heard| !heard.loud), "background");
         let heard = hear(&mut ear, 60, noise(1000), 256);
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn what_is_loud_stays_so_however_long_it_lasts() {
-        let mut ear = Ear::new(0.0);
+        let mut ear = VoiceDetector::new(0.0);
         assert!(
             hear(&mut ear, 3000, noise(3000), 256)
                 .iter()
@@ -232,7 +232,7 @@ mod tests {
     #[test]
     fn the_threshold_says_how_much_is_heard() {
         let loud = |threshold| {
-            let mut ear = Ear::new(threshold);
+            let mut ear = VoiceDetector::new(threshold);
             hear(&mut ear, 1000, noise(50), 256);
             hear(&mut ear, 20, noise(200), 256)
                 .iter()

@@ -6,9 +6,6 @@ use super::*;
 
 const OLD: Duration = Duration::from_secs(60);
 
-/// Loud, as speech is.
-const SPEECH: [u8; 3200] = [16; 3200];
-
 fn old(manual: bool) -> Script {
     let mut s = Script::with(manual, |config| {
         config.rotate_after = OLD;
@@ -20,45 +17,33 @@ fn old(manual: bool) -> Script {
 }
 
 impl Script {
-    fn loudly(&mut self, ms: u64) {
-        for _ in 0..ms / 100 {
-            self.now = self.now.max(self.session.next_audio().expect("running"));
-            self.session.handle_audio(self.time, &SPEECH, self.now);
-            self.time += 100 * MS;
-            self.drain();
-        }
+    pub(super) fn beside_receives(&mut self, frame: &str) {
+        self.net_beside(Net::Frame(Incoming::Text(frame)));
     }
 
-    fn spare_receives(&mut self, frame: &str) {
-        let frame = Incoming::Text(frame);
-        self.session.handle_spare_frame(frame, self.now);
-        self.drain();
+    pub(super) fn beside_is_ready(&mut self) {
+        self.net_beside(Net::Connected);
+        self.beside_receives("ready");
     }
 
-    fn spare_is_ready(&mut self) {
-        self.session.handle_spare_connected(self.now);
-        self.spare_receives("ready");
-    }
-
-    fn lose_spare(&mut self) {
-        self.session.handle_spare_closed(None, "", self.now);
-        self.drain();
+    fn lose_beside(&mut self) {
+        self.net_beside(closed(None, ""));
     }
 }
 
 /// One utterance has been said, and in the silence after it the seam was made.
 fn handed_over() -> Script {
     let mut s = old(false);
-    s.loudly(1000);
+    s.shout(1000);
     s.receive("start 0 0");
-    s.spare_is_ready();
+    s.beside_is_ready();
     s.speak(500);
     s.receive("stop 0 1000");
     s.receive("final 0 One.");
     s.speak(100);
     let said = s.said();
-    assert_eq!(said[..3], ["SPARE CONNECT", "STARTED 0", "SPARE hello"]);
-    assert_eq!(said[said.len() - 2..], ["SWAP", "SPARE finish"]);
+    assert_eq!(said[..3], ["+CONNECT", "STARTED 0", "+hello"]);
+    assert_eq!(said[said.len() - 1..], ["+finish"]);
     s
 }
 
@@ -67,9 +52,9 @@ fn the_next_connection_takes_over_between_two_utterances() {
     let mut s = handed_over();
     s.states.clear();
     let before = s.session.usage().0;
-    s.spare_receives("finished");
-    assert_eq!(s.said(), ["SPARE CLOSE", "ROTATED"]);
-    s.loudly(500);
+    s.beside_receives("finished");
+    assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
+    s.shout(500);
     s.receive("start 0 100");
     s.speak(500);
     s.receive("stop 0 600");
@@ -77,7 +62,7 @@ fn the_next_connection_takes_over_between_two_utterances() {
     // The new connection's clock began at the seam.
     let said = s.said();
     assert_eq!(said[0], "STARTED 1600");
-    assert_eq!(said[2], "FINAL 4294967296 1600..2100 Two.|");
+    assert_eq!(said[2], "FINAL 1 1600..2100 Two.|");
     assert_eq!(s.session.usage().0 - before, 32_000, "nothing twice");
     assert!(s.states.is_empty(), "{:?}", s.states);
     s.speak(50_000);
@@ -87,8 +72,8 @@ fn the_next_connection_takes_over_between_two_utterances() {
 #[test]
 fn no_word_is_torn() {
     let mut s = old(false);
-    s.loudly(100);
-    s.spare_is_ready();
+    s.shout(100);
+    s.beside_is_ready();
     s.said();
     // Nothing was heard yet, but something was said.
     s.speak(400);
@@ -98,110 +83,113 @@ fn no_word_is_torn() {
     assert_eq!(s.said(), ["STARTED 0"], "still open");
     s.receive("final 0 One.");
     s.speak(100);
-    assert_eq!(s.said()[1..], ["SWAP", "SPARE finish"]);
+    assert_eq!(s.said()[1..], ["+finish"]);
 }
 
 #[test]
 fn manual_utterances_are_handed_over_at_their_commits() {
     let mut s = old(true);
-    s.loudly(100);
-    s.spare_is_ready();
+    s.shout(100);
+    s.beside_is_ready();
     s.said();
     s.speak(800);
     assert!(s.said().is_empty());
-    s.session.handle_commit();
+    s.session.handle_commit(s.now);
     s.speak(100);
-    assert_eq!(s.said(), ["commit", "SWAP", "SPARE finish"]);
-    s.session.handle_commit();
+    assert_eq!(s.said(), ["commit", "+finish"]);
+    s.session.handle_commit(s.now);
     s.drain();
     s.receive("final 0 Two.");
     assert_eq!(s.said(), ["commit"], "the last one's text comes first");
-    assert!(s.session.poll_timeout().unwrap() > s.now, "no busy waiting");
-    s.spare_receives("final 0 One.");
+    assert!(s.due() > s.now, "no busy waiting");
+    s.beside_receives("final 0 One.");
     assert_eq!(s.said(), ["FINAL 0 0..900 One.|"]);
-    s.spare_receives("finished");
-    assert_eq!(
-        s.said(),
-        ["SPARE CLOSE", "ROTATED", "FINAL 4294967296 900..1000 Two.|"]
-    );
+    s.beside_receives("finished");
+    assert_eq!(s.said(), ["+CLOSE", "ROTATED", "FINAL 1 900..1000 Two.|"]);
 }
 
 #[test]
 fn a_next_connection_that_does_not_come_about_is_nobodys_trouble() {
     let ways: [fn(&mut Script); 6] = [
-        |s| s.session.handle_spare_unreachable(s.now),
-        |s| s.lose_spare(),
+        |s| {
+            s.net_beside(Net::Unreachable(Failure::new(
+                Kind::Unreachable,
+                "No.",
+                "Wait.",
+            )))
+        },
+        |s| s.lose_beside(),
         |s| s.pass(Duration::from_secs(10)),
         |s| {
-            s.session.handle_spare_connected(s.now);
-            s.spare_receives("error");
+            s.net_beside(Net::Connected);
+            s.beside_receives("error");
         },
         |s| {
-            s.session.handle_spare_connected(s.now);
+            s.net_beside(Net::Connected);
             s.receive("ready");
             s.pass(Duration::from_secs(15));
         },
         |s| {
-            s.spare_is_ready();
+            s.beside_is_ready();
             for _ in 0..60 {
                 s.pass(Duration::from_secs(1));
-                s.session.handle_sign_of_life(s.now);
+                s.net(Net::Alive);
             }
         },
     ];
     for (n, way) in ways.into_iter().enumerate() {
         let mut s = old(false);
-        s.loudly(100);
+        s.shout(100);
         s.receive("start 0 0");
         way(&mut s);
         s.drain();
         let said = s.said();
-        assert_eq!(said.first().unwrap(), "SPARE CONNECT", "{n}");
-        assert_eq!(said.last().unwrap(), "SPARE CLOSE", "{n}");
+        assert_eq!(said.first().unwrap(), "+CONNECT", "{n}");
+        assert_eq!(said.last().unwrap(), "+CLOSE", "{n}");
         assert!(!said.iter().any(|line| line.starts_with("OUTAGE")), "{n}");
-        s.loudly(10_000);
+        s.shout(10_000);
         assert!(s.said().is_empty(), "{n}: not at once");
         s.now += Duration::from_secs(120);
-        s.session.handle_sign_of_life(s.now);
-        s.loudly(100);
-        assert_eq!(s.said(), ["SPARE CONNECT"], "{n}");
+        s.net(Net::Alive);
+        s.shout(100);
+        assert_eq!(s.said(), ["+CONNECT"], "{n}");
     }
 }
 
 #[test]
 fn a_last_connection_that_breaks_with_nothing_to_say_is_nobodys_trouble() {
     let mut s = handed_over();
-    s.lose_spare();
-    assert_eq!(s.said(), ["SPARE CLOSE", "ROTATED"]);
+    s.lose_beside();
+    assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
     // Nor is one that never says that it has finished.
     let mut s = handed_over();
     s.pass(Duration::from_secs(5));
-    assert_eq!(s.said(), ["SPARE CLOSE", "ROTATED"]);
+    assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
 }
 
 #[test]
 fn what_a_broken_last_connection_owes_is_sent_again_first() {
     let ways: [fn(&mut Script); 3] = [
-        |s| s.lose_spare(),
-        |s| s.spare_receives("error"),
+        |s| s.lose_beside(),
+        |s| s.beside_receives("error"),
         |s| s.pass(Duration::from_secs(5)),
     ];
     for way in ways {
         let mut s = old(true);
-        s.loudly(100);
-        s.spare_is_ready();
-        s.loudly(800);
-        s.session.handle_commit();
-        s.loudly(300);
-        s.spare_receives("seen 0");
+        s.shout(100);
+        s.beside_is_ready();
+        s.shout(800);
+        s.session.handle_commit(s.now);
+        s.shout(300);
+        s.beside_receives("seen 0");
         s.said();
         way(&mut s);
         let said = s.said();
-        assert_eq!(said[..2], ["CLOSE", "SPARE CLOSE"]);
+        assert_eq!(said[..2], ["CLOSE", "CLOSE"]);
         assert!(said[2].starts_with("OUTAGE"), "{said:?}");
         s.now += Duration::from_secs(200);
         s.pass(Duration::ZERO);
-        s.session.handle_connected(s.now);
+        s.net(Net::Connected);
         s.receive("ready");
         s.said();
         assert_eq!(s.replay(), 1200);
@@ -215,9 +203,9 @@ fn what_a_broken_last_connection_owes_is_sent_again_first() {
             said,
             [
                 "commit",
-                "FINAL 8589934592 0..900 One.|",
+                "FINAL 0 0..900 One.|",
                 "commit",
-                "FINAL 8589934593 900..1200 Two.|"
+                "FINAL 1 900..1200 Two.|"
             ]
         );
     }
@@ -226,13 +214,13 @@ fn what_a_broken_last_connection_owes_is_sent_again_first() {
 #[test]
 fn an_outage_ends_a_rotation() {
     let mut s = old(false);
-    s.loudly(100);
-    s.session.handle_spare_connected(s.now);
+    s.shout(100);
+    s.net_beside(Net::Connected);
     s.drain();
     s.said();
     s.lose();
-    assert_eq!(s.said(), ["CLOSE", "SPARE CLOSE", "OUTAGE Lost"]);
-    s.spare_receives("ready");
+    assert_eq!(s.said(), ["CLOSE", "CLOSE", "OUTAGE Lost"]);
+    s.beside_receives("ready");
     s.reconnect();
     assert_eq!(s.said(), ["CONNECT", "hello"]);
     assert_eq!(s.replay(), 100);
@@ -241,23 +229,23 @@ fn an_outage_ends_a_rotation() {
 #[test]
 fn the_end_of_the_audio_waits_for_both() {
     let mut s = old(true);
-    s.loudly(100);
-    s.spare_is_ready();
-    s.session.handle_commit();
-    s.loudly(100);
+    s.shout(100);
+    s.beside_is_ready();
+    s.session.handle_commit(s.now);
+    s.shout(100);
     s.finish();
     s.receive("final 0 Two.");
     s.receive("finished");
     s.said();
-    s.spare_receives("final 0 One.");
-    s.spare_receives("finished");
+    s.beside_receives("final 0 One.");
+    s.beside_receives("finished");
     assert_eq!(
         s.said(),
         [
             "FINAL 0 0..100 One.|",
-            "SPARE CLOSE",
+            "CLOSE",
             "ROTATED",
-            "FINAL 4294967296 100..200 Two.|",
+            "FINAL 1 100..200 Two.|",
             "CLOSE",
             "DRAINED"
         ]
@@ -273,19 +261,19 @@ fn the_end_of_the_audio_waits_for_both() {
 #[test]
 fn in_noise_a_little_is_sent_again() {
     let mut s = old(false);
-    s.loudly(3000);
+    s.shout(3000);
     s.receive("start 0 0");
     s.receive("stop 0 2500");
     s.receive("final 0 One.");
-    s.spare_is_ready();
+    s.beside_is_ready();
     s.said();
-    s.loudly(5000);
+    s.shout(5000);
     assert!(s.said().is_empty());
     s.now += Duration::from_secs(10);
-    s.session.handle_sign_of_life(s.now);
+    s.net(Net::Alive);
     let before = s.session.usage().0;
-    s.loudly(100);
-    assert_eq!(s.said(), ["SWAP", "SPARE CLOSE", "ROTATED"]);
+    s.shout(100);
+    assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
     let again = s.replay();
     assert!((300..=6000).contains(&again), "{again}");
     assert!(s.session.usage().0 > before);
@@ -298,14 +286,14 @@ fn an_idle_connection_is_replaced_too() {
     s.speak(1000);
     let mut said = Vec::new();
     while !said.contains(&"ROTATED".to_owned()) {
-        s.now = s.session.poll_timeout().unwrap();
+        s.now = s.due();
         assert!(s.now < 3 * OLD, "{said:?}");
         s.pass(Duration::ZERO);
-        s.session.handle_sign_of_life(s.now);
+        s.net(Net::Alive);
         let log = s.said();
-        if log.contains(&"SPARE CONNECT".to_owned()) {
-            s.spare_is_ready();
-            s.spare_receives("finished");
+        if log.contains(&"+CONNECT".to_owned()) {
+            s.beside_is_ready();
+            s.beside_receives("finished");
         }
         said.extend(log);
         said.extend(s.said());
@@ -320,21 +308,21 @@ fn an_hour_of_rotations_loses_and_doubles_nothing() {
     let mut random = fastrand::Rng::with_seed(7);
     let (mut service, mut said) = (Service::default(), Vec::new());
     for _ in 0..36_000 {
-        s.now = s.now.max(s.session.next_audio().unwrap());
+        s.wait_for_demand();
         s.now += Duration::from_millis(50);
         let (time, loud) = (s.time / MS, s.time / MS % 3000 < 2000);
-        let audio = if loud { &SPEECH } else { &CHUNK };
+        let audio = if loud { &LOUD } else { &CHUNK };
         s.session.handle_audio(s.time, audio, s.now);
         s.time += 100 * MS;
         s.drain();
         let log = s.said();
-        if log.contains(&"SWAP".to_owned()) {
+        if log.contains(&"+finish".to_owned()) {
             assert!(service.open.is_empty(), "an utterance was torn");
             service = Service::default();
-            s.spare_receives("finished");
+            s.beside_receives("finished");
         }
-        if log.contains(&"SPARE CONNECT".to_owned()) {
-            s.spare_is_ready();
+        if log.contains(&"+CONNECT".to_owned()) {
+            s.beside_is_ready();
         }
         said.extend(log);
         service.listen(&mut s, time, 100, &mut random);

@@ -1,0 +1,99 @@
+// SPDX-License-Identifier: MPL-2.0
+//! When a connection is to be replaced by another one, without an outage.
+//!
+//! Services cut very old connections, and some settings count from the next connection only. So a
+//! successor is opened beside the connection that serves, takes over the audio at the end of an
+//! utterance, and the old connection retires in good order. All of the audio before the seam is the
+//! old connection's, and all of it after is the new one's: none is sent twice, or waits. What the
+//! new one has to report waits for the old one's final text. The steps are taken by the
+//! [`Session`](super::Session).
+
+use std::time::Duration;
+
+/// Audio without anything loud that makes sure that no word is torn.
+pub(super) const QUIET: Duration = Duration::from_millis(500);
+
+/// In noise there is no quiet. When a successor has waited this long for it, it takes over while no
+/// utterance is open, and what may belong to the next utterance is sent again.
+pub(super) const NOISE: Duration = Duration::from_secs(10);
+
+/// How long a successor waits for its audio at most: longer, and it would have to be kept alive.
+/// A protocol that wants something to be sent more often limits that further.
+pub(super) const MAX_STANDBY: Duration = Duration::from_secs(55);
+
+/// How long the new connection's finals wait for those of the retiring one, at most.
+pub(super) const MAX_RETIREMENT: Duration = Duration::from_secs(5);
+
+/// Until a rotation that did not come about is tried again; doubles each time.
+const FIRST_PAUSE: Duration = Duration::from_secs(60);
+const MAX_DOUBLINGS: u32 = 4;
+
+#[derive(Debug)]
+pub(super) struct Rotation {
+    /// Age at which a connection is replaced.
+    after: Duration,
+    /// When the connection that serves is old enough, or the next attempt is due.
+    due: Duration,
+    /// Attempts in a row that came to nothing.
+    attempts: u32,
+    /// Keeps apart what began together.
+    random: fastrand::Rng,
+}
+
+impl Rotation {
+    pub fn new(after: Duration, seed: u64) -> Self {
+        Self {
+            after,
+            due: Duration::MAX,
+            attempts: 0,
+            random: fastrand::Rng::with_seed(seed),
+        }
+    }
+
+    /// A connection has begun to serve.
+    pub fn schedule(&mut self, now: Duration) {
+        let age = 1.0 - self.random.f64() / 10.0;
+        self.due = now.saturating_add(self.after.mul_f64(age));
+        self.attempts = 0;
+    }
+
+    /// The successor did not come about, or found no seam.
+    pub fn postpone(&mut self, now: Duration) {
+        let pause = FIRST_PAUSE * (1 << self.attempts.min(MAX_DOUBLINGS));
+        self.attempts += 1;
+        self.due = now + pause + pause.mul_f64(self.random.f64());
+    }
+
+    pub fn is_due(&self, now: Duration) -> bool {
+        now >= self.due
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sessions_that_began_together_rotate_apart_and_patience_grows() {
+        let hour = Duration::from_secs(3600);
+        let due = |seed| {
+            let mut rotation = Rotation::new(hour, seed);
+            assert!(
+                !rotation.is_due(hour * 1000),
+                "before there is a connection"
+            );
+            rotation.schedule(Duration::ZERO);
+            assert!(rotation.due >= hour.mul_f64(0.9) && rotation.is_due(hour));
+            rotation.due
+        };
+        assert_ne!(due(1), due(2));
+        let mut rotation = Rotation::new(hour, 1);
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            rotation.postpone(Duration::ZERO);
+            pauses.push(rotation.due.as_secs());
+        }
+        assert!(pauses[0] >= 60 && pauses[0] < 120, "{pauses:?}");
+        assert!(pauses[7] >= 960 && pauses[7] < 1920, "{pauses:?}");
+    }
+}

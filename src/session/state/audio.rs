@@ -1,0 +1,221 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The way of the audio through a session: from the segmenter, or as it comes, to the connection
+//! that serves; what a lost connection left goes first.
+
+use std::ops::Range;
+use std::time::Duration;
+
+use super::super::backlog::Piece;
+use super::super::segmenter::{Segmenter, Step};
+use super::super::{Demand, Notice, State};
+use super::{Phase, Session};
+use crate::protocol::Command;
+use crate::timeline::{duration_of, samples_in};
+
+/// Length of the silence that keeps an idle connection open: as little as possible is billed.
+const KEEP_ALIVE: Duration = Duration::from_millis(100);
+
+impl Session {
+    /// Which audio may be handed over now. Sends what a lost connection left, if there is any.
+    pub fn poll_audio(&mut self, now: Duration) -> Demand {
+        if !self.is_running() {
+            return Demand::Nothing;
+        }
+        let time = self.pacer.next();
+        if time > now {
+            let least = if self.replay.is_empty() {
+                self.chunk_bytes()
+            } else {
+                0
+            };
+            return Demand::NotBefore { time, least };
+        }
+        match self.replay.next() {
+            Some(Piece::Audio { time, audio }) => self.send_audio(time, &audio, now),
+            Some(Piece::Padding { samples }) => self.send_padding(samples, now),
+            Some(Piece::Commit(speech)) => self.commit(speech, now),
+            None => {
+                let chunk = self.chunk_bytes();
+                return Demand::Chunk {
+                    least: chunk,
+                    most: chunk,
+                };
+            }
+        }
+        self.settle(now);
+        Demand::Replayed
+    }
+
+    /// Most bytes that are sent at once.
+    pub(super) fn chunk_bytes(&self) -> usize {
+        let most = self.limits.max_audio_bytes;
+        self.config.chunk_bytes.min(most).max(2) & !1
+    }
+
+    /// Takes audio whose first sample has this timestamp, and sends what is worth it.
+    pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
+        let audio = &audio[..audio.len() & !1];
+        if !self.is_running() || audio.is_empty() {
+            return;
+        }
+        if let Some(segmenter) = &mut self.segmenter {
+            segmenter.feed(time, audio);
+            self.take_steps(now);
+        } else {
+            self.send_audio(time, audio, now);
+        }
+        self.settle(now);
+    }
+
+    /// Sends what the segmenter wants to have sent, and ends utterances where it does.
+    fn take_steps(&mut self, now: Duration) {
+        while let Some(step) = self.segmenter.as_mut().and_then(Segmenter::next_step) {
+            match step {
+                Step::Began { time } => {
+                    // All of it belongs to one connection.
+                    self.rotate(now);
+                    if let Some(serving) = self.connections.serving_mut() {
+                        serving.speech_started(time);
+                    }
+                    let item_id = String::new();
+                    self.outbox.notice(Notice::SpeechStarted { item_id, time });
+                }
+                Step::Audio { time, audio } => self.send_pieces(time, &audio, now),
+                Step::Ended { speech } => {
+                    let (item_id, time) = (String::new(), speech.end);
+                    self.commit(Some(speech), now);
+                    self.outbox.notice(Notice::SpeechStopped { item_id, time });
+                }
+            }
+        }
+    }
+
+    /// Keeps an idle connection open.
+    pub(super) fn keep_alive(&mut self, now: Duration) {
+        // A source that has stalled does not say how its utterance ends.
+        self.end_utterance(now);
+        let samples = samples_in(KEEP_ALIVE.as_nanos() as u64, self.config.rate);
+        self.send_padding(samples, now);
+        self.settle(now);
+    }
+
+    /// Ends the utterance that goes on, if it is for us to find that.
+    fn end_utterance(&mut self, now: Duration) {
+        if let Some(segmenter) = &mut self.segmenter {
+            segmenter.finish();
+            self.take_steps(now);
+        }
+    }
+
+    /// Sends audio of any length.
+    fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
+        let most = self.limits.max_audio_bytes.max(2) & !1;
+        for (n, piece) in audio.chunks(most).enumerate() {
+            let samples = (n * most / 2) as u64;
+            let time = time.saturating_add(duration_of(samples, self.config.rate));
+            self.send_audio(time, piece, now);
+        }
+    }
+
+    fn send_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
+        self.rotate(now);
+        if let Some(serving) = self.connections.ready() {
+            let length = serving.sent_audio(time, audio, now);
+            self.send(audio, length, now);
+        }
+    }
+
+    /// Sends silence that the stream does not have. The service keeps it for the next utterance;
+    /// before it gets too much it is ended as one of its own.
+    fn send_padding(&mut self, samples: u64, now: Duration) {
+        self.rotate(now);
+        let silence = vec![0; samples as usize * 2];
+        let Some(serving) = self.connections.ready() else {
+            return;
+        };
+        let length = serving.sent_padding(&silence, now);
+        self.send(&silence, length, now);
+        let Some(segmenter) = &mut self.segmenter else {
+            return;
+        };
+        segmenter.pad(samples);
+        let limit = Duration::from_millis(self.limits.max_utterance_ms.unwrap_or_default());
+        let serving = self.connections.serving();
+        if serving.is_some_and(|serving| serving.uncommitted() >= limit / 2) {
+            segmenter.forget_padding();
+            self.commit(None, now);
+        }
+    }
+
+    fn send(&mut self, audio: &[u8], length: Duration, now: Duration) {
+        self.bytes_sent += audio.len() as u64;
+        self.command(Command::Audio(audio), now);
+        self.pacer.sent(length, now);
+        // A segmenter knows where to split an utterance.
+        if self.segmenter.is_none()
+            && let (Some(limit), Some(serving)) =
+                (self.limits.max_utterance_ms, self.connections.serving())
+            && serving.uncommitted() >= Duration::from_millis(limit)
+        {
+            self.commit(None, now);
+        }
+    }
+
+    /// Ends the utterance after the audio handed over so far (manual turn detection).
+    pub fn handle_commit(&mut self, now: Duration) {
+        if self.segmenter.is_none() {
+            self.commit(None, now);
+        }
+    }
+
+    fn commit(&mut self, speech: Option<Range<u64>>, now: Duration) {
+        if !self.is_running() || self.limits.max_utterance_ms.is_none() {
+            return;
+        }
+        // The service answers an empty commit with an error.
+        if let Some(serving) = self.connections.serving_mut()
+            && !serving.uncommitted().is_zero()
+        {
+            serving.commit(speech);
+            self.command(Command::Commit, now);
+        }
+    }
+
+    /// Another context from here on, where the protocol bears that.
+    pub fn handle_context(&mut self, context: Option<String>, now: Duration) {
+        self.config.context = context;
+        self.context_changed = true;
+        self.send_context(now);
+    }
+
+    pub(super) fn send_context(&mut self, now: Duration) {
+        if self.is_running() && self.context_changed {
+            let context = self.config.context.clone().unwrap_or_default();
+            self.command(Command::Context(&context), now);
+        }
+    }
+
+    /// No more audio will come, but what there is cannot be handed over: that may not last for
+    /// ever.
+    pub fn handle_end_announced(&mut self, now: Duration) {
+        if self.is_down() && !self.is_over() {
+            let by = now + self.config.finish_timeout;
+            self.end.by.get_or_insert(by);
+        }
+    }
+
+    /// No more audio will come, and all of it was handed over.
+    pub fn handle_finish(&mut self, now: Duration) {
+        if !self.is_running() {
+            return;
+        }
+        self.end_utterance(now);
+        self.handle_commit(now);
+        self.phase = Phase::Finishing;
+        self.end.told = true;
+        let by = now + self.config.finish_timeout;
+        self.end.by.get_or_insert(by);
+        self.announce(State::Finishing, "");
+        self.command(Command::Finish, now);
+    }
+}

@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a session reports as it goes, how far everything is final, and how the session ends.
+
+use std::time::Duration;
+
+use super::super::connections::Role;
+use super::super::{Notice, Output, State, UNSENT, Warning};
+use super::{Phase, Session};
+use crate::protocol::{Failure, Kind};
+
+impl Session {
+    /// Reports what has become final, and how far everything is.
+    pub(super) fn report(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
+        let overtaken: usize = self
+            .connections
+            .all()
+            .map(|connection| connection.give_up_overtaken(now))
+            .sum();
+        for _ in 0..overtaken {
+            let why = "it finished later ones, and never this one";
+            self.outbox.warn(Warning::NotRecognised(why.into()));
+        }
+        self.report_ended();
+        self.settle(now);
+    }
+
+    /// Reports what the earliest connection has finished: others wait for it.
+    pub(super) fn report_ended(&mut self) {
+        let Some(connection) = self.connections.earliest() else {
+            return;
+        };
+        while let Some(ended) = connection.next_ended(&mut self.reporter.numbers) {
+            if self.reporter.ended(connection.id, ended, &mut self.outbox) {
+                self.outage.text_came();
+            }
+        }
+    }
+
+    /// Reports up to when no more text can come.
+    pub(super) fn settle(&mut self, now: Duration) {
+        // Each forgets what it does not need any more.
+        let serving = self.connections.serving_mut();
+        let settled = serving.and_then(|serving| serving.settle(now));
+        let settled = match self.connections.retiring() {
+            Some(retiring) => retiring.settle(now),
+            None => settled.max(self.silent_until()),
+        };
+        self.advance_watermark(settled, now);
+    }
+
+    /// Timestamp up to which there is nothing to be recognised, where the segmenter knows that.
+    fn silent_until(&self) -> Option<u64> {
+        let serving = self.connections.serving()?;
+        let reported = self.replay.is_empty() && serving.all_reported();
+        self.segmenter.as_ref().filter(|_| reported)?.silent_until()
+    }
+
+    pub(super) fn advance_watermark(&mut self, time: Option<u64>, now: Duration) {
+        if let Some(time) = time
+            && self.reporter.advance(time, &mut self.outbox)
+            && self.phase == Phase::Finishing
+        {
+            // A service that still works on what it was sent is given the time it needs.
+            self.end.by = Some(now + self.config.finish_timeout);
+        }
+    }
+
+    /// The service says that everything it was sent is recognised and reported.
+    pub(super) fn finished(&mut self, now: Duration) {
+        if self.phase != Phase::Finishing {
+            let failure = Failure::new(
+                Kind::Lost,
+                "The service ended the session before the audio ended.",
+                "Start again; if it comes back, check the service's limits.",
+            );
+            return self.fail(failure, now);
+        }
+        let serving = self.connections.serving();
+        if serving.is_some_and(|serving| serving.any_open()) {
+            return self.end_unfinished("The service left an utterance unfinished.".into(), now);
+        }
+        self.end_after_retirement(now);
+    }
+
+    /// All was said over the connection that serves.
+    pub(super) fn end_after_retirement(&mut self, now: Duration) {
+        if self.connections.second_role() == Some(Role::Retiring) {
+            self.end.all_said = true;
+        } else {
+            self.end(now);
+        }
+    }
+
+    /// Ends a session of which not everything was recognised.
+    pub(super) fn end_unfinished(&mut self, what: String, now: Duration) {
+        self.give_up_serving(now);
+        self.outbox.warn(Warning::Unfinished(what));
+        self.end(now);
+    }
+
+    pub(super) fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
+        let what = format!("The last text may be incomplete: {}", failure.what);
+        self.end_unfinished(what, now);
+    }
+
+    pub(super) fn give_up_serving(&mut self, now: Duration) {
+        if let Some(serving) = self.connections.serving_mut() {
+            serving.give_up_all(now);
+        }
+    }
+
+    pub(super) fn end(&mut self, now: Duration) {
+        self.flush(now);
+        self.announce(State::Idle, "");
+        self.close_all();
+        self.outbox.notice(Notice::Drained);
+    }
+
+    /// Reports all that is final, what was held back included: nothing earlier will come.
+    pub(super) fn flush(&mut self, now: Duration) {
+        // The end of the retirement must not end the session once more.
+        self.end.all_said = false;
+        self.end_retirement(now);
+        self.report_ended();
+        // Better than nothing, where the audio could not be recognised anew.
+        self.reporter.flush(&mut self.outbox);
+        let serving = self.connections.serving();
+        let end = serving.and_then(|serving| serving.end_time());
+        self.advance_watermark(end, now);
+    }
+
+    /// The session is over.
+    pub(super) fn close_all(&mut self) {
+        self.phase = Phase::Over;
+        if let Some((time, duration)) = self.replay.discard(self.config.rate) {
+            self.outbox.notice(Notice::AudioLost {
+                time,
+                duration,
+                reason: UNSENT,
+            });
+        }
+        let second = self.connections.take_second().map(|(_, second)| second);
+        for connection in self.connections.take_serving().into_iter().chain(second) {
+            self.connections.settle_bill(&connection);
+            self.outbox.push(Output::Close(connection.id));
+        }
+    }
+}

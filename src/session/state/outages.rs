@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What a session does when a connection breaks or cannot be made.
+
+use std::time::Duration;
+
+use super::super::connection::Connection;
+use super::super::connections::Role;
+use super::super::retry::Verdict;
+use super::super::{ConnId, Notice, Output, State};
+use super::{Phase, Session};
+use crate::protocol::{Failure, Kind};
+
+impl Session {
+    /// A connection is of no more use.
+    pub(super) fn connection_failed(&mut self, id: ConnId, failure: Failure, now: Duration) {
+        match self.connections.get(id) {
+            None => {}
+            Some((Role::Serving, _)) => self.fail(failure, now),
+            Some((Role::Successor, _)) => self.postpone_rotation(now),
+            // Without the rest of its text its audio has to be sent again, before that of the
+            // connection that serves: this is an outage like any other.
+            Some((Role::Retiring, retiring)) if retiring.owes_text() => self.fail(failure, now),
+            Some((Role::Retiring, _)) => self.end_retirement(now),
+        }
+    }
+
+    /// The session cannot go on over the connections that it has.
+    pub(super) fn fail(&mut self, failure: Failure, now: Duration) {
+        match self.phase {
+            Phase::Over | Phase::Waiting { .. } => return,
+            Phase::Finishing if !self.connections.owe_text() => {
+                return if failure.close_code == Some(1000) {
+                    self.end_after_retirement(now)
+                } else {
+                    self.end_incomplete(&failure, now)
+                };
+            }
+            Phase::Finishing | Phase::Serving => {}
+        }
+        let serving = self.connections.serving();
+        let served = serving.and_then(|serving| serving.served(now));
+        let policy = self.config.retry;
+        match self.outage.failed(&failure, served, policy, now) {
+            // All audio was sent: what is missing is text, not a session.
+            Verdict::GiveUp if self.end.told => self.end_incomplete(&failure, now),
+            Verdict::GiveUp => self.give_up(failure, now),
+            Verdict::RetryAfter(wait) => self.reconnect_after(wait, failure, now),
+        }
+    }
+
+    pub(super) fn give_up(&mut self, failure: Failure, now: Duration) {
+        self.give_up_serving(now);
+        self.flush(now);
+        self.announce(State::Failed, &failure.what);
+        self.close_all();
+        self.outbox.notice(Notice::Failed(failure));
+    }
+
+    fn reconnect_after(&mut self, wait: Duration, failure: Failure, now: Duration) {
+        let was_up = !self.is_down();
+        if let Some(serving) = self.connections.take_serving() {
+            self.unresponsive = serving.liveness.unresponsive();
+            self.leave_to_replay(serving);
+        }
+        match self.connections.take_second() {
+            // Its audio comes before that of the other one.
+            Some((Role::Retiring, retiring)) => self.leave_to_replay(retiring),
+            Some((_, successor)) => self.outbox.push(Output::Close(successor.id)),
+            None => {}
+        }
+        self.phase = Phase::Waiting { until: now + wait };
+        if self.outage.report() {
+            self.outbox.notice(Notice::Outage(failure.clone()));
+        }
+        let reason = failure.what.clone();
+        // Attempts that fail alike are no news.
+        if self.outage.is_news(failure) || was_up {
+            self.announce(State::Reconnecting, &reason);
+        }
+    }
+
+    /// What this connection leaves unfinished is to be sent again, before all else.
+    pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
+        self.connections.settle_bill(&connection);
+        let chunk = self.chunk_bytes() as u64 / 2;
+        if let Some((time, duration)) = connection.leave_to(&mut self.replay, chunk) {
+            self.outbox.notice(Notice::AudioLost {
+                time,
+                duration,
+                reason: "more than max-queue-time would have to be sent again",
+            });
+        }
+        for transcript in connection.open_transcripts(&mut self.reporter.numbers) {
+            self.reporter.interrupt(transcript, &mut self.outbox);
+        }
+        self.outbox.push(Output::Close(connection.id));
+    }
+
+    /// The time to finish is over.
+    pub(super) fn finish_too_late(&mut self, now: Duration) {
+        let within = self.config.finish_timeout.as_millis();
+        if self.is_down() && !self.end.told && !self.config.retry.keep_going {
+            // Audio is left that nobody has listened to.
+            let failure = self.outage.take_latest().unwrap_or_else(|| {
+                Failure::new(
+                    Kind::Unreachable,
+                    format!("No session came about within {within} ms (finish-timeout)."),
+                    "Check the network, a proxy and the url property.",
+                )
+            });
+            return self.give_up(failure, now);
+        }
+        let what = format!("The service did not finish within {within} ms (finish-timeout).");
+        self.end_unfinished(what, now);
+    }
+}
