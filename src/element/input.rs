@@ -175,7 +175,7 @@ impl Input {
         let rate = self.rate;
         let endpoint = settings.endpoint()?;
         let setup = settings.setup(rate)?;
-        let config = settings.session(rate, &setup);
+        let config = settings.session(rate, live, &setup);
         let queue = Arc::new(AudioQueue::new(
             rate,
             settings.queue_bytes(rate),

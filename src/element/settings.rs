@@ -240,7 +240,7 @@ impl Settings {
     }
 
     /// The session's share of the settings.
-    pub fn session(&self, rate: u32, setup: &Setup) -> Config {
+    pub fn session(&self, rate: u32, is_live: bool, setup: &Setup) -> Config {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Config {
             rate,
@@ -258,6 +258,8 @@ impl Settings {
                 max_retries: u32::try_from(self.max_retries).ok(),
             },
             rotate_after: ROTATE_AFTER,
+            is_live,
+            pause: Duration::from_nanos(self.pause()),
             seed: fastrand::u64(..),
         }
     }

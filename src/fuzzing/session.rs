@@ -50,7 +50,7 @@ struct Driver {
 
 /// Runs a script on a session. The first line may also say `client-vad`, `continue` (never give
 /// up), `limited` (give up after two attempts), `rotate` (replace connections after ten seconds),
-/// `short` (keep little audio) and `fast` (send audio at 50 times its speed).
+/// `short` (keep little audio), `live` (notice when audio stops) and `fast` (send audio at 50 times its speed).
 ///
 /// | | |
 /// |---|---|
@@ -107,6 +107,8 @@ impl Driver {
                 max_retries: has("limited").then_some(2),
             },
             rotate_after: seconds(if has("rotate") { 10 } else { 6000 }),
+            is_live: has("live"),
+            pause: Duration::from_millis(400),
             seed: 7,
         };
         Some(Driver {
@@ -204,6 +206,9 @@ impl Driver {
                 Demand::Nothing => return,
                 Demand::NotBefore { time, .. } => self.wait(time.saturating_sub(self.now)),
                 Demand::Replayed => {}
+                Demand::Chunk { least, most } if least < most => {
+                    assert!(self.session.handle_shortage(self.now));
+                }
                 Demand::Chunk { most, .. } => {
                     let audio = vec![byte; most];
                     self.session.handle_audio(self.time, &audio, self.now);

@@ -214,6 +214,7 @@ impl<L: Listener> Driver<L> {
                 Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
                 Taken::Commit => self.session.handle_commit(now),
                 Taken::Finish => self.session.handle_finish(now),
+                Taken::Nothing if self.session.handle_shortage(now) => {}
                 Taken::Nothing => return wait(None),
             },
         }

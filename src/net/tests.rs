@@ -69,6 +69,8 @@ fn config() -> Config {
             max_retries: Some(0),
         },
         rotate_after: LONG,
+        is_live: false,
+        pause: Duration::from_millis(600),
         seed: 1,
     }
 }

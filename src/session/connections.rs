@@ -27,6 +27,8 @@ pub(super) struct Connections {
     count: u64,
     /// What connections cost that are gone.
     billed_before: Usage,
+    /// Connections in a row that served and gave no results for loud audio.
+    unresponsive: u32,
 }
 
 impl Connections {
@@ -120,7 +122,14 @@ impl Connections {
     }
 
     pub fn take_serving(&mut self) -> Option<Connection> {
-        self.serving.take()
+        let serving = self.serving.take()?;
+        self.unresponsive = serving.liveness.unresponsive();
+        Some(serving)
+    }
+
+    /// What [`Connection::new`] wants to know of the connections before.
+    pub fn unresponsive(&self) -> u32 {
+        self.unresponsive
     }
 
     pub fn take_second(&mut self) -> Option<(Role, Connection)> {

@@ -17,6 +17,7 @@ mod reporter;
 mod retry;
 mod rotation;
 mod segmenter;
+mod stall;
 mod state;
 mod utterances;
 mod vad;
@@ -56,6 +57,10 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Age at which a connection is replaced where nobody speaks, or a little less.
     pub rotate_after: Duration,
+    /// The source is live: audio that does not come is missing.
+    pub is_live: bool,
+    /// Silence after which the service ends an utterance for sure; zero where it does not.
+    pub pause: Duration,
     /// For the random part of the waits between attempts.
     pub seed: u64,
 }

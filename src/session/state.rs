@@ -27,6 +27,7 @@ use super::pacer::Pacer;
 use super::reporter::Reporter;
 use super::rotation::{MAX_STANDBY, Rotation};
 use super::segmenter::Segmenter;
+use super::stall::Stall;
 use super::{Config, ConnId, Net, Output, State, Warning};
 use crate::protocol::{CodecFactory, Command, Event, Failure, Kind, Limits, Usage};
 
@@ -71,10 +72,12 @@ pub enum Wake {
     Reorder,
     /// A successor is late, or a retiring connection is.
     Rotation,
+    /// The source has stopped.
+    Stall,
 }
 
 impl Wake {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::FinishTimeout,
         Self::Retry,
         Self::OpenTimeout,
@@ -82,6 +85,7 @@ impl Wake {
         Self::Quiet,
         Self::Reorder,
         Self::Rotation,
+        Self::Stall,
     ];
 }
 
@@ -104,8 +108,7 @@ pub struct Session {
     /// Finds the utterances, if that is for us to do.
     segmenter: Option<Segmenter>,
     replay: Replay,
-    /// Connections in a row that gave no results for loud audio.
-    unresponsive: u32,
+    stall: Stall,
     /// The context is not the one that the codecs know.
     context_changed: bool,
     bytes_sent: u64,
@@ -139,7 +142,7 @@ impl Session {
             pacer: Pacer::new(speed, now),
             segmenter,
             replay: Replay::default(),
-            unresponsive: 0,
+            stall: Stall::new(config.is_live),
             context_changed: false,
             bytes_sent: 0,
             outbox: Outbox::default(),
@@ -184,6 +187,10 @@ impl Session {
             (Wake::Reorder, _) if is_handing_over => second?.reorder_deadline(),
             (Wake::Reorder, _) => ready?.reorder_deadline(),
             (Wake::Rotation, _) => Some(second?.until),
+            (Wake::Stall, _) if self.is_running() && self.replay.is_empty() => {
+                self.stall.deadline()
+            }
+            (Wake::Stall, _) => None,
         }
     }
 
@@ -297,6 +304,7 @@ impl Session {
             return self.rotate(now);
         }
         self.pacer.restart(now);
+        self.stall.restart(now);
         self.rotation.schedule(now);
         self.outage.ready();
         if !self.end.told {
@@ -331,6 +339,7 @@ impl Session {
             // What follows from these is seen to by the report.
             Wake::Quiet | Wake::Reorder => {}
             Wake::Rotation => self.handle_second_timeout(now),
+            Wake::Stall => self.stall.begin(),
         }
     }
 
@@ -369,7 +378,7 @@ impl Session {
 
     fn connect(&mut self, now: Duration) {
         self.phase = Phase::Serving;
-        let connection = self.new_connection(self.unresponsive, now);
+        let connection = self.new_connection(self.connections.unresponsive(), now);
         self.outbox.push(Output::Connect(connection.id));
         self.connections.serve(connection);
     }

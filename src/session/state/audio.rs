@@ -24,21 +24,24 @@ impl Session {
         let time = self.pacer.next();
         if time > now {
             let least = if self.replay.is_empty() {
-                self.chunk_bytes()
+                self.least_bytes()
             } else {
                 0
             };
             return Demand::NotBefore { time, least };
+        }
+        if !self.replay.is_empty() {
+            // Until then new audio has to wait.
+            self.stall.restart(now);
         }
         match self.replay.next() {
             Some(Piece::Audio { time, audio }) => self.send_audio(time, &audio, now),
             Some(Piece::Padding { samples }) => self.send_padding(samples, now),
             Some(Piece::Commit(speech)) => self.commit(speech, now),
             None => {
-                let chunk = self.chunk_bytes();
                 return Demand::Chunk {
-                    least: chunk,
-                    most: chunk,
+                    least: self.least_bytes(),
+                    most: self.chunk_bytes(),
                 };
             }
         }
@@ -52,12 +55,53 @@ impl Session {
         self.config.chunk_bytes.min(most).max(2) & !1
     }
 
+    /// Least bytes that are worth sending.
+    fn least_bytes(&self) -> usize {
+        if self.stall.is_draining() {
+            2
+        } else {
+            self.chunk_bytes()
+        }
+    }
+
+    /// There is less audio than was asked for, and no more will come for now. Returns whether that
+    /// changes anything.
+    pub fn handle_shortage(&mut self, now: Duration) -> bool {
+        if !self.stall.is_draining() {
+            return false;
+        }
+        self.stall.end();
+        self.end_utterance(now);
+        if self.segmenter.is_none() {
+            self.end_with_silence(now);
+        }
+        self.settle(now);
+        true
+    }
+
+    /// Has the service end the utterance that goes on, if it is the one that finds the ends.
+    fn end_with_silence(&mut self, now: Duration) {
+        let pause = self.config.pause;
+        let serving = self.connections.serving();
+        let goes_on = serving.is_some_and(|s| s.any_open() || s.liveness.quiet_for() < pause);
+        if self.limits.max_utterance_ms.is_some() || !goes_on {
+            return;
+        }
+        let mut left = samples_in(pause.as_nanos() as u64, self.config.rate);
+        while left > 0 {
+            let piece = left.min(self.chunk_bytes() as u64 / 2);
+            self.send_padding(piece, now);
+            left -= piece;
+        }
+    }
+
     /// Takes audio whose first sample has this timestamp, and sends what is worth it.
     pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
         let audio = &audio[..audio.len() & !1];
         if !self.is_running() || audio.is_empty() {
             return;
         }
+        self.stall.flows(audio.len() >= self.chunk_bytes(), now);
         if let Some(segmenter) = &mut self.segmenter {
             segmenter.feed(time, audio);
             self.take_steps(now);
@@ -201,6 +245,7 @@ impl Session {
         if self.is_down() && !self.is_over() {
             let by = now + self.config.finish_timeout;
             self.end.by.get_or_insert(by);
+            self.give_up_vain_waits(now);
         }
     }
 

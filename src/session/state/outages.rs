@@ -59,7 +59,6 @@ impl Session {
     fn reconnect_after(&mut self, wait: Duration, failure: Failure, now: Duration) {
         let was_up = !self.is_down();
         if let Some(serving) = self.connections.take_serving() {
-            self.unresponsive = serving.liveness.unresponsive();
             self.leave_to_replay(serving);
         }
         match self.connections.take_second() {
@@ -68,7 +67,8 @@ impl Session {
             Some((_, successor)) => self.outbox.push(Output::Close(successor.id)),
             None => {}
         }
-        self.phase = Phase::Waiting { until: now + wait };
+        let until = now + wait;
+        self.phase = Phase::Waiting { until };
         if self.outage.report() {
             self.outbox.notice(Notice::Outage(failure.clone()));
         }
@@ -76,6 +76,17 @@ impl Session {
         // Attempts that fail alike are no news.
         if self.outage.is_news(failure) || was_up {
             self.announce(State::Reconnecting, &reason);
+        }
+        self.give_up_vain_waits(now);
+    }
+
+    /// Where no more audio comes and the next attempt is due only when all must be over, nothing is
+    /// gained by waiting.
+    pub(super) fn give_up_vain_waits(&mut self, now: Duration) {
+        if let (Phase::Waiting { until }, Some(by)) = (self.phase, self.end.by)
+            && until >= by
+        {
+            self.finish_too_late(now);
         }
     }
 

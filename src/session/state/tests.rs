@@ -6,6 +6,7 @@ mod days;
 mod outages;
 mod rotation;
 mod service;
+mod stalls;
 
 use super::*;
 use crate::protocol::{Codec, Frame, Incoming, ItemText, WordTime};
@@ -132,6 +133,8 @@ impl Script {
                 max_retries: Some(0),
             },
             rotate_after: Duration::from_secs(1_000_000),
+            is_live: false,
+            pause: Duration::from_millis(600),
             seed: 1,
         };
         change(&mut config);
@@ -1128,7 +1131,8 @@ fn the_end_of_the_audio_limits_an_outage() {
                 s.drain();
             }
         }
-        assert_eq!(s.now, end);
+        // What would be tried after that is not waited for.
+        assert!(s.now <= end && s.now > end / 2, "{:?}", s.now);
         assert_eq!(s.said().last().unwrap(), expected);
     }
 }

@@ -123,3 +123,77 @@ fn a_name_service_that_fails_later_costs_no_word() {
         }
     }
 }
+
+/// An utterance of which something was heard is interrupted at 1.5 s, `outages` times.
+fn interrupted(outages: u32) -> Script {
+    let mut s = Script::with(false, |config| config.retry.max_retries = None);
+    s.connect();
+    s.speak(1500);
+    for n in 0..outages {
+        s.receive(&format!("start 0 {}", if n == 0 { 300 } else { 310 }));
+        s.receive("partial 0 n1 n2|n3");
+        s.lose();
+        s.reconnect();
+        s.wait_for_demand();
+    }
+    s.said();
+    s
+}
+
+#[test]
+fn an_utterance_that_is_heard_again_keeps_its_number_and_has_one_final() {
+    for (outages, finals) in [(1, 0), (1, 63), (1, 64), (1, 130), (3, 130)] {
+        let mut s = interrupted(outages);
+        s.receive("start 0 290");
+        s.receive("partial 0 |n1");
+        s.speak(500);
+        s.receive("stop 0 1700");
+        s.receive("final 0 n1 n2 n3 n4");
+        for n in 1..=finals {
+            s.speak(500);
+            s.receive(&format!("start {n} {}", 1300 + 500 * n));
+            s.receive(&format!("final {n} u{n}"));
+        }
+        s.finish();
+        s.receive("finished");
+        let mut said = s.said();
+        said.retain(|line| line.starts_with("FINAL") || line.starts_with("INTERIM"));
+        assert_eq!(said.len(), 2 + finals, "{outages}, {finals}: {said:?}");
+        assert!(said[0].starts_with("INTERIM 0 "), "{said:?}");
+        assert!(said[1].starts_with("FINAL 0 "), "{said:?}");
+        assert!(said[1].ends_with("n1 n2 n3 n4|"), "{said:?}");
+    }
+}
+
+#[test]
+fn what_is_not_heard_again_is_final_as_soon_as_something_later_is() {
+    let mut s = interrupted(1);
+    s.speak(3000);
+    s.receive("start 0 2500");
+    s.receive("stop 0 3000");
+    s.receive("final 0 later");
+    let mut said = s.said();
+    said.retain(|line| line.starts_with("FINAL"));
+    assert!(said[0].starts_with("FINAL 0 300..1500 n1 n2n3"), "{said:?}");
+    assert!(said[1].starts_with("FINAL 1 "), "{said:?}");
+    s.finish();
+    s.receive("finished");
+    assert!(!s.said().iter().any(|line| line.starts_with("FINAL")));
+}
+
+#[test]
+fn what_is_heard_again_with_another_begin_is_closed_without_text() {
+    let mut s = interrupted(1);
+    s.speak(3000);
+    // More than the tolerance later: the same, divided otherwise.
+    s.receive("start 0 1000");
+    s.receive("stop 0 2000");
+    s.receive("final 0 n2 n3");
+    let mut said = s.said();
+    said.retain(|line| line.starts_with("FINAL"));
+    assert_eq!(said[0], "FINAL 0 300..1500 |");
+    assert!(
+        said[1].starts_with("FINAL 1 ") && said[1].ends_with("n2 n3|"),
+        "{said:?}"
+    );
+}
