@@ -4,6 +4,7 @@
 use gst::glib;
 
 mod captions;
+mod continuity;
 mod element;
 #[cfg(any(test, fuzzing))]
 pub mod fuzzing;

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The audio clock and the stream's time.
+//! Positions in the audio and timestamps of the stream.
 //!
-//! The service counts the samples it was sent and reports positions on that clock. The stream has
-//! timestamps, with gaps, jumps and lost buffers. [`Continuity`] decides what is sent for what
-//! arrives; [`Timeline`] remembers which sample belongs to which time, as a table of breakpoints.
+//! The service counts the samples that it was sent over a connection and reports positions in them.
+//! The stream has timestamps, with gaps, jumps and lost buffers. A [`Timeline`] remembers which
+//! sample of a connection has which timestamp, as a table of anchors.
 //!
 //! Times are in nanoseconds, positions and lengths in samples.
 
 use std::collections::VecDeque;
 
-const SECOND: u64 = 1_000_000_000;
+pub const SECOND: u64 = 1_000_000_000;
 
 /// Duration of a number of samples.
 pub fn duration_of(samples: u64, rate: u32) -> u64 {
@@ -128,6 +128,36 @@ impl Timeline {
             .collect()
     }
 
+    /// Everything from this timestamp on turns out to be `by` nanoseconds later, or earlier.
+    pub fn move_since(&mut self, time: u64, by: i64) {
+        let Some(at) = self.anchors.iter().rposition(|anchor| anchor.time <= time) else {
+            return;
+        };
+        let anchor = self.anchors[at];
+        let end = self
+            .anchors
+            .get(at + 1)
+            .map_or(self.clock, |next| next.clock);
+        let clock = anchor.clock + samples_in(time - anchor.time, self.rate);
+        let mut moved = at + 1;
+        if clock > anchor.clock && clock < end && !anchor.is_padding {
+            let time = self.extrapolate(anchor, clock);
+            self.anchors.insert(
+                moved,
+                Anchor {
+                    clock,
+                    time,
+                    ..anchor
+                },
+            );
+        } else if clock == anchor.clock {
+            moved = at;
+        }
+        for anchor in self.anchors.range_mut(moved..) {
+            anchor.time = anchor.time.saturating_add_signed(by);
+        }
+    }
+
     /// Forgets what is only needed for positions before this one.
     pub fn forget_before(&mut self, clock: u64) {
         while self
@@ -151,132 +181,6 @@ impl Timeline {
             clock.saturating_sub(anchor.clock)
         };
         anchor.time.saturating_add(duration_of(samples, self.rate))
-    }
-}
-
-/// Timestamps may wander this far from the sample count before it means anything: capture clocks
-/// jitter, and containers round.
-const JITTER: u64 = 20_000_000;
-
-/// Holes up to this long are filled with silence, so that a sentence survives a lost packet.
-const FILLED_HOLE: u64 = 2 * SECOND;
-
-/// What to send for a buffer or gap: first silence, then the audio, from the given times.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Plan {
-    /// Time and number of the silent samples, if any.
-    pub silence: Option<(u64, u64)>,
-    /// Time of the first sample of the audio itself.
-    pub time: u64,
-    /// The audio does not continue what was sent before.
-    pub jumped: bool,
-}
-
-/// Watches that time and samples stay together, as audio comes in.
-#[derive(Debug)]
-pub struct Continuity {
-    rate: u32,
-    /// Silence that surely ends an utterance, in nanoseconds.
-    pause: u64,
-    /// Position and timestamp from which both are counted on.
-    anchor: Option<(u64, u64)>,
-    clock: u64,
-    /// Silence made up since the last audio, in nanoseconds.
-    silent_for: u64,
-}
-
-impl Continuity {
-    /// `pause` is the silence after which the recogniser ends an utterance, in nanoseconds.
-    pub fn new(rate: u32, pause: u64) -> Self {
-        Continuity {
-            rate,
-            pause,
-            anchor: None,
-            clock: 0,
-            silent_for: 0,
-        }
-    }
-
-    /// Time at which the next sample is expected; `None` before the first.
-    pub fn expected(&self) -> Option<u64> {
-        let (clock, time) = self.anchor?;
-        Some(time.saturating_add(duration_of(self.clock - clock, self.rate)))
-    }
-
-    /// Audio arrived. Without a timestamp it continues what came before, or starts at `default`.
-    pub fn audio(&mut self, time: Option<u64>, default: u64, samples: u64) -> Plan {
-        let plan = match (time, self.expected()) {
-            (None, None) => self.start_at(default),
-            (Some(time), None) => self.start_at(time),
-            (None, Some(expected)) => Plan {
-                time: expected,
-                ..Plan::default()
-            },
-            (Some(time), Some(expected)) => self.reach(time, expected),
-        };
-        self.clock += samples;
-        self.silent_for = 0;
-        plan
-    }
-
-    /// Upstream says that nothing is to be heard until `end`. Returns the time and number of
-    /// silent samples to send for it: enough to end an utterance, not more.
-    pub fn gap(&mut self, start: u64, end: u64) -> Option<(u64, u64)> {
-        let expected = match self.expected() {
-            Some(expected) => expected,
-            None => self.start_at(start).time,
-        };
-        self.fill(expected, end.saturating_sub(expected))
-    }
-
-    fn start_at(&mut self, time: u64) -> Plan {
-        self.anchor = Some((self.clock, time));
-        Plan {
-            time,
-            jumped: true,
-            ..Plan::default()
-        }
-    }
-
-    fn reach(&mut self, time: u64, expected: u64) -> Plan {
-        if time.abs_diff(expected) <= JITTER {
-            return Plan {
-                time: expected,
-                ..Plan::default()
-            };
-        }
-        let silence = self.fill(expected, time.saturating_sub(expected));
-        let reached = self
-            .expected()
-            .is_some_and(|now| now.abs_diff(time) <= JITTER);
-        if reached && silence.is_some() {
-            return Plan {
-                silence,
-                time: self.expected().unwrap_or(time),
-                jumped: false,
-            };
-        }
-        Plan {
-            silence,
-            ..self.start_at(time)
-        }
-    }
-
-    /// Silence for a hole: all of it if it is small, else as much as ends an utterance.
-    fn fill(&mut self, from: u64, hole: u64) -> Option<(u64, u64)> {
-        let enough = self.pause.max(FILLED_HOLE).saturating_sub(self.silent_for);
-        let length = if hole <= enough {
-            hole
-        } else {
-            enough.min(self.pause)
-        };
-        let samples = samples_in(length, self.rate);
-        if samples == 0 {
-            return None;
-        }
-        self.silent_for += length;
-        self.clock += samples;
-        Some((from, samples))
     }
 }
 
@@ -321,6 +225,33 @@ mod tests {
         assert_eq!(stretches(155), [(ms(1005), 5)]);
         assert_eq!(stretches(160), []);
         assert_eq!(Timeline::new(1000).stretches(0), []);
+    }
+
+    #[test]
+    fn what_was_noted_can_be_moved() {
+        let timeline = || {
+            let mut timeline = Timeline::new(1000);
+            timeline.append(5 * SECOND, 100);
+            timeline.pad(50);
+            timeline.append(5100 * MS, 100);
+            timeline
+        };
+        let moved = |time: u64, by: i64| {
+            let mut timeline = timeline();
+            timeline.move_since(time * MS, by * MS as i64);
+            let time = |position| timeline.start_time(position).unwrap() / MS;
+            [0, 99, 120, 150, 249].map(time)
+        };
+        assert_eq!(moved(5150, 400), [5000, 5099, 5100, 5100, 5599]);
+        assert_eq!(moved(5100, -20), [5000, 5099, 5100, 5080, 5179]);
+        assert_eq!(moved(5050, 400), [5000, 5499, 5500, 5500, 5599]);
+        assert_eq!(moved(5000, 400), [5400, 5499, 5500, 5500, 5599]);
+        assert_eq!(
+            moved(1000, 400),
+            [5000, 5099, 5100, 5100, 5199],
+            "long gone"
+        );
+        assert_eq!(moved(9000, 400), [5000, 5099, 5100, 5100, 5199], "not yet");
     }
 
     #[test]
@@ -379,107 +310,6 @@ mod tests {
             Some(99 * SECOND),
             "before the first: the first"
         );
-    }
-
-    fn continuity() -> Continuity {
-        let mut continuity = Continuity::new(16000, 800 * MS);
-        assert!(continuity.audio(Some(SECOND), 0, 16000).jumped);
-        continuity
-    }
-
-    #[test]
-    fn jitter_is_smoothed() {
-        let mut continuity = continuity();
-        for jitter in [-19, 15, 0, 20] {
-            let expected = continuity.expected().unwrap();
-            let plan = continuity.audio(expected.checked_add_signed(jitter * 1_000_000), 0, 320);
-            assert_eq!(
-                plan,
-                Plan {
-                    time: expected,
-                    silence: None,
-                    jumped: false
-                }
-            );
-        }
-    }
-
-    #[test]
-    fn small_holes_are_filled_and_large_ones_jumped() {
-        let mut continuity = continuity();
-        let plan = continuity.audio(Some(2300 * MS), 0, 1600);
-        assert_eq!(
-            plan,
-            Plan {
-                silence: Some((2 * SECOND, 4800)),
-                time: 2300 * MS,
-                jumped: false
-            }
-        );
-        let plan = continuity.audio(Some(7400 * MS), 0, 1600);
-        assert_eq!(
-            plan,
-            Plan {
-                silence: Some((2400 * MS, 12800)),
-                time: 7400 * MS,
-                jumped: true
-            }
-        );
-        assert_eq!(continuity.expected(), Some(7500 * MS));
-    }
-
-    #[test]
-    fn time_that_goes_back_is_a_jump_without_silence() {
-        let mut continuity = continuity();
-        let plan = continuity.audio(Some(0), 0, 1600);
-        assert_eq!(
-            plan,
-            Plan {
-                silence: None,
-                time: 0,
-                jumped: true
-            }
-        );
-    }
-
-    #[test]
-    fn buffers_without_timestamps_follow_each_other() {
-        let mut continuity = Continuity::new(8000, SECOND);
-        assert_eq!(continuity.audio(None, 5 * SECOND, 800).time, 5 * SECOND);
-        let plan = continuity.audio(None, 5 * SECOND, 800);
-        assert_eq!(
-            plan,
-            Plan {
-                time: 5100 * MS,
-                silence: None,
-                jumped: false
-            }
-        );
-    }
-
-    #[test]
-    fn endless_gaps_cost_a_bounded_amount_of_silence() {
-        let mut continuity = continuity();
-        let mut sent = 0;
-        for n in 0..100 {
-            let start = 2 * SECOND + n * 200 * MS;
-            sent += continuity
-                .gap(start, start + 200 * MS)
-                .map_or(0, |(_, samples)| samples);
-        }
-        assert_eq!(duration_of(sent, 16000), 2 * SECOND);
-        let plan = continuity.audio(Some(22 * SECOND), 0, 1600);
-        assert_eq!((plan.time, plan.jumped), (22 * SECOND, true));
-    }
-
-    #[test]
-    fn a_gap_before_any_audio_starts_the_clock() {
-        let mut continuity = Continuity::new(16000, SECOND);
-        assert_eq!(
-            continuity.gap(3 * SECOND, 3500 * MS),
-            Some((3 * SECOND, 8000))
-        );
-        assert_eq!(continuity.audio(Some(3500 * MS), 0, 160).time, 3500 * MS);
     }
 }
 

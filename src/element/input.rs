@@ -1,82 +1,91 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The way of the audio from a sink pad into a session.
+//! The way of the audio from a sink pad into sessions.
+//!
+//! Belongs to the streaming thread: it places buffers with the input's lock held, and pushes what
+//! comes of that without it, since pushing may wait for room. Other threads only
+//! [`interrupt`](Input::interrupt) and [`stop`](Input::stop) it, and look.
 
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 
 use gst::prelude::*;
 
+use super::CAT;
 use super::completion::{Completion, Ending};
-use super::properties::TurnDetection;
+use super::enums::TurnDetection;
+use super::properties::Settings;
 use super::report::{Report, Stats, TextOutput, post_audio_lost};
-use super::settings::Settings;
-use super::{CAT, lock};
+use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
 use crate::net::{self, AudioQueue, Full, Link, PushError};
 use crate::protocol::Failure;
-use crate::timeline::Continuity;
 
 /// Bytes in a frame of S16LE mono.
 const SAMPLE: usize = 2;
 
-/// Sessions of earlier segments that may still be waiting for their last words in a live pipeline.
-const MOST_DRAINING: usize = 4;
+/// Sessions of earlier streams that may report their text at the same time in a live pipeline, each
+/// over a connection of its own. How long they may take is for finish-timeout to say.
+const MAX_DRAINING: usize = 64;
 
-/// A session that takes audio, seen from the sink pad.
-struct Run {
+/// Another stream may begin this much later than the one before, in nanoseconds, and still go on
+/// with it: as an input that is switched does.
+const MAX_SWITCH: u64 = 1_000_000_000;
+
+/// A session that takes audio.
+pub struct Uplink {
     queue: Arc<AudioQueue>,
     completion: Arc<Completion>,
-    continuity: Continuity,
-    /// Half a sample, where upstream cut one in two.
-    odd_byte: Option<u8>,
     full: Full,
+    segment: gst::FormattedSegment<gst::ClockTime>,
     /// Stops the session when dropped.
     _link: Link,
 }
 
-/// What came in and where it goes. Belongs to the streaming thread; other threads only
-/// [`interrupt`](Input::interrupt) and [`stop`](Input::stop) it.
+/// The audio that goes to one session, from its first buffer on.
+struct Run {
+    uplink: Arc<Uplink>,
+    continuity: Continuity,
+    /// Half a sample, where upstream cut one in two.
+    odd_byte: Option<u8>,
+    /// What is held back until it is clear where it belongs.
+    held: Vec<gst::Buffer>,
+    /// Another stream has begun since the latest buffer.
+    another_stream: bool,
+}
+
+/// What came in and where it goes.
 pub struct Input {
     rate: u32,
     segment: gst::FormattedSegment<gst::ClockTime>,
     run: Option<Run>,
-    /// Sessions that get no more audio and are still to report their last words.
-    draining: Vec<Run>,
+    /// Sessions that get no more audio and are still to report text, the oldest first.
+    draining: Vec<Arc<Uplink>>,
+    /// Bytes that those and the running one may keep in their queues.
+    capacity: usize,
     /// Also who comes now must not wait.
     interrupted: bool,
 }
 
 impl Default for Input {
     fn default() -> Self {
-        Input {
+        Self {
             rate: 16_000,
             segment: gst::FormattedSegment::new(),
             run: None,
             draining: Vec::new(),
+            capacity: 0,
             interrupted: false,
         }
     }
 }
 
-/// Audio that is ready for the queue; pushing it may block, so no lock may be held then.
-struct Feed {
-    queue: Arc<AudioQueue>,
-    completion: Arc<Completion>,
-    full: Full,
-    segment: gst::FormattedSegment<gst::ClockTime>,
-    /// Stream time and samples of the silence that comes first.
-    silence: Option<(u64, u64)>,
-    jump: Option<u64>,
-    odd_byte: Option<u8>,
-}
-
 /// Sessions that get no more audio.
-pub struct Draining(Vec<Arc<Completion>>);
+pub struct Draining(Vec<Arc<Uplink>>);
 
 impl Draining {
     /// Waits until they have ended. The input's lock must not be held.
     pub fn wait(&self) -> Result<(), Refused> {
         self.0
             .iter()
-            .try_for_each(|completion| match completion.wait() {
+            .try_for_each(|uplink| match uplink.completion.wait() {
                 Some(_) => Ok(()),
                 None => Err(Refused::Interrupted),
             })
@@ -101,10 +110,32 @@ impl From<Refused> for gst::FlowError {
     }
 }
 
-/// Where the audio of one buffer or gap got to: can be taken up again after an interruption.
+/// What becomes of a buffer.
+pub enum Placed {
+    /// There is no session.
+    Nowhere,
+    /// It is held back.
+    Held,
+    Fed(Feeding),
+    /// These begin another session. If timestamps went back in the middle of a segment, `back` says
+    /// by how many nanoseconds.
+    Restart {
+        buffers: Vec<gst::Buffer>,
+        back: Option<u64>,
+    },
+}
+
+/// Audio that is ready to be pushed. Can be taken up again after an interruption.
 pub struct Feeding {
-    feed: Feed,
-    odd: bool,
+    uplink: Arc<Uplink>,
+    moved: Option<Moved>,
+    silence: Option<Silence>,
+    jump: Option<u64>,
+    /// Half a sample that comes before the audio.
+    odd_byte: Option<u8>,
+    /// What was held back, and then the buffer itself: nothing for a gap.
+    held: std::vec::IntoIter<gst::Buffer>,
+    buffer: Option<gst::Buffer>,
 }
 
 impl Input {
@@ -137,124 +168,102 @@ impl Input {
             // Raw bytes without timestamps are counted from 0.
             None => gst::FormattedSegment::new(),
         };
-        let mut last = self.segment.clone();
-        last.set_position(time.position());
-        if last != time {
+        let mut before = self.segment.clone();
+        before.set_position(time.position());
+        if before != time {
             self.end_run();
         }
         self.segment = time;
     }
 
-    /// No more audio comes for the running session: it reports its last words in its own time.
+    /// Another stream begins, which may have the same segment. It gets a session of its own, unless
+    /// its audio goes on where that of the one before ended.
+    pub fn begin_stream(&mut self) {
+        if let Some(run) = &mut self.run {
+            run.another_stream = true;
+        }
+    }
+
+    /// No more audio comes for the running session: it reports the rest of its text in its own
+    /// time. Call [`Self::flush`] first.
     pub fn end_run(&mut self) {
-        self.draining.retain(|run| run.completion.get().is_none());
+        self.draining
+            .retain(|uplink| uplink.completion.get().is_none());
         if let Some(run) = self.run.take() {
-            run.queue.finish();
-            self.draining.push(run);
+            run.uplink.queue.finish();
+            self.draining.push(run.uplink);
         }
-        if self.draining.len() > MOST_DRAINING {
-            self.draining.remove(0);
+        let mut kept: usize = self.draining.iter().map(|u| u.queue.bytes()).sum();
+        let mut count = self.draining.len();
+        for uplink in &self.draining {
+            if kept <= self.capacity && count <= MAX_DRAINING {
+                break;
+            }
+            kept -= uplink.queue.bytes();
+            count -= 1;
+            // It says what is lost, and ends.
+            uplink.queue.give_up();
         }
     }
 
-    /// What is still to report its last words.
+    /// What is still to report text.
     pub fn draining(&self) -> Draining {
-        let completions = self.draining.iter().map(|run| run.completion.clone());
-        Draining(completions.collect())
+        Draining(self.draining.clone())
     }
 
-    /// Starts a session for the audio that follows. Returns what of the settings has no effect.
-    pub fn start_run(
-        &mut self,
-        element: &gst::Element,
-        settings: &Settings,
-        stats: &Stats,
-        live: bool,
-        text: impl TextOutput,
-    ) -> Result<Vec<String>, Failure> {
-        let rate = self.rate;
-        let endpoint = settings.endpoint()?;
-        let setup = settings.setup(rate)?;
-        let config = settings.session(rate, live, &setup);
-        let queue = Arc::new(AudioQueue::new(
-            rate,
-            settings.queue_bytes(rate),
-            config.chunk_bytes,
-        ));
-        let completion = Arc::new(Completion::default());
-        gst::debug!(
-            CAT,
-            obj = element,
-            "new session with {}",
-            endpoint.authority()
-        );
-        let report = Report::new(
-            element,
-            &self.segment,
-            rate,
-            stats.clone(),
-            completion.clone(),
-            text,
-        );
-        let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
+    pub fn rate(&self) -> u32 {
+        self.rate
+    }
+
+    /// Audio goes to this session from now on.
+    pub fn begin_run(&mut self, uplink: Arc<Uplink>, settings: &Settings) {
         if self.interrupted {
-            queue.interrupt();
-            completion.interrupt();
+            uplink.queue.interrupt();
+            uplink.completion.interrupt();
         }
+        self.capacity = settings.queue_bytes(self.rate);
         self.run = Some(Run {
-            queue,
-            completion,
-            continuity: Continuity::new(rate, settings.pause()),
+            uplink,
+            continuity: Continuity::new(self.rate, settings.pause()),
             odd_byte: None,
-            full: if live { Full::DropOldest } else { Full::Wait },
-            _link: link,
+            held: Vec::new(),
+            another_stream: false,
         });
-        Ok(setup.warnings)
     }
 
-    /// Places a buffer on the timeline. `None` if there is no session.
-    pub fn feed_buffer(&mut self, buffer: &gst::BufferRef) -> Option<Feeding> {
-        let default = self
-            .segment
-            .position()
-            .or(self.segment.start())
-            .unwrap_or_default();
-        let run = self.run.as_mut()?;
-        let odd_byte = run.odd_byte.take();
-        let bytes = buffer.size() + usize::from(odd_byte.is_some());
-        let plan = run.continuity.audio(
-            buffer.pts().map(gst::ClockTime::nseconds),
-            default.nseconds(),
-            (bytes / SAMPLE) as u64,
-        );
-        let jump = plan.jumped.then_some(plan.time);
-        // Half a sample has nothing to do with what comes after a jump.
-        let odd_byte = odd_byte.filter(|_| jump.is_none());
-        let odd = !(buffer.size() + usize::from(odd_byte.is_some())).is_multiple_of(SAMPLE);
-        Some(Feeding {
-            feed: run.feed(&self.segment, plan.silence, jump, odd_byte),
-            odd,
-        })
+    /// Places a buffer on the timeline.
+    pub fn place(&mut self, buffer: gst::Buffer) -> Placed {
+        let start = self.segment.position().or(self.segment.start());
+        match &mut self.run {
+            Some(run) => run.place(buffer, start.unwrap_or_default()),
+            None => Placed::Nowhere,
+        }
     }
 
-    /// Places a gap on the timeline, as silence. `None` if nothing is to be sent for it.
-    pub fn feed_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) -> Option<Feeding> {
+    /// Nothing follows for now: what becomes of the audio that is held back.
+    pub fn flush(&mut self) -> Placed {
+        match &mut self.run {
+            Some(run) if !run.held.is_empty() => {
+                let placement = run.continuity.flush();
+                run.follow(placement, None)
+            }
+            _ => Placed::Held,
+        }
+    }
+
+    /// Places a gap on the timeline, as silence. `None` if nothing is to be sent for it. Call
+    /// [`Self::flush`] first.
+    pub fn place_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) -> Option<Feeding> {
         let (start, end) = self.segment.clip(start, end)?;
         let run = self.run.as_mut()?;
         let first = run.continuity.expected().is_none();
         let silence = run.continuity.gap(start?.nseconds(), end?.nseconds())?;
-        let jump = first.then_some(silence.0);
-        Some(Feeding {
-            feed: run.feed(&self.segment, Some(silence), jump, None),
-            odd: false,
-        })
-    }
-
-    /// Half a sample that is to be put before the next buffer.
-    fn keep_odd_byte(&mut self, byte: u8) {
-        if let Some(run) = &mut self.run {
-            run.odd_byte = Some(byte);
-        }
+        let plan = Plan {
+            moved: None,
+            silence: Some(silence),
+            jump: first.then_some(silence.time),
+        };
+        Some(run.feed(plan, None))
     }
 
     /// Ends the utterance here, if that is for us to say.
@@ -262,38 +271,41 @@ impl Input {
         if settings.turn_detection != TurnDetection::Manual {
             gst::warning!(CAT, obj = element, "a commit needs turn-detection=manual");
         } else if let Some(run) = &self.run {
-            run.queue.commit();
+            run.uplink.queue.commit();
         }
     }
 
     /// Another context from here on.
     pub fn set_context(&self, context: Option<String>) {
         if let Some(run) = &self.run {
-            run.queue.set_context(context);
+            run.uplink.queue.set_context(context);
         }
+    }
+
+    fn uplinks(&self) -> impl Iterator<Item = &Arc<Uplink>> {
+        let running = self.run.iter().map(|run| &run.uplink);
+        running.chain(&self.draining)
     }
 
     /// Makes the sessions look for audio again.
     pub fn wake(&self) {
-        for run in self.run.iter().chain(&self.draining) {
-            run.queue.wake();
-        }
+        self.uplinks().for_each(|uplink| uplink.queue.wake());
     }
 
     /// Frees the streaming thread from whatever it waits for in here, until [`Self::resume`].
     pub fn interrupt(&mut self) {
         self.interrupted = true;
-        for run in self.run.iter().chain(&self.draining) {
-            run.queue.interrupt();
-            run.completion.interrupt();
+        for uplink in self.uplinks() {
+            uplink.queue.interrupt();
+            uplink.completion.interrupt();
         }
     }
 
     pub fn resume(&mut self) {
         self.interrupted = false;
-        for run in self.run.iter().chain(&self.draining) {
-            run.queue.resume();
-            run.completion.resume();
+        for uplink in self.uplinks() {
+            uplink.queue.resume();
+            uplink.completion.resume();
         }
     }
 
@@ -307,45 +319,88 @@ impl Input {
 
     /// Audio waiting to be sent, in nanoseconds.
     pub fn queue_level(&self) -> u64 {
-        let runs = self.run.iter().chain(&self.draining);
-        runs.map(|run| run.queue.level()).sum()
+        self.uplinks().map(|uplink| uplink.queue.level()).sum()
     }
 }
 
 impl Run {
-    fn feed(
-        &self,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        silence: Option<(u64, u64)>,
-        jump: Option<u64>,
-        odd_byte: Option<u8>,
-    ) -> Feed {
-        Feed {
-            queue: self.queue.clone(),
-            completion: self.completion.clone(),
-            full: self.full,
-            segment: segment.clone(),
-            silence,
-            jump,
+    fn place(&mut self, buffer: gst::Buffer, start: gst::ClockTime) -> Placed {
+        let time = buffer.pts().map(gst::ClockTime::nseconds);
+        if std::mem::take(&mut self.another_stream)
+            && let (Some(time), Some(expected)) = (time, self.continuity.expected())
+            && !(expected..=expected.saturating_add(MAX_SWITCH)).contains(&time)
+        {
+            return self.restart(Some(buffer), None);
+        }
+        let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
+        let placement = self.continuity.audio(
+            time,
+            start.nseconds(),
+            (bytes / SAMPLE) as u64,
+            buffer.flags().contains(gst::BufferFlags::DISCONT),
+        );
+        self.follow(placement, Some(buffer))
+    }
+
+    fn follow(&mut self, placement: Placement, buffer: Option<gst::Buffer>) -> Placed {
+        match placement {
+            Placement::Send(plan) => Placed::Fed(self.feed(plan, buffer)),
+            Placement::Hold { release } => {
+                let feeding = release.then(|| self.feed(Plan::default(), None));
+                self.held.extend(buffer);
+                feeding.map_or(Placed::Held, Placed::Fed)
+            }
+            Placement::Restart { back } => self.restart(buffer, Some(back)),
+        }
+    }
+
+    fn restart(&mut self, buffer: Option<gst::Buffer>, back: Option<u64>) -> Placed {
+        let mut buffers = std::mem::take(&mut self.held);
+        buffers.extend(buffer);
+        Placed::Restart { buffers, back }
+    }
+
+    /// What is held back, and then the buffer. Half a sample at its end is kept for the next one.
+    fn feed(&mut self, plan: Plan, buffer: Option<gst::Buffer>) -> Feeding {
+        let held = std::mem::take(&mut self.held);
+        // Half a sample has nothing to do with what comes after a jump.
+        let odd_byte = self.odd_byte.take().filter(|_| plan.jump.is_none());
+        let sizes = held.iter().chain(&buffer).map(|buffer| buffer.size());
+        let bytes = sizes.sum::<usize>() + usize::from(odd_byte.is_some());
+        if !bytes.is_multiple_of(SAMPLE) {
+            let newest = buffer.as_ref().or(held.last());
+            let map = newest.and_then(|buffer| buffer.map_readable().ok());
+            self.odd_byte = map.and_then(|map| map.last().copied());
+        }
+        Feeding {
+            uplink: self.uplink.clone(),
+            moved: plan.moved,
+            silence: plan.silence,
+            jump: plan.jump,
             odd_byte,
+            held: held.into_iter(),
+            buffer,
         }
     }
 }
 
 impl Feeding {
-    /// Pushes what is left to push of the buffer (nothing for a gap). The input's lock must not
-    /// be held: in a pipeline that is not live this waits for room.
-    pub fn push(
-        &mut self,
-        buffer: Option<&gst::BufferRef>,
-        input: &Mutex<Input>,
-        element: &gst::Element,
-        stats: &Stats,
-    ) -> Result<(), Refused> {
-        let map = buffer
-            .map(gst::BufferRef::map_readable)
-            .transpose()
-            .map_err(|_| {
+    /// Pushes what is left to push. The input's lock must not be held: in a pipeline that is not
+    /// live this waits for room.
+    pub fn push(&mut self, element: &gst::Element, stats: &Stats) -> Result<(), Refused> {
+        if let Some(moved) = self.moved.take() {
+            self.uplink.queue.move_since(moved);
+        }
+        if let Some(silence) = self.silence {
+            // It follows the audio before it, except where there was none.
+            let is_all = self.buffer.is_none() && self.held.len() == 0;
+            let jump = self.jump.filter(|_| is_all);
+            let samples = vec![0; silence.samples as usize * SAMPLE];
+            self.uplink.push(jump, &samples, element, stats)?;
+            self.silence = None;
+        }
+        while let Some(buffer) = self.held.as_slice().first().or(self.buffer.as_ref()) {
+            let map = buffer.map_readable().map_err(|_| {
                 gst::element_error!(
                     element,
                     gst::ResourceError::Read,
@@ -353,34 +408,70 @@ impl Feeding {
                 );
                 Refused::Over(gst::FlowError::Error)
             })?;
-        let audio = map.as_deref().unwrap_or_default();
-        if let Some((_, samples)) = self.feed.silence {
-            // The silence follows the audio before it, except where nothing does.
-            let jump = if audio.is_empty() {
-                self.feed.jump
-            } else {
-                None
-            };
-            self.feed
-                .push(jump, &vec![0; samples as usize * SAMPLE], element, stats)?;
-            self.feed.silence = None;
-        }
-        let (audio, odd) = audio.split_at(audio.len() - usize::from(self.odd));
-        match self.feed.odd_byte {
-            Some(byte) => {
-                let joined = [&[byte], audio].concat();
-                self.feed.push(self.feed.jump, &joined, element, stats)?;
+            let odd = (map.len() + usize::from(self.odd_byte.is_some())) % SAMPLE;
+            let (whole, rest) = map.split_at(map.len().saturating_sub(odd));
+            match self.odd_byte {
+                Some(byte) if !whole.is_empty() => {
+                    let joined = [&[byte], whole].concat();
+                    self.uplink.push(self.jump, &joined, element, stats)?;
+                }
+                _ => self.uplink.push(self.jump, whole, element, stats)?,
             }
-            None => self.feed.push(self.feed.jump, audio, element, stats)?,
-        }
-        if let Some(byte) = odd.first() {
-            lock(input).keep_odd_byte(*byte);
+            let rest = rest.first().copied();
+            if !map.is_empty() {
+                (self.odd_byte, self.jump) = (rest, None);
+            }
+            drop(map);
+            if self.held.next().is_none() {
+                self.buffer = None;
+            }
         }
         Ok(())
     }
 }
 
-impl Feed {
+impl Uplink {
+    /// Starts a session. Returns with it what of the settings has no effect.
+    pub fn start(
+        element: &gst::Element,
+        settings: &Settings,
+        rate: u32,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        stats: &Stats,
+        live: bool,
+        text: impl TextOutput,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let endpoint = settings.endpoint()?;
+        let setup = settings.setup(rate)?;
+        let config = settings.session(rate, live, &setup);
+        let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
+        let queue = Arc::new(queue);
+        let completion = Arc::new(Completion::default());
+        gst::debug!(
+            CAT,
+            obj = element,
+            "new session with {}",
+            endpoint.authority()
+        );
+        let report = Report::new(
+            element,
+            segment,
+            rate,
+            stats.clone(),
+            completion.clone(),
+            text,
+        );
+        let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
+        let uplink = Self {
+            queue,
+            completion,
+            full: if live { Full::DropOldest } else { Full::Wait },
+            segment: segment.clone(),
+            _link: link,
+        };
+        Ok((uplink, setup.warnings))
+    }
+
     fn push(
         &self,
         jump: Option<u64>,
@@ -394,13 +485,8 @@ impl Feed {
         match self.queue.push(jump, audio, self.full) {
             Ok(None) => Ok(()),
             Ok(Some(lost)) => {
-                post_audio_lost(
-                    element,
-                    stats,
-                    lost,
-                    "the network is too slow",
-                    &self.segment,
-                );
+                let reason = "the network is too slow";
+                post_audio_lost(element, stats, lost, reason, &self.segment);
                 Ok(())
             }
             Err(PushError::Interrupted) => Err(Refused::Interrupted),

@@ -4,7 +4,7 @@
 use gst::glib;
 
 use super::clock_time;
-use super::properties::ConnectionState;
+use super::enums::ConnectionState;
 use crate::protocol::{Failure, Kind};
 use crate::transcript::Transcript;
 use crate::transcript::Word;

@@ -2,7 +2,9 @@
 //! What the elements have in common: settings, the way of the audio into a session, and the
 //! messages about what comes back.
 
+mod base;
 mod completion;
+mod enums;
 mod input;
 mod messages;
 mod properties;
@@ -13,13 +15,11 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
 
-pub use input::{Input, Refused, is_live};
-pub use properties::{Results, property_specs, text_property_specs};
-pub use report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
-pub use settings::Settings;
-
-/// What follows on settings that allow no session, where the pipeline is to run on.
-pub const MUTED: &str = "There are no captions until then.";
+pub use base::{Base, Feed, post_went_back};
+pub use enums::Results;
+pub use input::{Feeding, Input, Refused, is_live};
+pub use properties::{Settings, property_specs, text_property_specs};
+pub use report::TextOutput;
 
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
 /// pieces of text, TRACE every buffer and the text itself.

@@ -1,413 +1,299 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the properties look like from outside.
+//! The properties of the elements, a row each: the setting behind it, its default, its limits, and
+//! what users read about it. Defaults live here alone.
 
 use gst::glib;
 use gst::prelude::*;
 
-use super::settings::Settings;
-use crate::{protocol, session};
+use super::enums::{ConnectionState, FailurePolicy, Protocol, Region, Results, TurnDetection};
+use crate::protocol::Secret;
 
-/// Where the service runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrRegion")]
-#[repr(i32)]
-pub enum Region {
-    #[default]
-    #[enum_value(name = "International, Singapore", nick = "singapore")]
-    Singapore,
-    #[enum_value(name = "China mainland, Beijing", nick = "beijing")]
-    Beijing,
+/// The longest time that a property takes, in milliseconds: a day.
+const DAY: f64 = 86_400_000.0;
+
+/// When a property may be set, and which values it takes.
+#[derive(Debug, Clone, Copy)]
+struct Form {
+    min: f64,
+    max: f64,
+    /// Also while the element runs; otherwise it counts from the next start.
+    in_playing: bool,
+    write_only: bool,
 }
 
-/// What is spoken with the service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrProtocol")]
-#[repr(i32)]
-pub enum Protocol {
-    #[default]
-    #[enum_value(name = "What the model and the URL's path call for", nick = "auto")]
-    Auto,
-    #[enum_value(
-        name = "Sessions, as qwen3-asr-flash-realtime has them",
-        nick = "realtime"
-    )]
-    Realtime,
-    #[enum_value(
-        name = "Tasks, as qwen-audio-…-asr, fun-asr and paraformer have them",
-        nick = "inference"
-    )]
-    Inference,
-    #[enum_value(
-        name = "vLLM's own, for self-hosted models (experimental)",
-        nick = "vllm"
-    )]
-    Vllm,
-}
+const READY: Form = Form {
+    min: 0.0,
+    max: DAY,
+    in_playing: false,
+    write_only: false,
+};
 
-impl Protocol {
-    /// The protocol that was asked for.
-    pub fn asked(self) -> Option<protocol::Protocol> {
-        match self {
-            Protocol::Auto => None,
-            Protocol::Realtime => Some(protocol::Protocol::Realtime),
-            Protocol::Inference => Some(protocol::Protocol::Inference),
-            Protocol::Vllm => Some(protocol::Protocol::Vllm),
+const PLAYING: Form = Form {
+    in_playing: true,
+    ..READY
+};
+
+impl Form {
+    const fn range(self, min: f64, max: f64) -> Self {
+        Self { min, max, ..self }
+    }
+
+    const fn from(self, min: f64) -> Self {
+        Self { min, ..self }
+    }
+
+    const fn write_only(self) -> Self {
+        Self {
+            write_only: true,
+            ..self
         }
+    }
+
+    fn flags(self) -> glib::ParamFlags {
+        let access = if self.write_only {
+            glib::ParamFlags::WRITABLE
+        } else {
+            glib::ParamFlags::READWRITE
+        };
+        access
+            | if self.in_playing {
+                gst::PARAM_FLAG_MUTABLE_PLAYING
+            } else {
+                gst::PARAM_FLAG_MUTABLE_READY
+            }
     }
 }
 
-/// Who decides where an utterance ends.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrTurnDetection")]
-#[repr(i32)]
-pub enum TurnDetection {
-    #[default]
-    #[enum_value(name = "The service's voice activity detection", nick = "server-vad")]
-    ServerVad,
-    #[enum_value(
-        name = "The application, with the commit signal or event",
-        nick = "manual"
-    )]
-    Manual,
-    #[enum_value(
-        name = "The element's own voice activity detection",
-        nick = "client-vad"
-    )]
-    ClientVad,
+/// What the property of a setting looks like, and how its values become the setting.
+trait Setting: Sized {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec;
+    fn value(&self) -> glib::Value;
+    /// `None` for a value of another type, which GObject does not let through.
+    fn from_value(value: &glib::Value) -> Option<Self>;
 }
 
-/// Which text the src pad carries.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrResults")]
-#[repr(i32)]
-pub enum Results {
-    #[default]
-    #[enum_value(name = "Readable cues of finished utterances", nick = "final")]
-    Final,
-    #[enum_value(
-        name = "The current line at every change, then the final cue",
-        nick = "interim"
-    )]
-    Interim,
-    #[enum_value(name = "Each word once it will not change any more", nick = "stable")]
-    Stable,
-}
+macro_rules! plain_setting {
+    ($($type:ty: |$name:ident, $form:ident, $default:ident| $spec:expr;)*) => {$(
+        impl Setting for $type {
+            fn spec(&self, $name: &str, nick: &str, blurb: &str, $form: Form) -> glib::ParamSpec {
+                let $default = self.clone();
+                $spec.nick(nick).blurb(blurb).flags($form.flags()).build()
+            }
 
-/// What happens when the service cannot be used.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrFailurePolicy")]
-#[repr(i32)]
-pub enum FailurePolicy {
-    #[default]
-    #[enum_value(
-        name = "Retry what may pass, up to max-retries; else an error",
-        nick = "error"
-    )]
-    Error,
-    #[enum_value(
-        name = "Warn, run on without captions, and keep trying whatever it is",
-        nick = "continue"
-    )]
-    Continue,
-}
+            fn value(&self) -> glib::Value {
+                ToValue::to_value(self)
+            }
 
-/// What the connection to the service is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
-#[enum_type(name = "GstQwenAsrConnectionState")]
-#[repr(i32)]
-pub enum ConnectionState {
-    #[default]
-    #[enum_value(name = "No audio came yet, or the session has ended", nick = "idle")]
-    Idle,
-    #[enum_value(name = "The connection is being made", nick = "connecting")]
-    Connecting,
-    #[enum_value(name = "Audio flows", nick = "connected")]
-    Connected,
-    #[enum_value(
-        name = "The connection is down and will be tried again",
-        nick = "reconnecting"
-    )]
-    Reconnecting,
-    #[enum_value(name = "The last results are awaited", nick = "finishing")]
-    Finishing,
-    #[enum_value(name = "The session has failed", nick = "failed")]
-    Failed,
-}
-
-impl ConnectionState {
-    /// The name that messages use.
-    pub fn nick(self) -> &'static str {
-        match self {
-            ConnectionState::Idle => "idle",
-            ConnectionState::Connecting => "connecting",
-            ConnectionState::Connected => "connected",
-            ConnectionState::Reconnecting => "reconnecting",
-            ConnectionState::Finishing => "finishing",
-            ConnectionState::Failed => "failed",
+            fn from_value(value: &glib::Value) -> Option<Self> {
+                value.get().ok()
+            }
         }
+    )*};
+}
+
+plain_setting! {
+    u32: |name, form, default| glib::ParamSpecUInt::builder(name)
+        .minimum(form.min as u32)
+        .maximum(form.max as u32)
+        .default_value(default);
+    i32: |name, form, default| glib::ParamSpecInt::builder(name)
+        .minimum(form.min as i32)
+        .default_value(default);
+    f64: |name, form, default| glib::ParamSpecDouble::builder(name)
+        .minimum(form.min)
+        .maximum(form.max)
+        .default_value(default);
+    bool: |name, _form, default| glib::ParamSpecBoolean::builder(name).default_value(default);
+    Option<String>: |name, form, default| glib::ParamSpecString::builder(name)
+        .default_value(default.as_deref());
+    Region: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
+    Protocol: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
+    TurnDetection: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
+    FailurePolicy: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
+    Results: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
+}
+
+impl Setting for Option<Secret> {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        None::<String>.spec(name, nick, blurb, form)
+    }
+
+    /// Is never asked for: the property is write-only.
+    fn value(&self) -> glib::Value {
+        None::<String>.to_value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        let key: Option<String> = value.get().ok()?;
+        Some(key.as_deref().and_then(Secret::new))
     }
 }
 
-impl From<session::State> for ConnectionState {
-    fn from(state: session::State) -> Self {
-        match state {
-            session::State::Idle => ConnectionState::Idle,
-            session::State::Connecting => ConnectionState::Connecting,
-            session::State::Connected => ConnectionState::Connected,
-            session::State::Reconnecting => ConnectionState::Reconnecting,
-            session::State::Finishing => ConnectionState::Finishing,
-            session::State::Failed => ConnectionState::Failed,
-        }
-    }
-}
-
-/// The longest time a property takes: a day.
-const LONGEST: u32 = 86_400_000;
-
-/// A number, of milliseconds mostly, that counts for the sessions to come.
-fn uint(
+/// A property: how it looks from outside, and the setting behind it.
+struct Row {
     name: &'static str,
-    nick: &'static str,
-    blurb: &'static str,
-    default: u32,
-) -> glib::ParamSpecUIntBuilder<'static> {
-    glib::ParamSpecUInt::builder(name)
-        .nick(nick)
-        .blurb(blurb)
-        .maximum(LONGEST)
-        .default_value(default)
-        .mutable_ready()
+    form: Form,
+    spec: fn(&Settings) -> glib::ParamSpec,
+    get: fn(&Settings) -> glib::Value,
+    set: fn(&mut Settings, &glib::Value),
 }
 
-/// What the session-related properties of both elements look like.
-pub fn property_specs() -> Vec<glib::ParamSpec> {
-    let defaults = Settings::default();
-    let string = |name: &'static str, nick: &'static str, blurb: &'static str| {
-        glib::ParamSpecString::builder(name)
-            .nick(nick)
-            .blurb(blurb)
-            .mutable_ready()
+macro_rules! settings {
+    ($($table:ident { $(
+        $name:literal $field:ident: $type:ty = $default:expr, $form:expr, $nick:literal, $blurb:expr;
+    )* })*) => {
+        /// All settings of an element. Times are in milliseconds.
+        #[derive(Debug, Clone)]
+        pub struct Settings { $($( #[doc = $blurb] pub $field: $type, )*)* }
+
+        impl Default for Settings {
+            fn default() -> Self {
+                Self { $($( $field: $default, )*)* }
+            }
+        }
+
+        $(static $table: &[Row] = &[$( Row {
+            name: $name,
+            form: $form,
+            spec: |defaults| defaults.$field.spec($name, $nick, $blurb, $form),
+            get: |settings| settings.$field.value(),
+            set: |settings, value| {
+                if let Some(value) = Setting::from_value(value) {
+                    settings.$field = value;
+                }
+            },
+        }, )*];)*
     };
-    vec![
-        string(
-            "api-key",
-            "API key",
+}
+
+settings! {
+    SESSION {
+        "api-key" api_key: Option<Secret> = None, PLAYING.write_only(), "API key",
             "Key of the service, write-only; if unset, api-key-file or the environment's \
-             DASHSCOPE_API_KEY is used",
-        )
-        .write_only()
-        .build(),
-        string(
-            "api-key-file",
-            "API key file",
-            "Path of a file that holds the key, read when a session starts; api-key has precedence",
-        )
-        .build(),
-        string(
-            "url",
-            "URL",
+             DASHSCOPE_API_KEY is used. A change counts from the next connection";
+        "api-key-file" api_key_file: Option<String> = None, PLAYING, "API key file",
+            "Path of a file that holds the key, read at each attempt to connect; api-key has \
+             precedence";
+        "url" url: Option<String> = None, READY, "URL",
             "Endpoint, such as ws://127.0.0.1:8765; without a path it gets the protocol's own. \
-             Overrides region and workspace",
-        )
-        .build(),
-        glib::ParamSpecEnum::builder_with_default("region", defaults.region)
-            .nick("Region")
-            .blurb("Where the service runs; keys are valid in one region only")
-            .mutable_ready()
-            .build(),
-        string(
-            "workspace",
-            "Workspace",
-            "Id of a workspace, to use the workspace's own host",
-        )
-        .build(),
-        string("model", "Model", "Model that recognises the speech")
-            .default_value(Some(defaults.model.as_str()))
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("protocol", defaults.protocol)
-            .nick("Protocol")
-            .blurb("What is spoken with the service")
-            .mutable_ready()
-            .build(),
-        string(
-            "language-code",
-            "Language code",
+             Overrides region and workspace";
+        "region" region: Region = Region::default(), READY, "Region",
+            "Where the service runs; keys are valid in one region only";
+        "workspace" workspace: Option<String> = None, READY, "Workspace",
+            "Id of a workspace, to use the workspace's own host";
+        "model" model: Option<String> = Some("qwen3-asr-flash-realtime".into()), READY, "Model",
+            "Model that recognises the speech";
+        "protocol" protocol: Protocol = Protocol::default(), READY, "Protocol",
+            "What is spoken with the service";
+        "language-code" language_code: Option<String> = None, PLAYING, "Language code",
             "Language that is spoken, as a BCP 47 tag such as en-US; unset, empty or auto: \
-             detected. A wrong one makes the service translate",
-        )
-        .build(),
-        string(
-            "context",
-            "Context",
+             detected. A wrong one makes the service translate";
+        "context" context: Option<String> = None, PLAYING, "Context",
             "Text with names and terms that may be spoken. A change counts at once with the models \
-             of the inference protocol, with others for the sessions to come",
-        )
-        .mutable_playing()
-        .build(),
-        string(
-            "vocabulary",
-            "Vocabulary",
+             of the inference protocol, with others from the next connection";
+        "vocabulary" vocabulary: Option<String> = None, PLAYING, "Vocabulary",
             "Hot words with weights from 1 to 5, or 50: Lingxi=4,Bailian=5. For the models \
-             qwen-audio-…-asr",
-        )
-        .build(),
-        string(
-            "vocabulary-id",
-            "Vocabulary id",
-            "A list of hot words that the service keeps, for the models of the inference protocol",
-        )
-        .build(),
-        glib::ParamSpecEnum::builder_with_default("turn-detection", defaults.turn_detection)
-            .nick("Turn detection")
-            .blurb("Who decides where an utterance ends")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecDouble::builder("vad-threshold")
-            .nick("VAD threshold")
-            .blurb("Sensitivity of the voice activity detection, the service's or the element's; lower \
-                 hears more")
-            .minimum(-1.0)
-            .maximum(1.0)
-            .default_value(defaults.vad_threshold)
-            .mutable_ready()
-            .build(),
-        uint(
-            "vad-silence-duration",
-            "VAD silence duration",
-            "Silence that ends an utterance, in milliseconds",
-            defaults.vad_silence_duration,
-        )
-        .minimum(200)
-        .maximum(6000)
-        .build(),
-        uint(
-            "chunk-duration",
-            "Chunk duration",
-            "Audio in one frame to the service, in milliseconds",
-            defaults.chunk_duration,
-        )
-        .minimum(10)
-        .maximum(5000)
-        .build(),
-        glib::ParamSpecDouble::builder("max-speed")
-            .nick("Maximum speed")
-            .blurb(
-                "How many times real time audio may be sent, for files and for catching up; 0 = \
-                 what the service bears: 1.25 with server-vad, 20 with manual and client-vad",
-            )
-            .minimum(0.0)
-            .maximum(10_000.0)
-            .default_value(defaults.max_speed)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecBoolean::builder("allow-insecure")
-            .nick("Allow insecure")
-            .blurb("Let the key travel over ws:// to a host that is not this machine")
-            .default_value(defaults.allow_insecure)
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecEnum::builder_with_default("failure-policy", defaults.failure_policy)
-            .nick("Failure policy")
-            .blurb("What happens when the service cannot be used")
-            .mutable_ready()
-            .build(),
-        glib::ParamSpecInt::builder("max-retries")
-            .nick("Maximum retries")
-            .blurb(
-                "Attempts to reconnect in an outage before it is an error; -1 = for ever. Means \
-                 nothing with failure-policy=continue",
-            )
-            .minimum(-1)
-            .default_value(defaults.max_retries)
-            .mutable_ready()
-            .build(),
-        uint(
-            "connect-timeout",
-            "Connect timeout",
-            "How long making the connection may take, in milliseconds",
-            defaults.connect_timeout,
-        )
-        .minimum(1)
-        .build(),
-        uint(
-            "response-timeout",
-            "Response timeout",
+             qwen-audio-…-asr";
+        "vocabulary-id" vocabulary_id: Option<String> = None, READY, "Vocabulary id",
+            "A list of hot words that the service keeps, for the models of the inference protocol";
+        "turn-detection" turn_detection: TurnDetection = TurnDetection::default(), READY,
+            "Turn detection", "Who decides where an utterance ends";
+        "vad-threshold" vad_threshold: f64 = 0.0, READY.range(-1.0, 1.0), "VAD threshold",
+            "Sensitivity of the voice activity detection, the service's or the element's; lower \
+             hears more";
+        "vad-silence-duration" vad_silence_duration: u32 = 400, READY.range(200.0, 6000.0),
+            "VAD silence duration", "Silence that ends an utterance, in milliseconds";
+        "chunk-duration" chunk_duration: u32 = 100, READY.range(10.0, 5000.0), "Chunk duration",
+            "Audio in one frame to the service, in milliseconds";
+        "max-speed" max_speed: f64 = 0.0, READY.range(0.0, 10_000.0), "Maximum speed",
+            "How many times real time audio may be sent, for files and for catching up; 0 = what \
+             the service bears: 1.25 with server-vad, 20 with manual and client-vad";
+        "allow-insecure" allow_insecure: bool = false, READY, "Allow insecure",
+            "Let the key travel over ws:// to a host that is not this machine";
+        "failure-policy" failure_policy: FailurePolicy = FailurePolicy::default(), READY,
+            "Failure policy", "What happens when the service cannot be used";
+        "max-retries" max_retries: i32 = -1, READY.from(-1.0), "Maximum retries",
+            "Attempts to reconnect in an outage before it is an error; -1 = for ever. Ignored with \
+             failure-policy=continue";
+        "connect-timeout" connect_timeout: u32 = 10_000, READY.from(1.0), "Connect timeout",
+            "How long making the connection may take, in milliseconds";
+        "response-timeout" response_timeout: u32 = 15_000, READY.from(1.0), "Response timeout",
             "How long the service may take to accept a session, to answer a ping, and to give \
-             results for speech, in milliseconds",
-            defaults.response_timeout,
-        )
-        .minimum(1)
-        .build(),
-        uint(
-            "finish-timeout",
-            "Finish timeout",
-            "How long each of the last results may take at the end of the stream, in milliseconds",
-            defaults.finish_timeout,
-        )
-        .build(),
-        uint(
-            "max-queue-time",
-            "Maximum queue time",
+             results for speech, in milliseconds";
+        "finish-timeout" finish_timeout: u32 = 20_000, READY, "Finish timeout",
+            "How long each of the results at the end of the stream may take, in milliseconds";
+        "max-queue-time" max_queue_time: u32 = 30_000, READY.from(200.0), "Maximum queue time",
             "Audio kept for the network, and as much again for sending it anew after an outage, in \
-             milliseconds; beyond that a live stream loses its oldest audio and another one waits",
-            defaults.max_queue_time,
-        )
-        .minimum(200)
-        .build(),
+             milliseconds; beyond that a live stream loses its oldest audio and another one waits";
+    }
+    TEXT {
+        "results" results: Results = Results::default(), READY, "Results",
+            "Which text the src pad carries";
+        "max-chars" max_chars: u32 = 84, READY, "Maximum characters",
+            "Most columns of a cue, where wide characters count 2; 0 = no limit";
+        "min-duration" min_duration: u32 = 1000, READY, "Minimum duration",
+            "Shortest showing of a cue, in milliseconds; 0 = no limit";
+        "max-duration" max_duration: u32 = 7000, READY, "Maximum duration",
+            "Longest showing of a cue, in milliseconds; 0 = no limit";
+        "latency" latency: u32 = 4000, PLAYING, "Latency",
+            "How long a live pipeline waits for text, in milliseconds";
+        "lateness" lateness: u32 = 0, READY, "Lateness",
+            "How much later than the audio the text is shown, in milliseconds";
+    }
+}
+
+impl Settings {
+    /// Sets a property. Returns whether there is such a setting, and it counts while the element
+    /// runs.
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
+        row(pspec.name()).is_some_and(|row| {
+            (row.set)(self, value);
+            row.form.in_playing
+        })
+    }
+
+    pub fn get(&self, pspec: &glib::ParamSpec) -> Option<glib::Value> {
+        row(pspec.name()).map(|row| (row.get)(self))
+    }
+}
+
+fn row(name: &str) -> Option<&'static Row> {
+    SESSION.iter().chain(TEXT).find(|row| row.name == name)
+}
+
+fn specs(rows: &[Row]) -> impl Iterator<Item = glib::ParamSpec> {
+    let defaults = Settings::default();
+    rows.iter().map(move |row| (row.spec)(&defaults))
+}
+
+/// The properties of both elements, those included that can only be read.
+pub fn property_specs() -> Vec<glib::ParamSpec> {
+    let mut all: Vec<_> = specs(SESSION).collect();
+    all.push(
         glib::ParamSpecEnum::builder_with_default("connection-state", ConnectionState::default())
             .nick("Connection state")
             .blurb("What the connection to the service is doing; changes are notified")
             .read_only()
             .build(),
+    );
+    all.push(
         glib::ParamSpecBoxed::builder::<gst::Structure>("stats")
             .nick("Statistics")
             .blurb(
-                "bytes-sent (audio), seconds-sent, seconds-billed, tokens-billed, sessions, outages, reconnects, late-texts, \
-                 finals, interims, audio-lost (nanoseconds), queue-level (nanoseconds)",
+                "sessions, outages, reconnects, rotations, late-texts, bytes-sent (audio), \
+                 seconds-sent, seconds-billed, tokens-billed, interims, finals, audio-lost \
+                 (nanoseconds), queue-level (nanoseconds)",
             )
             .read_only()
             .build(),
-    ]
+    );
+    all
 }
 
-/// What the properties of an element with a src pad for text look like, besides.
+/// The properties of an element with a src pad for text, besides.
 pub fn text_property_specs() -> Vec<glib::ParamSpec> {
-    let defaults = Settings::default();
-    vec![
-        glib::ParamSpecEnum::builder_with_default("results", defaults.results)
-            .nick("Results")
-            .blurb("Which text the src pad carries")
-            .mutable_ready()
-            .build(),
-        uint(
-            "max-chars",
-            "Maximum characters",
-            "Most columns of a cue, where wide characters count 2; 0 = no limit",
-            defaults.max_chars,
-        )
-        .build(),
-        uint(
-            "min-duration",
-            "Minimum duration",
-            "Shortest showing of a cue, in milliseconds; 0 = no limit",
-            defaults.min_duration,
-        )
-        .build(),
-        uint(
-            "max-duration",
-            "Maximum duration",
-            "Longest showing of a cue, in milliseconds; 0 = no limit",
-            defaults.max_duration,
-        )
-        .build(),
-        uint(
-            "latency",
-            "Latency",
-            "How long a live pipeline waits for text, in milliseconds",
-            defaults.latency,
-        )
-        .mutable_playing()
-        .build(),
+    let mut all: Vec<_> = specs(TEXT).collect();
+    all.push(
         glib::ParamSpecUInt::builder("max-observed-delay")
             .nick("Maximum observed delay")
             .blurb(
@@ -417,12 +303,6 @@ pub fn text_property_specs() -> Vec<glib::ParamSpec> {
             )
             .read_only()
             .build(),
-        uint(
-            "lateness",
-            "Lateness",
-            "How much later than the audio the text is shown, in milliseconds",
-            defaults.lateness,
-        )
-        .build(),
-    ]
+    );
+    all
 }

@@ -7,7 +7,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
-use super::properties::ConnectionState;
+use super::enums::ConnectionState;
 use super::{CAT, clock_time, lock, messages};
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};

@@ -1,12 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The settings behind the properties, and what they make of a session. Defaults live here alone.
+//! What the settings make of a session: where to connect, what to ask of the recogniser, how to
+//! send the audio.
 
 use std::time::Duration;
 
-use gst::glib;
-use gst::prelude::*;
-
-use super::properties::{FailurePolicy, Protocol, Region, Results, TurnDetection};
+use super::enums::{FailurePolicy, Region, TurnDetection};
+use super::properties::Settings;
 use crate::captions::Layout;
 use crate::protocol::{
     self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, Setup, parse_hot_words,
@@ -16,158 +15,7 @@ use crate::session::{ClientVad, Config, RetryPolicy};
 /// Related services cut sessions after 120 minutes; this one documents no limit.
 const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
 
-/// All settings of an element. Times are in milliseconds.
-#[derive(Debug, Clone)]
-pub struct Settings {
-    pub api_key: Option<Secret>,
-    pub api_key_file: Option<String>,
-    pub url: Option<String>,
-    pub region: Region,
-    pub workspace: Option<String>,
-    pub model: String,
-    pub protocol: Protocol,
-    pub language_code: Option<String>,
-    pub context: Option<String>,
-    pub vocabulary: Option<String>,
-    pub vocabulary_id: Option<String>,
-    pub turn_detection: TurnDetection,
-    pub vad_threshold: f64,
-    pub vad_silence_duration: u32,
-    pub chunk_duration: u32,
-    pub max_speed: f64,
-    pub allow_insecure: bool,
-    pub failure_policy: FailurePolicy,
-    pub max_retries: i32,
-    pub connect_timeout: u32,
-    pub response_timeout: u32,
-    pub finish_timeout: u32,
-    pub max_queue_time: u32,
-    pub results: Results,
-    pub max_chars: u32,
-    pub min_duration: u32,
-    pub max_duration: u32,
-    pub latency: u32,
-    pub lateness: u32,
-}
-
-impl Default for Settings {
-    fn default() -> Self {
-        Settings {
-            api_key: None,
-            api_key_file: None,
-            url: None,
-            region: Region::default(),
-            workspace: None,
-            model: "qwen3-asr-flash-realtime".into(),
-            protocol: Protocol::default(),
-            language_code: None,
-            context: None,
-            vocabulary: None,
-            vocabulary_id: None,
-            turn_detection: TurnDetection::default(),
-            vad_threshold: 0.0,
-            vad_silence_duration: 400,
-            chunk_duration: 100,
-            max_speed: 0.0,
-            allow_insecure: false,
-            failure_policy: FailurePolicy::default(),
-            max_retries: -1,
-            connect_timeout: 10_000,
-            response_timeout: 15_000,
-            finish_timeout: 20_000,
-            max_queue_time: 30_000,
-            results: Results::default(),
-            max_chars: 84,
-            min_duration: 1000,
-            max_duration: 7000,
-            latency: 4000,
-            lateness: 0,
-        }
-    }
-}
-
 impl Settings {
-    /// Sets a writable property of those above.
-    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) {
-        // The value has the type that the pspec names: GObject converts or refuses before.
-        fn get<'a, T: glib::value::FromValue<'a>>(value: &'a glib::Value) -> T {
-            value
-                .get()
-                .unwrap_or_else(|_| unreachable!("type checked by GObject"))
-        }
-        match pspec.name() {
-            "api-key" => {
-                self.api_key = get::<Option<String>>(value)
-                    .as_deref()
-                    .and_then(Secret::new);
-            }
-            "api-key-file" => self.api_key_file = get(value),
-            "url" => self.url = get(value),
-            "region" => self.region = get(value),
-            "workspace" => self.workspace = get(value),
-            "model" => self.model = get::<Option<String>>(value).unwrap_or_default(),
-            "protocol" => self.protocol = get(value),
-            "language-code" => self.language_code = get(value),
-            "context" => self.context = get(value),
-            "vocabulary" => self.vocabulary = get(value),
-            "vocabulary-id" => self.vocabulary_id = get(value),
-            "turn-detection" => self.turn_detection = get(value),
-            "vad-threshold" => self.vad_threshold = get(value),
-            "vad-silence-duration" => self.vad_silence_duration = get(value),
-            "chunk-duration" => self.chunk_duration = get(value),
-            "max-speed" => self.max_speed = get(value),
-            "allow-insecure" => self.allow_insecure = get(value),
-            "failure-policy" => self.failure_policy = get(value),
-            "max-retries" => self.max_retries = get(value),
-            "connect-timeout" => self.connect_timeout = get(value),
-            "response-timeout" => self.response_timeout = get(value),
-            "finish-timeout" => self.finish_timeout = get(value),
-            "max-queue-time" => self.max_queue_time = get(value),
-            "results" => self.results = get(value),
-            "max-chars" => self.max_chars = get(value),
-            "min-duration" => self.min_duration = get(value),
-            "max-duration" => self.max_duration = get(value),
-            "latency" => self.latency = get(value),
-            "lateness" => self.lateness = get(value),
-            name => unreachable!("no writable property '{name}' is installed"),
-        }
-    }
-
-    /// The value of a readable property of those above that is a setting.
-    pub fn get(&self, pspec: &glib::ParamSpec) -> glib::Value {
-        match pspec.name() {
-            "api-key-file" => self.api_key_file.to_value(),
-            "url" => self.url.to_value(),
-            "region" => self.region.to_value(),
-            "workspace" => self.workspace.to_value(),
-            "model" => self.model.to_value(),
-            "protocol" => self.protocol.to_value(),
-            "language-code" => self.language_code.to_value(),
-            "context" => self.context.to_value(),
-            "vocabulary" => self.vocabulary.to_value(),
-            "vocabulary-id" => self.vocabulary_id.to_value(),
-            "turn-detection" => self.turn_detection.to_value(),
-            "vad-threshold" => self.vad_threshold.to_value(),
-            "vad-silence-duration" => self.vad_silence_duration.to_value(),
-            "chunk-duration" => self.chunk_duration.to_value(),
-            "max-speed" => self.max_speed.to_value(),
-            "allow-insecure" => self.allow_insecure.to_value(),
-            "failure-policy" => self.failure_policy.to_value(),
-            "max-retries" => self.max_retries.to_value(),
-            "connect-timeout" => self.connect_timeout.to_value(),
-            "response-timeout" => self.response_timeout.to_value(),
-            "finish-timeout" => self.finish_timeout.to_value(),
-            "max-queue-time" => self.max_queue_time.to_value(),
-            "results" => self.results.to_value(),
-            "max-chars" => self.max_chars.to_value(),
-            "min-duration" => self.min_duration.to_value(),
-            "max-duration" => self.max_duration.to_value(),
-            "latency" => self.latency.to_value(),
-            "lateness" => self.lateness.to_value(),
-            name => unreachable!("no readable property '{name}' is installed"),
-        }
-    }
-
     /// Whether the pipeline is to run on whatever happens.
     pub fn keeps_going(&self) -> bool {
         self.failure_policy == FailurePolicy::Continue
@@ -182,15 +30,19 @@ impl Settings {
                 Region::Beijing => protocol::Region::Beijing,
             },
             workspace: self.workspace.clone(),
-            model: self.model.clone(),
+            model: self.model().to_owned(),
             key: self.key()?,
             allow_insecure: self.allow_insecure,
         };
         Endpoint::new(settings, self.protocol()?)
     }
 
+    fn model(&self) -> &str {
+        self.model.as_deref().unwrap_or_default()
+    }
+
     fn protocol(&self) -> Result<protocol::Protocol, Failure> {
-        protocol::Protocol::choose(self.protocol.asked(), self.url.as_deref(), &self.model)
+        protocol::Protocol::choose(self.protocol.asked(), self.url.as_deref(), self.model())
     }
 
     fn key(&self) -> Result<Option<Secret>, Failure> {
@@ -229,7 +81,7 @@ impl Settings {
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
         };
         self.protocol()?.set_up(Recognition {
-            model: self.model.trim().to_owned(),
+            model: self.model().trim().to_owned(),
             language: self.language_code.clone(),
             context: self.context(),
             vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,

@@ -17,6 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken};
 use super::runtime;
+use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
 use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
 
@@ -130,6 +131,10 @@ impl<L: Listener> Driver<L> {
             if self.lossy_outages {
                 self.queue.set_lossy(self.session.is_down());
             }
+            if self.queue.is_given_up() {
+                self.session.handle_give_up(self.now());
+                continue;
+            }
             if let Some(context) = self.queue.take_context() {
                 self.session.handle_context(context, self.now());
                 continue;
@@ -213,6 +218,7 @@ impl<L: Listener> Driver<L> {
             Demand::Chunk { least, most } => match self.queue.take(least, most, &mut self.chunk) {
                 Taken::Audio { time } => self.session.handle_audio(time, &self.chunk, now),
                 Taken::Commit => self.session.handle_commit(now),
+                Taken::Moved(Moved { since, by }) => self.session.handle_moved(since, by),
                 Taken::Finish => self.session.handle_finish(now),
                 Taken::Nothing if self.session.handle_shortage(now) => {}
                 Taken::Nothing => return wait(None),

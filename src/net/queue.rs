@@ -6,6 +6,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::continuity::Moved;
 use crate::timeline::duration_of;
 
 /// What to do with audio that finds the queue full.
@@ -40,6 +41,8 @@ pub(super) enum Taken {
     Audio { time: u64 },
     /// The utterance ends here.
     Commit,
+    /// Audio that was taken before has other timestamps.
+    Moved(Moved),
     /// No more audio will come.
     Finish,
     /// Less than a chunk is there yet.
@@ -51,6 +54,7 @@ enum Mark {
     /// The audio from here on starts at this stream time.
     Time(u64),
     Commit,
+    Moved(Moved),
 }
 
 #[derive(Debug, Default)]
@@ -62,6 +66,7 @@ struct State {
     /// At absolute positions, ascending.
     marks: VecDeque<(u64, Mark)>,
     finished: bool,
+    given_up: bool,
     interrupted: bool,
     closed: bool,
     lossy: bool,
@@ -158,6 +163,20 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
+    /// The audio from a timestamp on, of what was added so far, is earlier or later than it was
+    /// told.
+    pub fn move_since(&self, moved: Moved) {
+        let mut state = self.lock();
+        let end = state.end();
+        state.marks.push_back((end, Mark::Moved(moved)));
+    }
+
+    /// The session is to end at once, with the text that it has.
+    pub fn give_up(&self) {
+        self.lock().given_up = true;
+        self.work.notify_one();
+    }
+
     /// No more audio will be added.
     pub fn finish(&self) {
         self.lock().finished = true;
@@ -180,6 +199,11 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
+    /// Bytes of audio waiting to be sent.
+    pub fn bytes(&self) -> usize {
+        self.lock().audio.len()
+    }
+
     /// Audio waiting to be sent, in nanoseconds.
     pub fn level(&self) -> u64 {
         duration_of(self.lock().audio.len() as u64 / 2, self.rate)
@@ -198,6 +222,11 @@ impl AudioQueue {
     /// The new context, if there is one.
     pub(super) fn take_context(&self) -> Option<Option<String>> {
         self.lock().context.take()
+    }
+
+    /// Whether the session is to end at once.
+    pub(super) fn is_given_up(&self) -> bool {
+        self.lock().given_up
     }
 
     /// Whether no more audio will be added.
@@ -233,8 +262,10 @@ impl AudioQueue {
         if !state.has(least) {
             return Taken::Nothing;
         }
-        if let Some(Mark::Commit) = state.pass_marks() {
-            return Taken::Commit;
+        match state.pass_marks() {
+            Some(Mark::Commit) => return Taken::Commit,
+            Some(Mark::Moved(moved)) => return Taken::Moved(moved),
+            Some(Mark::Time(_)) | None => {}
         }
         let until_mark = state
             .marks
@@ -273,16 +304,16 @@ impl State {
 
     /// Whether there is a whole chunk, or something that is to be taken however little it is.
     fn has(&self, chunk: usize) -> bool {
-        let due = |(at, mark): &(u64, Mark)| *at > self.position || matches!(mark, Mark::Commit);
+        let due = |(at, mark): &(u64, Mark)| *at > self.position || !matches!(mark, Mark::Time(_));
         self.audio.len() >= chunk || self.finished || self.marks.iter().any(due)
     }
 
-    /// Applies the marks at the front; returns at a commit.
+    /// Applies the marks at the front; returns at one that is for the session.
     fn pass_marks(&mut self) -> Option<Mark> {
         while let Some((_, mark)) = self.marks.pop_front_if(|(at, _)| *at <= self.position) {
             match mark {
                 Mark::Time(time) => self.time = time,
-                Mark::Commit => return Some(mark),
+                Mark::Commit | Mark::Moved(_) => return Some(mark),
             }
         }
         None
@@ -296,14 +327,15 @@ impl State {
             .saturating_add(duration_of(bytes as u64 / 2, rate));
     }
 
-    /// Drops whole samples. Commits among them are kept: what is left is still one utterance.
+    /// Drops whole samples. What is for the session among them is kept: a commit still ends what is
+    /// left of the utterance.
     fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
         let target = self.position + ((bytes as u64 + 1) & !1);
         let mut lost: Option<Lost> = None;
-        let mut commits = 0;
+        let mut kept = Vec::new();
         while self.position < target {
-            if self.pass_marks().is_some() {
-                commits += 1;
+            if let Some(mark) = self.pass_marks() {
+                kept.push(mark);
                 continue;
             }
             let mark = self
@@ -319,8 +351,8 @@ impl State {
                 duration: self.time.saturating_sub(first),
             });
         }
-        for _ in 0..commits {
-            self.marks.push_front((self.position, Mark::Commit));
+        for mark in kept.into_iter().rev() {
+            self.marks.push_front((self.position, mark));
         }
         lost.unwrap_or(Lost {
             time: self.time,

@@ -175,6 +175,11 @@ impl Connection {
         length
     }
 
+    /// The audio from this timestamp on is `by` nanoseconds later.
+    pub fn move_since(&mut self, since: u64, by: i64) {
+        self.timeline.move_since(since, by);
+    }
+
     /// Length of the audio since the most recent commit.
     pub fn uncommitted(&self) -> Duration {
         let samples = self.utterances.uncommitted(&self.timeline);

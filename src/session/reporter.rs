@@ -205,7 +205,7 @@ impl Reporter {
         news
     }
 
-    #[cfg(test)]
+    /// Timestamp before which everything is final.
     pub fn watermark(&self) -> u64 {
         self.watermark
     }

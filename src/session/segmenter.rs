@@ -171,6 +171,11 @@ impl<H: Detector> Segmenter<H> {
         self.timeline.forget_before(oldest.min(self.held_from));
     }
 
+    /// The audio from this timestamp on is `by` nanoseconds later.
+    pub fn move_since(&mut self, since: u64, by: i64) {
+        self.timeline.move_since(since, by);
+    }
+
     /// No more audio will come, or not for long.
     pub fn finish(&mut self) {
         self.send_rest();

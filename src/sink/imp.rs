@@ -1,11 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element itself.
 //!
-//! Locks: `settings` and `input` are held for moments only and never two at a time, nor while
-//! waiting, querying or posting.
+//! Locks: those of [`Base`] only.
 
+use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex};
 
 use gst::glib;
 use gst::prelude::*;
@@ -13,59 +12,62 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use crate::element::{
-    CAT, Commit, Input, MUTED, Refused, Settings, Stats, audio_caps, commit_signal, is_commit,
-    is_live, lock, post_failure, post_outage, post_without_effect, property_specs,
+    Base, CAT, Commit, Feed, Feeding, Input, Refused, audio_caps, commit_signal, is_commit,
+    is_live, post_went_back, property_specs,
 };
 
 #[derive(Default)]
 pub struct QwenAsrSink {
-    settings: Mutex<Settings>,
-    input: Mutex<Input>,
-    stats: Stats,
+    base: Base,
     /// The settings allow no session: the pipeline runs on without.
     muted: AtomicBool,
 }
 
 impl Commit for QwenAsrSink {
     fn commit(&self) {
-        let settings = lock(&self.settings).clone();
-        lock(&self.input).commit(self.obj().upcast_ref(), &settings);
+        self.base.commit(self.obj().upcast_ref());
+    }
+}
+
+impl Feed for QwenAsrSink {
+    fn base(&self) -> &Base {
+        &self.base
+    }
+
+    fn start(&self, _first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
+        let obj = self.obj();
+        let live = is_live(obj.sink_pad()).is_some_and(|(live, _)| live);
+        if !live {
+            self.wait_for_draining()?;
+        }
+        let started = self.base.start_run(obj.upcast_ref(), live, ())?;
+        self.muted.store(!started, Ordering::Relaxed);
+        Ok(started)
+    }
+
+    fn push(&self, mut feeding: Feeding) -> Result<(), gst::FlowError> {
+        let obj = self.obj();
+        self.through_pauses(|| feeding.push(obj.upcast_ref(), &self.base.stats))
+    }
+
+    fn went_back(&self, back: u64, _first: &gst::BufferRef) {
+        post_went_back(self.obj().upcast_ref(), back);
     }
 }
 
 impl QwenAsrSink {
-    /// Returns whether there is a session.
-    fn start_run(&self) -> Result<bool, gst::FlowError> {
-        let live = is_live(self.obj().sink_pad()).is_some_and(|(live, _)| live);
-        if !live {
-            self.wait_for_draining()?;
-        }
-        let settings = lock(&self.settings).clone();
-        let obj = self.obj();
-        let started =
-            lock(&self.input).start_run(obj.upcast_ref(), &settings, &self.stats, live, ());
-        match started {
-            Ok(without_effect) => {
-                post_without_effect(obj.upcast_ref(), &without_effect);
-                Ok(true)
-            }
-            Err(failure) if settings.keeps_going() => {
-                self.muted.store(true, Ordering::Relaxed);
-                post_outage(obj.upcast_ref(), &failure, MUTED);
-                Ok(false)
-            }
-            Err(failure) => {
-                post_failure(obj.upcast_ref(), &failure);
-                Err(gst::FlowError::Error)
-            }
-        }
-    }
-
-    /// Until every session that gets no more audio has had its last word. Called with the
+    /// Until every session that gets no more audio has reported all of its text. Called with the
     /// preroll lock held.
     fn wait_for_draining(&self) -> Result<(), gst::FlowError> {
-        let draining = lock(&self.input).draining();
+        let draining = self.base.input().draining();
         self.through_pauses(|| draining.wait())
+    }
+
+    /// Takes what is held back, and waits for all text.
+    fn drain(&self) -> Result<(), gst::FlowError> {
+        self.flush_held()?;
+        self.base.input().end_run();
+        self.wait_for_draining()
     }
 
     /// Does what may wait; a pause interrupts it for as long as it lasts, a flush for good.
@@ -111,22 +113,11 @@ impl ObjectImpl for QwenAsrSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        lock(&self.settings).set(value, pspec);
-        if pspec.name() == "context" {
-            let context = lock(&self.settings).context();
-            lock(&self.input).set_context(context);
-        }
+        self.base.set_property(value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
-        match pspec.name() {
-            "connection-state" => self.stats.connection_state().to_value(),
-            "stats" => self
-                .stats
-                .to_structure(lock(&self.input).queue_level())
-                .to_value(),
-            _ => lock(&self.settings).get(pspec),
-        }
+        self.base.property(pspec)
     }
 }
 
@@ -163,24 +154,28 @@ impl BaseSinkImpl for QwenAsrSink {
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = gst_audio::AudioInfo::from_caps(caps)
             .map_err(|_| gst::loggable_error!(CAT, "not audio: {caps}"))?;
-        lock(&self.input).set_rate(info.rate());
+        if info.rate() != self.base.input().rate() {
+            // Whatever becomes of it, the base class goes on.
+            let _ = self.flush_held();
+        }
+        self.base.input().set_rate(info.rate());
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        *lock(&self.input) = Input::default();
+        *self.base.input() = Input::default();
         self.muted.store(false, Ordering::Relaxed);
         Ok(())
     }
 
     /// A pause, a flush or a shutdown: whoever waits must let go of the preroll lock.
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
-        lock(&self.input).interrupt();
+        self.base.input().interrupt();
         Ok(())
     }
 
     fn unlock_stop(&self) -> Result<(), gst::ErrorMessage> {
-        lock(&self.input).resume();
+        self.base.input().resume();
         Ok(())
     }
 
@@ -189,52 +184,33 @@ impl BaseSinkImpl for QwenAsrSink {
         if self.muted.load(Ordering::Relaxed) {
             return Ok(gst::FlowSuccess::Ok);
         }
-        let (clipped, needs_run) = {
-            let input = lock(&self.input);
-            (input.clip(buffer.clone()), input.needs_run())
-        };
-        let Some(buffer) = clipped else {
-            return Ok(gst::FlowSuccess::Ok);
-        };
-        if needs_run && !self.start_run()? {
-            return Ok(gst::FlowSuccess::Ok);
+        let clipped = self.base.input().clip(buffer.clone());
+        if let Some(buffer) = clipped {
+            self.feed(buffer)?;
         }
-        let feeding = lock(&self.input).feed_buffer(&buffer);
-        let Some(mut feeding) = feeding else {
-            return Err(gst::FlowError::Flushing);
-        };
-        let obj = self.obj();
-        self.through_pauses(|| {
-            feeding.push(Some(&buffer), &self.input, obj.upcast_ref(), &self.stats)
-        })?;
         Ok(gst::FlowSuccess::Ok)
     }
 
     fn event(&self, event: gst::Event) -> bool {
         gst::log!(CAT, imp = self, "{event:?}");
         match event.view() {
+            gst::EventView::StreamStart(_) => self.base.input().begin_stream(),
             gst::EventView::Segment(segment) => {
-                lock(&self.input).set_segment(segment.segment());
+                if self.flush_held().is_err() {
+                    return false;
+                }
+                self.base.input().set_segment(segment.segment());
                 self.muted.store(false, Ordering::Relaxed);
             }
             gst::EventView::Gap(gap) => {
-                let (start, duration) = gap.get();
-                let end = start.saturating_add(duration.unwrap_or_default());
-                let feeding = lock(&self.input).feed_gap(start, end);
-                if let Some(mut feeding) = feeding {
-                    let obj = self.obj();
-                    // Silence that is not heard does no harm.
-                    let _ = feeding.push(None, &self.input, obj.upcast_ref(), &self.stats);
-                }
+                // Silence that is not heard does no harm.
+                let _ = self.feed_gap(gap);
             }
-            gst::EventView::Eos(_) => {
-                lock(&self.input).end_run();
-                if self.wait_for_draining().is_err() {
-                    return false;
-                }
-                // The base class posts EOS for what comes next.
+            // The base class posts EOS and SEGMENT_DONE for what comes next.
+            gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) if self.drain().is_err() => {
+                return false;
             }
-            gst::EventView::FlushStop(_) => lock(&self.input).stop(),
+            gst::EventView::FlushStop(_) => self.base.input().stop(),
             _ if is_commit(&event) => {
                 self.commit();
                 return true;

@@ -22,9 +22,8 @@ use super::lane::Lane;
 use super::outlet::Outlet;
 use super::pusher::Pusher;
 use crate::element::{
-    CAT, Commit, Input, MUTED, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit,
-    is_live, lock, post_failure, post_outage, post_without_effect, property_specs,
-    text_property_specs,
+    Base, CAT, Commit, Feed, Feeding, Input, Settings, TextOutput, audio_caps, commit_signal,
+    is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
 };
 
 /// What upstream says about time.
@@ -68,10 +67,8 @@ impl Timing {
 
 #[derive(Default)]
 pub struct QwenAsr {
-    settings: Mutex<Settings>,
-    input: Mutex<Input>,
+    pub(super) base: Base,
     timing: Mutex<Timing>,
-    pub(super) stats: Stats,
     pub(super) outlet: Arc<Outlet>,
     pusher: Mutex<Pusher>,
     /// Where text would go, if the settings allowed a session: the pipeline runs on without.
@@ -80,18 +77,66 @@ pub struct QwenAsr {
 
 impl Commit for QwenAsr {
     fn commit(&self) {
-        let settings = self.settings().clone();
-        self.input().commit(self.obj().upcast_ref(), &settings);
+        self.base.commit(self.obj().upcast_ref());
+    }
+}
+
+impl Feed for QwenAsr {
+    fn base(&self) -> &Base {
+        &self.base
+    }
+
+    /// The connection opens with the first audio, not before.
+    fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
+        if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
+            let mut timing = lock(&self.timing);
+            (timing.live, timing.upstream) = (live, upstream);
+        }
+        // Before any text could be missed.
+        self.note_lag(first);
+        let live = self.timing().live;
+        let draining = self.input().draining();
+        if !live {
+            // One session at a time, where there is time.
+            draining.wait()?;
+        }
+        let lane = self.open_lane(first);
+        let started = self.base.start_run(self.obj().upcast_ref(), live, lane);
+        self.ensure_task();
+        let started = started?;
+        if !started {
+            *lock(&self.muted) = Some(self.open_lane(first));
+        }
+        Ok(started)
+    }
+
+    fn push(&self, mut feeding: Feeding) -> Result<(), gst::FlowError> {
+        Ok(feeding.push(self.obj().upcast_ref(), &self.base.stats)?)
+    }
+
+    /// The pad gets the segment again: its running time goes on where it was, and timestamps begin
+    /// anew.
+    fn went_back(&self, back: u64, first: &gst::BufferRef) {
+        post_went_back(self.obj().upcast_ref(), back);
+        let mut segment = self.input().segment().clone();
+        if let Some(pts) = first.pts() {
+            let reached = segment.to_running_time(pts + gst::ClockTime::from_nseconds(back));
+            segment.set_time(segment.to_stream_time(pts));
+            segment.set_start(pts);
+            segment.set_base(reached);
+            segment.set_offset(gst::ClockTime::ZERO);
+        }
+        self.enqueue_event(gst::event::Segment::new(&segment));
     }
 }
 
 impl QwenAsr {
     pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
-        lock(&self.settings)
+        self.base.settings()
     }
 
     pub(super) fn input(&self) -> MutexGuard<'_, Input> {
-        lock(&self.input)
+        self.base.input()
     }
 
     pub(super) fn pusher(&self) -> MutexGuard<'_, Pusher> {
@@ -137,25 +182,10 @@ impl QwenAsr {
             return Ok(());
         }
         gst::trace!(CAT, imp = self, "{buffer:?}");
-        let (clipped, needs_run) = {
-            let input = self.input();
-            (input.clip(buffer), input.needs_run())
-        };
+        let clipped = self.input().clip(buffer);
         let Some(buffer) = clipped else { return Ok(()) };
-        if needs_run && !self.start_run(&buffer)? {
-            return Ok(());
-        }
         self.note_lag(&buffer);
-        let Some(mut feeding) = self.input().feed_buffer(&buffer) else {
-            return Err(gst::FlowError::Flushing);
-        };
-        feeding.push(
-            Some(&buffer),
-            &self.input,
-            self.obj().upcast_ref(),
-            &self.stats,
-        )?;
-        Ok(())
+        self.feed(buffer)
     }
 
     /// Looks at how late live audio comes.
@@ -170,54 +200,28 @@ impl QwenAsr {
         }
     }
 
-    /// The connection opens with the first audio, not before. Returns whether there is a session.
-    fn start_run(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
-        if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
-            let mut timing = lock(&self.timing);
-            (timing.live, timing.upstream) = (live, upstream);
-        }
-        // Before any text could be missed.
-        self.note_lag(first);
-        let live = self.timing().live;
-        let draining = self.input().draining();
-        if !live {
-            // One session at a time, where there is time.
-            draining.wait()?;
-        }
-        let settings = self.settings().clone();
-        let mut input = self.input();
-        let begin = first.pts().or(input.segment().start()).unwrap_or_default();
-        let lane = || {
-            Lane::new(
-                &self.outlet,
-                begin.nseconds(),
-                settings.results,
-                settings.layout(),
-            )
+    /// A way for the text of a session whose audio begins with this buffer.
+    fn open_lane(&self, first: &gst::BufferRef) -> Lane {
+        let start = self.input().segment().start();
+        let begin = first.pts().or(start).unwrap_or_default();
+        let (results, layout) = {
+            let settings = self.settings();
+            (settings.results, settings.layout())
         };
-        let obj = self.obj();
-        let element = obj.upcast_ref();
-        let started = input.start_run(element, &settings, &self.stats, live, lane());
-        drop(input);
-        self.ensure_task();
-        match started {
-            Ok(without_effect) => {
-                post_without_effect(element, &without_effect);
-                Ok(true)
-            }
-            Err(failure) if settings.keeps_going() => {
-                *lock(&self.muted) = Some(lane());
-                post_outage(element, &failure, MUTED);
-                Ok(false)
-            }
-            Err(failure) => {
-                post_failure(element, &failure);
-                Err(gst::FlowError::Error)
-            }
+        Lane::new(&self.outlet, begin.nseconds(), results, layout)
+    }
+
+    /// No more audio comes for the running session.
+    fn end_run(&self) {
+        if self.flush_held().is_err() {
+            gst::debug!(CAT, imp = self, "the rest of the audio is not taken");
         }
+        self.input().end_run();
+        *lock(&self.muted) = None;
     }
 
     fn stream_start(&self, event: &gst::event::StreamStart) {
+        self.input().begin_stream();
         let id = format!("{}/captions", event.stream_id());
         let mut start = gst::event::StreamStart::builder(&id)
             .flags(gst::StreamFlags::SPARSE)
@@ -235,6 +239,7 @@ impl QwenAsr {
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
+        let _ = self.flush_held();
         *lock(&self.muted) = None;
         lock(&self.timing).other_segment = true;
         let mut input = self.input();
@@ -245,14 +250,6 @@ impl QwenAsr {
             .seqnum(event.seqnum())
             .build();
         self.enqueue_event(event);
-    }
-
-    fn gap(&self, start: gst::ClockTime, end: gst::ClockTime) -> Result<(), gst::FlowError> {
-        let feeding = self.input().feed_gap(start, end);
-        if let Some(mut feeding) = feeding {
-            feeding.push(None, &self.input, self.obj().upcast_ref(), &self.stats)?;
-        }
-        Ok(())
     }
 
     /// Everything before the flush is void.
@@ -316,29 +313,17 @@ impl ObjectImpl for QwenAsr {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.settings().set(value, pspec);
-        match pspec.name() {
-            "latency" => {
-                let obj = self.obj();
-                let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
-            }
-            "context" => {
-                let context = self.settings().context();
-                self.input().set_context(context);
-            }
-            _ => {}
+        self.base.set_property(value, pspec);
+        if pspec.name() == "latency" {
+            let obj = self.obj();
+            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
         }
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "connection-state" => self.stats.connection_state().to_value(),
-            "max-observed-delay" => self.stats.max_observed_delay().to_value(),
-            "stats" => self
-                .stats
-                .to_structure(self.input().queue_level())
-                .to_value(),
-            _ => self.settings().get(pspec),
+            "max-observed-delay" => self.base.stats.max_observed_delay().to_value(),
+            _ => self.base.property(pspec),
         }
     }
 }
@@ -426,6 +411,9 @@ impl BaseTransformImpl for QwenAsr {
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let info = gst_audio::AudioInfo::from_caps(incaps)
             .map_err(|_| gst::loggable_error!(CAT, "not audio: {incaps}"))?;
+        if info.rate() != self.input().rate() {
+            let _ = self.flush_held();
+        }
         self.input().set_rate(info.rate());
         Ok(())
     }
@@ -454,14 +442,10 @@ impl BaseTransformImpl for QwenAsr {
             gst::EventView::Segment(segment) => self.new_segment(segment),
             // Before any audio there is no session that could hear the silence.
             gst::EventView::Gap(gap) if !self.input().needs_run() => {
-                let (start, duration) = gap.get();
-                return self
-                    .gap(start, start.saturating_add(duration.unwrap_or_default()))
-                    .is_ok();
+                return self.feed_gap(gap).is_ok();
             }
-            gst::EventView::Eos(_) => {
-                self.input().end_run();
-                *lock(&self.muted) = None;
+            gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
+                self.end_run();
                 self.enqueue_event(event);
             }
             gst::EventView::FlushStart(_) => {

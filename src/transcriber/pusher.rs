@@ -202,8 +202,8 @@ impl QwenAsr {
         };
         let delay = now.saturating_sub(said.saturating_add(timing.delay()));
         let delay = u32::try_from(delay.mseconds()).unwrap_or(u32::MAX);
-        let before = self.stats.max_observed_delay();
-        self.stats.observe_delay(delay, late);
+        let before = self.base.stats.max_observed_delay();
+        self.base.stats.observe_delay(delay, late);
         if delay <= before {
             return;
         }

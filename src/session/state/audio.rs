@@ -205,6 +205,16 @@ impl Session {
         }
     }
 
+    /// The audio handed over from this timestamp on turns out to be `by` nanoseconds later.
+    pub fn handle_moved(&mut self, since: u64, by: i64) {
+        if let Some(segmenter) = &mut self.segmenter {
+            segmenter.move_since(since, by);
+        }
+        for connection in self.connections.all() {
+            connection.move_since(since, by);
+        }
+    }
+
     /// Ends the utterance after the audio handed over so far (manual turn detection).
     pub fn handle_commit(&mut self, now: Duration) {
         if self.segmenter.is_none() {

@@ -101,6 +101,27 @@ impl Session {
         self.end(now);
     }
 
+    /// Nobody can wait for this session any longer. What it was sent and did not report is lost.
+    pub fn handle_give_up(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
+        let serving = self.connections.serving();
+        let end = serving.and_then(|serving| serving.end_time());
+        let since = self.reporter.watermark();
+        if let Some(duration) = end.and_then(|end| end.checked_sub(since))
+            && duration > 0
+        {
+            self.outbox.notice(Notice::AudioLost {
+                time: since,
+                duration,
+                reason: "it was not recognised before too much came after it",
+            });
+        }
+        let what = "The service did not finish earlier streams in time.";
+        self.end_unfinished(what.into(), now);
+    }
+
     pub(super) fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
         let what = format!("The last text may be incomplete: {}", failure.what);
         self.end_unfinished(what, now);

@@ -1,0 +1,314 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Whether audio that arrives goes on where the audio before it ended, and what is sent if not.
+//!
+//! Timestamps of real sources jitter, come in bursts and drift, and the audio is whole all the same:
+//! it goes on in samples until its timestamps have been off by more than [`THRESHOLD`] for
+//! [`PATIENCE`] in a row, as `GstAudioStreamAlign` does it. What is flagged as discontinuous is
+//! believed at once. Then one of three things has happened:
+//!
+//! - Timestamps are off by less than a pause of speech. They are moved to where they should have
+//!   been since; nothing is put into the audio.
+//! - Something is missing. The hole is filled with silence: all of it if it is small, or else as
+//!   much as ends an utterance. Audio whose timestamps are so far off is held back until it is
+//!   clear, since a single wild timestamp would tear an utterance in two.
+//! - Timestamps went back. The session has to end, as at a new segment.
+//!
+//! Used by the streaming thread, for all sessions that its audio goes to. Times are timestamps in
+//! nanoseconds, lengths are in samples.
+
+use crate::timeline::{SECOND, duration_of, samples_in};
+
+/// Timestamps may be off by this much before it means anything: capture clocks jitter, and
+/// containers round. As in GstAudioBaseSink and the base class of decoders.
+const THRESHOLD: u64 = 40_000_000;
+
+/// How long timestamps have to be off, in audio: a second, as `GstAudioStreamAlign` has it.
+const PATIENCE: u64 = SECOND;
+
+/// Timestamps that are further off than this, and than what ends an utterance, mean a hole.
+const MIN_HOLE: u64 = 600_000_000;
+
+/// Timestamps that go back by less than this are moved.
+const MIN_LEAP_BACK: u64 = SECOND;
+
+/// Holes up to this long are filled with silence, so that a sentence survives a lost packet.
+const FILLED_HOLE: u64 = 2 * SECOND;
+
+/// Silence that is to be sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Silence {
+    /// Timestamp of its begin.
+    pub time: u64,
+    pub samples: u64,
+}
+
+/// Audio that was sent turns out to be earlier or later.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Moved {
+    /// Timestamp from which on it is, as it was told.
+    pub since: u64,
+    /// By how much it is later, in nanoseconds.
+    pub by: i64,
+}
+
+/// How to send audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Plan {
+    /// What comes first.
+    pub moved: Option<Moved>,
+    /// What comes next.
+    pub silence: Option<Silence>,
+    /// Timestamp of the first sample, if it is not where the audio or silence before it ends.
+    pub jump: Option<u64>,
+}
+
+/// What to do with audio that arrives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Send it, after what is held back: the plan is for the first of both.
+    Send(Plan),
+    /// Hold it back. `release` says to send what was held back before, which goes on.
+    Hold { release: bool },
+    /// Timestamps went back by so many nanoseconds: what is held back and this begin another
+    /// session.
+    Restart { back: u64 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Aligned,
+    /// The audio goes on, but its timestamps have been off by a little.
+    Off {
+        /// Where that began, by the timestamps that were told.
+        since: u64,
+        samples: u64,
+        /// Sum of deviations times samples.
+        weight: i128,
+    },
+    /// Audio is held back that is far off; there are no holes in it.
+    Holding {
+        time: u64,
+        samples: u64,
+    },
+}
+
+/// Watches that timestamps and samples stay together, as audio comes in.
+#[derive(Debug)]
+pub struct Continuity {
+    rate: u32,
+    /// Silence that surely ends an utterance.
+    pause: u64,
+    /// Position and timestamp from which both are counted on.
+    anchor: Option<(u64, u64)>,
+    clock: u64,
+    /// Silence made up since there was audio.
+    silent_for: u64,
+    state: State,
+}
+
+impl Continuity {
+    /// `pause` is the silence after which the recogniser ends an utterance, in nanoseconds.
+    pub fn new(rate: u32, pause: u64) -> Self {
+        Self {
+            rate,
+            pause,
+            anchor: None,
+            clock: 0,
+            silent_for: 0,
+            state: State::Aligned,
+        }
+    }
+
+    /// Timestamp at which the audio that was sent ends; `None` before the first.
+    pub fn expected(&self) -> Option<u64> {
+        let (clock, time) = self.anchor?;
+        Some(time.saturating_add(duration_of(self.clock - clock, self.rate)))
+    }
+
+    /// Audio arrived. Without a timestamp it goes on, or starts at `default`. `discont` says that
+    /// it does not claim to go on where the audio before it ended.
+    pub fn audio(
+        &mut self,
+        time: Option<u64>,
+        default: u64,
+        samples: u64,
+        discont: bool,
+    ) -> Placement {
+        let Some(expected) = self.expected() else {
+            let jump = Some(self.start_at(time.unwrap_or(default)));
+            self.take(samples);
+            return Placement::Send(Plan {
+                jump,
+                ..Plan::default()
+            });
+        };
+        if let State::Holding {
+            time: start,
+            samples: held,
+        } = self.state
+        {
+            let held_for = self.duration(held);
+            // Without a timestamp it follows whatever came before.
+            let time = time.unwrap_or(start.saturating_add(held_for));
+            if time.abs_diff(expected.saturating_add(held_for)) > THRESHOLD {
+                return self.hold(time, expected, samples);
+            }
+            self.take(held);
+        }
+        let expected = self.expected().unwrap_or(expected);
+        let time = time.unwrap_or(expected);
+        if time.abs_diff(expected) <= THRESHOLD {
+            self.state = State::Aligned;
+            self.take(samples);
+            return Placement::Send(Plan::default());
+        }
+        if discont {
+            return self.decide(time, expected, samples);
+        }
+        let is_hole = time >= expected.saturating_add(self.pause.max(MIN_HOLE));
+        if is_hole || expected >= time.saturating_add(MIN_LEAP_BACK) {
+            return self.hold(time, expected, samples);
+        }
+        Placement::Send(self.bear(time, expected, samples))
+    }
+
+    /// Sends audio whose timestamp is off by less than a pause, and moves them if it has been.
+    fn bear(&mut self, time: u64, expected: u64, samples: u64) -> Plan {
+        let off = i128::from(time) - i128::from(expected);
+        let (since, before, weight) = match self.state {
+            State::Off {
+                since,
+                samples,
+                weight,
+            } => (since, samples, weight),
+            State::Aligned | State::Holding { .. } => (expected, 0, 0),
+        };
+        let all = before + samples;
+        let weight = weight + off * i128::from(samples);
+        self.state = State::Off {
+            since,
+            samples: all,
+            weight,
+        };
+        self.take(samples);
+        if self.duration(all) < PATIENCE {
+            return Plan::default();
+        }
+        let by = (weight / i128::from(all.max(1))) as i64;
+        self.state = State::Aligned;
+        let end = self.expected().unwrap_or(expected);
+        self.start_at(end.saturating_add_signed(by));
+        Plan {
+            moved: Some(Moved { since, by }),
+            silence: None,
+            jump: Some(expected.saturating_add_signed(by)),
+        }
+    }
+
+    /// Holds back audio that is far off until it is clear whether it stays there.
+    fn hold(&mut self, time: u64, expected: u64, samples: u64) -> Placement {
+        let (start, held) = match self.state {
+            State::Holding { time, samples } => (time, samples),
+            State::Aligned | State::Off { .. } => (time, 0),
+        };
+        let follows = start.saturating_add(self.duration(held));
+        // Timestamps may jitter there as well.
+        if time.abs_diff(follows) > MIN_HOLE {
+            // What was held back was wild.
+            self.take(held);
+            self.state = State::Holding { time, samples };
+            return Placement::Hold { release: true };
+        }
+        let all = held + samples;
+        if self.duration(all) < PATIENCE {
+            self.state = State::Holding {
+                time: start,
+                samples: all,
+            };
+            return Placement::Hold { release: false };
+        }
+        self.decide(start, expected, all)
+    }
+
+    /// Nothing follows what is held back, at least not at once: what is to be done with it.
+    pub fn flush(&mut self) -> Placement {
+        match (self.state, self.expected()) {
+            (State::Holding { time, samples }, Some(expected)) => {
+                self.decide(time, expected, samples)
+            }
+            _ => Placement::Send(Plan::default()),
+        }
+    }
+
+    /// The audio is where its timestamp says.
+    fn decide(&mut self, time: u64, expected: u64, samples: u64) -> Placement {
+        self.state = State::Aligned;
+        let back = expected.saturating_sub(time);
+        if back >= MIN_LEAP_BACK {
+            return Placement::Restart { back };
+        }
+        let plan = self.reach(time, expected);
+        self.take(samples);
+        Placement::Send(plan)
+    }
+
+    /// Nothing is to be heard until `end`, says upstream. Returns the silence to send for it:
+    /// enough to end an utterance, not more. Nothing may be held back.
+    pub fn gap(&mut self, start: u64, end: u64) -> Option<Silence> {
+        let expected = self.expected();
+        let expected = expected.unwrap_or_else(|| self.start_at(start));
+        self.fill(expected, end.saturating_sub(expected))
+    }
+
+    fn start_at(&mut self, time: u64) -> u64 {
+        self.anchor = Some((self.clock, time));
+        time
+    }
+
+    fn take(&mut self, samples: u64) {
+        self.clock += samples;
+        self.silent_for = 0;
+    }
+
+    fn duration(&self, samples: u64) -> u64 {
+        duration_of(samples, self.rate)
+    }
+
+    fn reach(&mut self, time: u64, expected: u64) -> Plan {
+        let silence = self.fill(expected, time.saturating_sub(expected));
+        let reached = self
+            .expected()
+            .is_some_and(|now| now.abs_diff(time) <= THRESHOLD);
+        let jump = !reached || silence.is_none();
+        Plan {
+            moved: None,
+            silence,
+            jump: jump.then(|| self.start_at(time)),
+        }
+    }
+
+    /// Silence for a hole: all of it if it is small, else as much as ends an utterance.
+    fn fill(&mut self, from: u64, hole: u64) -> Option<Silence> {
+        let enough = self.pause.max(FILLED_HOLE).saturating_sub(self.silent_for);
+        let length = if hole <= enough {
+            hole
+        } else {
+            enough.min(self.pause)
+        };
+        let samples = samples_in(length, self.rate);
+        if samples == 0 {
+            return None;
+        }
+        self.silent_for += length;
+        self.clock += samples;
+        Some(Silence {
+            time: from,
+            samples,
+        })
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,160 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What both elements are made of: settings, statistics, and the way of the audio into sessions.
+//!
+//! Locks: `settings` and `input` are held for moments only and never two at a time, nor while
+//! waiting, reading files, querying, pushing or posting.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+
+use gst::glib;
+use gst::prelude::*;
+
+use super::input::{Feeding, Input, Placed, Uplink};
+use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
+use super::{CAT, Settings, lock};
+
+/// What follows on settings that allow no session, where the pipeline is to run on.
+const MUTED: &str = "There are no captions until then.";
+
+#[derive(Default)]
+pub struct Base {
+    settings: Mutex<Settings>,
+    input: Mutex<Input>,
+    pub stats: Stats,
+}
+
+impl Base {
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        lock(&self.settings)
+    }
+
+    pub fn input(&self) -> MutexGuard<'_, Input> {
+        lock(&self.input)
+    }
+
+    pub fn set_property(&self, value: &glib::Value, pspec: &glib::ParamSpec) {
+        self.settings().set(value, pspec);
+        if pspec.name() == "context" {
+            let context = self.settings().context();
+            self.input().set_context(context);
+        }
+    }
+
+    pub fn property(&self, pspec: &glib::ParamSpec) -> glib::Value {
+        match pspec.name() {
+            "connection-state" => self.stats.connection_state().to_value(),
+            "stats" => {
+                let level = self.input().queue_level();
+                self.stats.to_structure(level).to_value()
+            }
+            _ => {
+                let value = self.settings().get(pspec);
+                value.unwrap_or_else(|| pspec.default_value().clone())
+            }
+        }
+    }
+
+    /// Ends the utterance, if that is for the application to say.
+    pub fn commit(&self, element: &gst::Element) {
+        let settings = self.settings().clone();
+        self.input().commit(element, &settings);
+    }
+
+    /// Starts a session for the audio that follows. Returns whether there is one: not if the
+    /// settings do not allow it, and the pipeline is to run on.
+    pub fn start_run(
+        &self,
+        element: &gst::Element,
+        live: bool,
+        text: impl TextOutput,
+    ) -> Result<bool, gst::FlowError> {
+        let settings = self.settings().clone();
+        let (rate, segment) = {
+            let input = self.input();
+            (input.rate(), input.segment().clone())
+        };
+        match Uplink::start(element, &settings, rate, &segment, &self.stats, live, text) {
+            Ok((uplink, without_effect)) => {
+                self.input().begin_run(Arc::new(uplink), &settings);
+                post_without_effect(element, &without_effect);
+                Ok(true)
+            }
+            Err(failure) if settings.keeps_going() => {
+                post_outage(element, &failure, MUTED);
+                Ok(false)
+            }
+            Err(failure) => {
+                post_failure(element, &failure);
+                Err(gst::FlowError::Error)
+            }
+        }
+    }
+}
+
+/// The way of the audio through an element, which may wait in its own manner.
+pub trait Feed {
+    fn base(&self) -> &Base;
+
+    /// Starts a session for audio that begins with this buffer. Returns whether there is one.
+    fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError>;
+
+    /// Pushes audio, waiting as long as it takes.
+    fn push(&self, feeding: Feeding) -> Result<(), gst::FlowError>;
+
+    /// The session has been ended because timestamps went back by so many nanoseconds in the middle
+    /// of a segment; the audio goes on with this buffer.
+    fn went_back(&self, back: u64, first: &gst::BufferRef);
+
+    /// Takes a buffer that lies in the segment.
+    fn feed(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
+        if self.base().input().needs_run() && !self.start(&buffer)? {
+            return Ok(());
+        }
+        let placed = self.base().input().place(buffer);
+        self.follow(placed)
+    }
+
+    /// Takes what is held back, before the stream goes on in another way or ends.
+    fn flush_held(&self) -> Result<(), gst::FlowError> {
+        let placed = self.base().input().flush();
+        self.follow(placed)
+    }
+
+    /// Takes silence.
+    fn feed_gap(&self, gap: &gst::event::Gap) -> Result<(), gst::FlowError> {
+        self.flush_held()?;
+        let (start, duration) = gap.get();
+        let end = start.saturating_add(duration.unwrap_or_default());
+        let feeding = self.base().input().place_gap(start, end);
+        feeding.map_or(Ok(()), |feeding| self.push(feeding))
+    }
+
+    fn follow(&self, placed: Placed) -> Result<(), gst::FlowError> {
+        match placed {
+            Placed::Nowhere => Err(gst::FlowError::Flushing),
+            Placed::Held => Ok(()),
+            Placed::Fed(feeding) => self.push(feeding),
+            Placed::Restart { buffers, back } => {
+                self.base().input().end_run();
+                if let (Some(back), Some(first)) = (back, buffers.first()) {
+                    self.went_back(back, first);
+                }
+                buffers.into_iter().try_for_each(|buffer| self.feed(buffer))
+            }
+        }
+    }
+}
+
+/// The WARNING about timestamps that went back.
+pub fn post_went_back(element: &gst::Element, back: u64) {
+    let text = format!(
+        "Timestamps went back by {:.1} s in the middle of a segment: captions have the timestamps \
+         of their audio, and begin anew. Upstream should send a segment for that.",
+        back as f64 / 1e9
+    );
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder(gst::StreamError::Format, &text)
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
