@@ -3,7 +3,7 @@
 
 use url::Url;
 
-use super::{Failure, Kind, Recognition, Setup, TurnDetection, inference, realtime, vllm};
+use super::{Failure, Kind, Profile, Recognition, Setup, TurnDetection, inference, realtime, vllm};
 
 /// A way to talk to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -16,23 +16,6 @@ pub enum Protocol {
     Vllm,
     /// OpenAI's flavour of the realtime protocol, `/v1/realtime` of sglang.
     OpenAi,
-}
-
-/// What sets a protocol apart before anything is said.
-pub(super) struct Profile {
-    pub nick: &'static str,
-    /// Path of its endpoints, where a URL does not give one.
-    pub path: &'static str,
-    /// What the names of its models begin with.
-    pub models: &'static [&'static str],
-    /// It takes a URL: the service does not speak it.
-    pub self_hosted: bool,
-    /// The model's name goes into the URL.
-    pub model_in_query: bool,
-    /// Whether the service has the model in Beijing only.
-    pub beijing_only: fn(&str) -> bool,
-    /// Checks what is asked for.
-    pub set_up: fn(Recognition) -> Result<Setup, Failure>,
 }
 
 impl Protocol {

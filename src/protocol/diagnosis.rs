@@ -4,16 +4,7 @@
 use serde_json::Value;
 
 use super::json::text_of;
-use super::{Failure, Incoming, Kind};
-
-/// Reads a frame as JSON; all these protocols answer in nothing else. The error is a warning.
-pub(super) fn parse(frame: Incoming<'_>) -> Result<Value, String> {
-    match frame {
-        Incoming::Text(text) => serde_json::from_str(text)
-            .map_err(|error| format!("ignored a frame that is not JSON: {error}")),
-        Incoming::Binary(_) => Err("ignored a binary frame".into()),
-    }
-}
+use super::{Failure, Kind};
 
 /// What it means that the service closed the connection.
 pub(super) fn closed(model: &str, code: Option<u16>, reason: &str) -> Failure {

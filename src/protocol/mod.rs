@@ -5,23 +5,24 @@
 //! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
 //! wait, retry or give up: it only translates and classifies.
 
-mod base64;
 mod choice;
 mod diagnosis;
+mod encoding;
 mod endpoint;
 mod failure;
 mod hotwords;
+mod incoming;
 mod inference;
 mod items;
 mod json;
 mod language;
+mod no_effect;
 mod realtime;
 mod vllm;
 
 use std::ops::Add;
 use std::time::Duration;
 
-use choice::Profile;
 pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
 pub use failure::{Failure, Kind, blotted};
@@ -189,6 +190,24 @@ pub struct Limits {
     pub max_utterance_ms: Option<u64>,
     /// Something has to be sent this often, if only silence; `None` where nothing has.
     pub keep_alive: Option<Duration>,
+}
+
+/// What sets a protocol apart before anything is said.
+pub(super) struct Profile {
+    /// The value of the protocol property that asks for it.
+    pub nick: &'static str,
+    /// Path of its endpoints, for a URL that has none.
+    pub path: &'static str,
+    /// What the names of its models begin with.
+    pub models: &'static [&'static str],
+    /// Only servers of one's own speak it: it needs a URL.
+    pub self_hosted: bool,
+    /// The model's name goes into the URL's query.
+    pub model_in_query: bool,
+    /// Whether the service has the model in Beijing only.
+    pub beijing_only: fn(&str) -> bool,
+    /// Checks what is asked for, and makes the codecs.
+    pub set_up: fn(Recognition) -> Result<Setup, Failure>,
 }
 
 /// Makes a codec for each connection.

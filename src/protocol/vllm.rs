@@ -9,12 +9,12 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::choice::Profile;
-use super::diagnosis::{self, brief, error_text};
+use super::diagnosis::{self, error_text};
+use super::incoming::{self, Message};
 use super::json::text_of;
 use super::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
-    Setup, base64,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Recognition, Setup, encoding, no_effect,
 };
 
 /// A second in a frame is plenty.
@@ -56,19 +56,15 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
             "Put audioresample ! audio/x-raw,rate=16000 before this element.",
         ));
     }
-    let asked = [
-        ("language-code", recognition.language.is_some()),
-        ("context", recognition.context.is_some()),
-        ("vocabulary", !recognition.vocabulary.is_empty()),
-        ("vocabulary-id", recognition.vocabulary_id.is_some()),
-    ];
-    let warnings = asked
-        .iter()
-        .filter(|(_, asked)| *asked)
-        .map(|(property, _)| {
-            format!("vLLM cannot be told of it: the {property} property has no effect.")
-        });
-    let warnings = warnings.collect();
+    let warnings = no_effect::warnings(
+        "vLLM cannot be told of it",
+        &[
+            ("language-code", recognition.language.is_some()),
+            ("context", recognition.context.is_some()),
+            ("vocabulary", !recognition.vocabulary.is_empty()),
+            ("vocabulary-id", recognition.vocabulary_id.is_some()),
+        ],
+    );
     let codecs = Box::new(move || Box::new(Vllm::new(recognition.model.clone())) as Box<dyn Codec>);
     Ok(Setup {
         codecs,
@@ -157,9 +153,9 @@ impl Vllm {
             Phase::Listening => {}
             Phase::Opened | Phase::Over => return,
         }
-        let mut text = String::with_capacity(base64::length(audio.len()) + 64);
+        let mut text = String::with_capacity(encoding::length(audio.len()) + 64);
         text.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
-        base64::append(audio, &mut text);
+        encoding::append(audio, &mut text);
         text.push_str(r#""}"#);
         out.push(Frame::Text(text));
     }
@@ -377,20 +373,15 @@ impl Codec for Vllm {
         if self.phase == Phase::Over {
             return;
         }
-        let event = match diagnosis::parse(frame) {
-            Ok(event) => event,
-            Err(warning) => return events.push(Event::Warning(warning)),
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
         };
-        match text_of(&event, "type") {
-            Some("session.created") => self.created(&event, events, out),
-            Some("transcription.delta") => self.delta(&event, events),
-            Some("transcription.done") => self.done(&event, events, out),
-            Some("error") => self.error(&event, events),
-            Some(kind) => events.push(Event::Warning(format!(
-                "ignored an unknown event '{}'",
-                brief(kind)
-            ))),
-            None => events.push(Event::Warning("ignored an event without a type".into())),
+        match kind.as_str() {
+            "session.created" => self.created(&event, events, out),
+            "transcription.delta" => self.delta(&event, events),
+            "transcription.done" => self.done(&event, events, out),
+            "error" => self.error(&event, events),
+            kind => events.push(incoming::unknown(kind)),
         }
     }
 

@@ -12,13 +12,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::choice::Profile;
 use super::diagnosis::{self, brief};
+use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
 use super::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
-    Setup, TurnDetection, Usage, WordTime, language,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Recognition, Setup, TurnDetection, Usage, WordTime, language, no_effect,
 };
 use models::Model;
 
@@ -66,8 +66,9 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     }
     let mut warnings = Vec::new();
     let mut without = |property: &str, what: &str| {
-        warnings.push(format!(
-            "The model '{name}' {what}: the {property} property has no effect."
+        warnings.push(no_effect::warning(
+            &format!("The model '{name}' {what}"),
+            property,
         ));
     };
     recognition.language = language::hint(recognition.language.as_deref(), model.languages)?;
@@ -362,9 +363,8 @@ impl Codec for Inference {
         if self.phase == Phase::Over {
             return;
         }
-        let message = match diagnosis::parse(frame) {
-            Ok(message) => message,
-            Err(warning) => return events.push(Event::Warning(warning)),
+        let Some(message) = incoming::json(frame, events) else {
+            return;
         };
         let (header, payload) = (&message["header"], &message["payload"]);
         if !self.is_ours(header) {
@@ -389,10 +389,7 @@ impl Codec for Inference {
                 let event = self.failed(header);
                 events.push(event);
             }
-            Some(event) => events.push(Event::Warning(format!(
-                "ignored an unknown event '{}'",
-                brief(event)
-            ))),
+            Some(event) => events.push(incoming::unknown(event)),
             None => events.push(Event::Warning("ignored an event without a name".into())),
         }
     }

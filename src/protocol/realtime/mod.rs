@@ -14,11 +14,12 @@ use serde_json::{Value, json};
 use openai::Flavour;
 
 use super::diagnosis::{self, brief, error_text};
+use super::incoming::{self, Message};
 use super::items::{Items, Unnamed};
 use super::json::{count_of, text_of};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Setup, TurnDetection, Usage, base64, language,
+    Recognition, Setup, TurnDetection, Usage, encoding, language,
 };
 
 /// Languages that the service documents for this protocol.
@@ -163,11 +164,11 @@ impl Realtime {
 
     fn append(&mut self, audio: &[u8]) -> Frame {
         let id = self.event_id();
-        let mut text = String::with_capacity(base64::length(audio.len()) + 96);
+        let mut text = String::with_capacity(encoding::length(audio.len()) + 96);
         text.push_str(r#"{"event_id":""#);
         text.push_str(&id);
         text.push_str(APPEND_PREFIX);
-        base64::append(audio, &mut text);
+        encoding::append(audio, &mut text);
         text.push_str(r#""}"#);
         Frame::Text(text)
     }
@@ -441,41 +442,30 @@ impl Codec for Realtime {
         if self.phase == Phase::Over {
             return;
         }
-        let event = match diagnosis::parse(frame) {
-            Ok(event) => event,
-            Err(warning) => return events.push(Event::Warning(warning)),
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
         };
-        match text_of(&event, "type") {
-            Some(kind @ ("session.created" | "session.updated")) => {
-                self.session_event(kind, &event, events, out);
+        match kind.as_str() {
+            "session.created" | "session.updated" => {
+                self.session_event(&kind, &event, events, out);
             }
-            Some("session.finished") => {
+            "session.finished" => {
                 self.phase = Phase::Over;
                 events.push(Event::Finished);
             }
-            Some("error") => {
-                let error = event.get("error").unwrap_or(&Value::Null);
-                self.error(error, events);
-            }
-            Some(kind)
-                if kind.starts_with("input_audio_buffer.")
-                    || kind == "conversation.item.created"
-                    || kind
-                        .strip_prefix(TRANSCRIPTION)
-                        .is_some_and(|rest| match rest {
-                            "delta" => matches!(self.flavour, Flavour::OpenAi(_)),
-                            rest => matches!(rest, "text" | "completed" | "failed"),
-                        }) =>
+            "error" => self.error(&event["error"], events),
+            kind if kind.starts_with("input_audio_buffer.")
+                || kind == "conversation.item.created"
+                || kind
+                    .strip_prefix(TRANSCRIPTION)
+                    .is_some_and(|rest| match rest {
+                        "delta" => matches!(self.flavour, Flavour::OpenAi(_)),
+                        rest => matches!(rest, "text" | "completed" | "failed"),
+                    }) =>
             {
                 self.item_event(kind, &event, events);
             }
-            Some(kind) => {
-                events.push(Event::Warning(format!(
-                    "ignored an unknown event '{}'",
-                    brief(kind)
-                )));
-            }
-            None => events.push(Event::Warning("ignored an event without a type".into())),
+            kind => events.push(incoming::unknown(kind)),
         }
     }
 

@@ -9,8 +9,9 @@ use std::collections::BTreeMap;
 use serde_json::{Value, json};
 
 use super::{LANGUAGES, MAX_AUDIO_BYTES, Realtime};
-use crate::protocol::choice::Profile;
-use crate::protocol::{Codec, Failure, ItemKey, Kind, Limits, Recognition, Setup, language};
+use crate::protocol::{
+    Codec, Failure, ItemKey, Kind, Limits, Profile, Recognition, Setup, language, no_effect,
+};
 
 /// The rate of the plugin's two that such servers take.
 const RATE: u32 = 16_000;
@@ -48,18 +49,14 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         ));
     }
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
-    let asked = [
-        ("context", recognition.context.is_some()),
-        ("vocabulary", !recognition.vocabulary.is_empty()),
-        ("vocabulary-id", recognition.vocabulary_id.is_some()),
-    ];
-    let warnings = asked
-        .iter()
-        .filter(|(_, asked)| *asked)
-        .map(|(property, _)| {
-            format!("The server cannot be told of it: the {property} property has no effect.")
-        });
-    let warnings = warnings.collect();
+    let warnings = no_effect::warnings(
+        "The server cannot be told of it",
+        &[
+            ("context", recognition.context.is_some()),
+            ("vocabulary", !recognition.vocabulary.is_empty()),
+            ("vocabulary-id", recognition.vocabulary_id.is_some()),
+        ],
+    );
     let codecs = Box::new(move || {
         Box::new(Realtime::with_flavour(
             recognition.clone(),
