@@ -14,7 +14,7 @@ pub enum Protocol {
     Inference,
     /// `/v1/realtime` of vLLM.
     Vllm,
-    /// OpenAI's flavour of the realtime protocol, `/v1/realtime` of sglang.
+    /// OpenAI's realtime protocol, `/v1/realtime` of sglang.
     OpenAi,
 }
 
@@ -29,16 +29,25 @@ impl Protocol {
 
     pub(super) fn profile(self) -> &'static Profile {
         match self {
-            Protocol::Realtime => &realtime::PROFILE,
+            Protocol::Realtime => &realtime::qwen::PROFILE,
             Protocol::Inference => &inference::PROFILE,
             Protocol::Vllm => &vllm::PROFILE,
             Protocol::OpenAi => &realtime::openai::PROFILE,
         }
     }
 
-    /// The name that the protocol property has for it.
+    /// The value of the protocol property that asks for it.
     pub fn nick(self) -> &'static str {
         self.profile().nick
+    }
+
+    /// Whether it is what a user means who asks for `asked`: the protocols of one family are told
+    /// apart by the address.
+    fn is_meant_by(self, asked: Protocol) -> bool {
+        match self {
+            Protocol::OpenAi => matches!(asked, Protocol::Realtime | Protocol::OpenAi),
+            other => other == asked,
+        }
     }
 
     /// Checks what is asked for and gets ready to speak.
@@ -70,8 +79,7 @@ impl Protocol {
             .and_then(|url| Self::of_path(url.path(), asked));
         let of_model = Self::of_model(model.trim());
         let chosen = match (asked, of_path) {
-            // A flavour of what was asked for.
-            (Some(asked), Some(path)) if path.nick() == asked.nick() => path,
+            (Some(asked), Some(path)) if path.is_meant_by(asked) => path,
             (Some(asked), _) => asked,
             (None, path) => path.or(of_model).unwrap_or(Protocol::Realtime),
         };
@@ -125,7 +133,7 @@ impl Protocol {
                 .filter(move |protocol| protocol.profile().path == path)
         };
         with_path()
-            .find(|protocol| asked.is_some_and(|asked| asked.nick() == protocol.nick()))
+            .find(|protocol| asked.is_some_and(|asked| protocol.is_meant_by(asked)))
             .or_else(|| with_path().next())
     }
 

@@ -162,9 +162,9 @@ fn another_server_is_recognised_by_its_greeting() {
 fn a_server_without_end_costs_bounded_memory() {
     let mut deltas = Deltas::default();
     for item in 0..1000 {
-        assert!(deltas.push(item, &"x".repeat(LONGEST_TEXT + 1)).is_empty());
-        deltas.push(item, &"x".repeat(LONGEST_TEXT));
-        assert_eq!(deltas.push(item, "y").len(), LONGEST_TEXT);
+        assert!(deltas.push(item, &"x".repeat(MAX_TEXT + 1)).is_empty());
+        deltas.push(item, &"x".repeat(MAX_TEXT));
+        assert_eq!(deltas.push(item, "y").len(), MAX_TEXT);
     }
-    assert!(deltas.texts.len() <= MOST_TEXTS);
+    assert!(deltas.0.len() <= MAX_TEXTS);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::ItemKey;
+use crate::protocol::{ItemKey, Usage};
 
 const CREATED: &str = r#"{"event_id":"e","type":"session.created","session":{"object":"realtime.session","model":"qwen3-asr-flash-realtime","modalities":["text"],"input_audio_format":"pcm","sample_rate":16000,"input_audio_transcription":{"model":"qwen3-asr-flash-realtime"},"turn_detection":{"type":"server_vad","threshold":0.2,"silence_duration_ms":800},"id":"sess_1"}}"#;
 const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr-flash-realtime","input_audio_format":"pcm16","turn_detection":{"type":"server_vad","threshold":0,"create_response":true}}}"#;
@@ -20,14 +20,14 @@ fn recognition() -> Recognition {
     }
 }
 
-fn decode(codec: &mut Realtime, text: &str) -> Vec<Event> {
+fn decode(codec: &mut Qwen, text: &str) -> Vec<Event> {
     let (mut events, mut out) = (Vec::new(), Vec::new());
     codec.decode(Incoming::Text(text), &mut events, &mut out);
     events
 }
 
-fn running() -> Realtime {
-    let mut codec = Realtime::new(recognition());
+fn running() -> Qwen {
+    let mut codec = Qwen::new(recognition());
     decode(&mut codec, CREATED);
     assert_eq!(
         decode(&mut codec, UPDATED),
@@ -39,7 +39,10 @@ fn running() -> Realtime {
 }
 
 fn transcription(kind: &str, fields: Value) -> String {
-    let mut event = json!({ "type": format!("{TRANSCRIPTION}{kind}"), "content_index": 0 });
+    let mut event = json!({
+        "type": format!("conversation.item.input_audio_transcription.{kind}"),
+        "content_index": 0,
+    });
     event
         .as_object_mut()
         .unwrap()
@@ -58,7 +61,7 @@ fn texts(events: &[Event]) -> Vec<(ItemKey, String)> {
 }
 
 fn update_of(recognition: Recognition) -> Value {
-    let mut codec = Realtime::new(recognition);
+    let mut codec = Qwen::new(recognition);
     let (mut events, mut out) = (Vec::new(), Vec::new());
     codec.decode(Incoming::Text(CREATED), &mut events, &mut out);
     let [Frame::Text(update)] = &out[..] else {
@@ -69,7 +72,7 @@ fn update_of(recognition: Recognition) -> Value {
 
 #[test]
 fn the_settings_go_out_once_created_arrives_and_nothing_before() {
-    let mut codec = Realtime::new(recognition());
+    let mut codec = Qwen::new(recognition());
     let mut out = Vec::new();
     codec.open(&mut out);
     assert!(out.is_empty());
@@ -376,7 +379,7 @@ fn another_model_than_the_asked_one_is_a_failure() {
             } else {
                 session["input_audio_transcription"] = json!({"model": answering});
             }
-            let mut codec = Realtime::new(Recognition {
+            let mut codec = Qwen::new(Recognition {
                 model: asked.into(),
                 ..recognition()
             });
@@ -458,7 +461,7 @@ fn a_rejected_language_names_its_property() {
 
 #[test]
 fn closes_are_told_apart() {
-    let opened = Realtime::new(recognition());
+    let opened = Qwen::new(recognition());
     let running = running();
     for (codec, code, reason, kind) in [
         (&running, Some(1000), "", Kind::Lost),
@@ -482,7 +485,7 @@ fn closes_are_told_apart() {
 
 #[test]
 fn refused_upgrades_are_told_apart() {
-    let codec = Realtime::new(recognition());
+    let codec = Qwen::new(recognition());
     for (status, body, kind, says) in [
         (
             401,
@@ -523,7 +526,7 @@ fn refused_upgrades_are_told_apart() {
 #[test]
 fn caps_follow_the_mode() {
     assert_eq!(running().limits().max_utterance_ms, None);
-    let manual = Realtime::new(Recognition {
+    let manual = Qwen::new(Recognition {
         turn_detection: TurnDetection::Manual,
         ..recognition()
     });

@@ -1,0 +1,240 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Qwen's realtime protocol (`/api-ws/v1/realtime`) of qwen3-asr-flash-realtime and of servers that
+//! are compatible with it: JSON text frames, base64 audio, one session per connection.
+//!
+//! What is sent follows the service's documentation. The service finds the utterances itself or is
+//! told with commits; interim results come in two parts, `text`, which it promises not to change,
+//! and `stash`, which it may.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use super::conversation::{Conversation, Phase, Told, item_text};
+use super::{LANGUAGES, MAX_AUDIO_BYTES};
+use crate::protocol::diagnosis::{self, brief};
+use crate::protocol::incoming::{self, Message};
+use crate::protocol::json::text_of;
+use crate::protocol::{
+    Codec, Command, Event, Failure, Frame, Incoming, ItemText, Kind, Limits, Profile, Recognition,
+    Setup, TurnDetection, language,
+};
+
+pub(in crate::protocol) const PROFILE: Profile = Profile {
+    nick: "realtime",
+    path: "/api-ws/v1/realtime",
+    models: &["qwen3-asr-flash-realtime"],
+    self_hosted: false,
+    model_in_query: true,
+    beijing_only: |_| false,
+    set_up,
+};
+
+fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+    let mut warnings = Vec::new();
+    if !recognition.vocabulary.is_empty() || recognition.vocabulary_id.is_some() {
+        warnings.push(
+            "The realtime protocol has no hot words: vocabulary and vocabulary-id have no effect. \
+             Put the words into the context property."
+                .to_owned(),
+        );
+    }
+    recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
+    let codecs = Box::new(move || Box::new(Qwen::new(recognition.clone())) as Box<dyn Codec>);
+    Ok(Setup {
+        codecs,
+        warnings,
+        lacks_vad: false,
+    })
+}
+
+/// With server VAD a burst makes the service miss utterances: real time, and a little more so
+/// that a live stream catches up with what waited for the connection.
+const VAD_SPEED: f64 = 1.25;
+
+/// In manual mode 20 times real time is known to work; at about 80 times the connection is closed.
+const MANUAL_SPEED: f64 = 20.0;
+
+/// The documentation allows 60 s of continuous audio between two commits.
+const MAX_UTTERANCE_MS: u64 = 58_000;
+
+/// Gateways close connections that carry no text for 60 s.
+const KEEP_ALIVE: Duration = Duration::from_secs(50);
+
+/// One connection's codec.
+#[derive(Debug)]
+struct Qwen {
+    recognition: Recognition,
+    conversation: Conversation,
+}
+
+impl Qwen {
+    fn new(recognition: Recognition) -> Self {
+        Self {
+            recognition,
+            conversation: Conversation::new("text"),
+        }
+    }
+
+    /// Another model than the asked one may answer without any error: a dearer one, that does
+    /// not transcribe.
+    fn check_model(&self, session: &Value) -> Result<(), Failure> {
+        let models = [
+            text_of(session, "model"),
+            session
+                .get("input_audio_transcription")
+                .and_then(|t| text_of(t, "model")),
+        ];
+        for answering in models.into_iter().flatten() {
+            if !same_model(&self.recognition.model, answering) {
+                return Err(Failure::new(
+                    Kind::NotFound,
+                    format!(
+                        "The service answered with the model '{answering}' where '{}' was asked \
+                         for.",
+                        self.recognition.model
+                    ),
+                    "Set the model property to one that this region serves; the asked one may \
+                     be misspelt or retired.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn session_event(
+        &mut self,
+        kind: &str,
+        session: &Value,
+        events: &mut Vec<Event>,
+        out: &mut Vec<Frame>,
+    ) {
+        match self.check_model(session) {
+            Err(failure) => self.conversation.fail(failure, events),
+            Ok(()) => {
+                let settings = || settings(&self.recognition);
+                self.conversation
+                    .session_event(kind, session, settings, events, out);
+            }
+        }
+    }
+
+    fn item_event(&mut self, kind: &str, event: &Value, events: &mut Vec<Event>) {
+        match self.conversation.item_event(kind, event, events) {
+            Told::Done | Told::End(_) => {}
+            Told::Interim(item) => {
+                let text = ItemText {
+                    stash: text_of(event, "stash").unwrap_or_default().to_owned(),
+                    ..item_text(event, "text")
+                };
+                events.push(Event::Interim { item, text });
+            }
+            Told::Unknown => events.push(incoming::unknown(kind)),
+        }
+    }
+}
+
+impl Codec for Qwen {
+    fn limits(&self) -> Limits {
+        let manual = self.recognition.turn_detection == TurnDetection::Manual;
+        Limits {
+            max_audio_bytes: MAX_AUDIO_BYTES,
+            max_speed: if manual { MANUAL_SPEED } else { VAD_SPEED },
+            max_utterance_ms: manual.then_some(MAX_UTTERANCE_MS),
+            keep_alive: Some(KEEP_ALIVE),
+        }
+    }
+
+    /// The service speaks first.
+    fn open(&mut self, _out: &mut Vec<Frame>) {}
+
+    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        let conversation = &mut self.conversation;
+        out.push(match command {
+            Command::Audio(audio) => conversation.append(audio),
+            Command::Commit => conversation.bare("input_audio_buffer.commit"),
+            // A second `session.update` makes the service close the connection (observed).
+            Command::Context(_) => return,
+            Command::Finish => conversation.bare("session.finish"),
+        });
+    }
+
+    fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        if self.conversation.phase == Phase::Over {
+            return;
+        }
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
+        };
+        match kind.as_str() {
+            "session.created" | "session.updated" => {
+                self.session_event(&kind, &event["session"], events, out);
+            }
+            "session.finished" => self.conversation.finish(events),
+            "error" => {
+                let failure = diagnosis::error(&self.recognition.model, &event["error"]);
+                self.conversation.fail(failure, events);
+            }
+            kind => self.item_event(kind, &event, events),
+        }
+    }
+
+    fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        let model = &self.recognition.model;
+        // Hosts that do not have the model close like this before they say anything (observed).
+        if code == Some(1011) && self.conversation.phase == Phase::Opened {
+            return diagnosis::no_such_model(model, &brief(reason)).with_close_code(code);
+        }
+        diagnosis::closed(model, code, reason)
+    }
+
+    fn refused(&self, status: u16, body: &str) -> Failure {
+        diagnosis::refused(status, body, PROFILE.path)
+    }
+}
+
+/// The `session` of `session.update`.
+fn settings(recognition: &Recognition) -> Value {
+    let mut transcription = serde_json::Map::new();
+    if let Some(language) = &recognition.language {
+        transcription.insert("language".into(), json!(language));
+    }
+    if let Some(context) = &recognition.context {
+        transcription.insert("corpus".into(), json!({ "text": context }));
+    }
+    let turn_detection = match recognition.turn_detection {
+        TurnDetection::ServerVad {
+            threshold,
+            silence_ms,
+        } => json!({
+            "type": "server_vad",
+            "threshold": threshold,
+            "silence_duration_ms": silence_ms,
+        }),
+        // Explicit null: leaving it out means VAD.
+        TurnDetection::Manual => Value::Null,
+    };
+    json!({
+        "modalities": ["text"],
+        "input_audio_format": "pcm",
+        "sample_rate": recognition.rate,
+        "input_audio_transcription": transcription,
+        "turn_detection": turn_detection,
+    })
+}
+
+/// Whether the answering model is the asked one: the same, or one is the other's dated snapshot.
+fn same_model(asked: &str, answering: &str) -> bool {
+    let snapshot_of = |dated: &str, name: &str| {
+        dated
+            .strip_prefix(name)
+            .and_then(|rest| rest.strip_prefix('-'))
+            .is_some_and(|date| {
+                date.len() == 10 && date.bytes().all(|b| b.is_ascii_digit() || b == b'-')
+            })
+    };
+    asked == answering || snapshot_of(asked, answering) || snapshot_of(answering, asked)
+}
+
+#[cfg(test)]
+mod tests;
