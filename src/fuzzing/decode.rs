@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A codec alone: commands and frames in, frames and events out.
+//! A codec alone: commands and frames in, frames and events out, and the invariants of
+//! [`protocol`](crate::protocol) checked on the way.
 
 use super::{number, set_up, steps, text_of};
 use crate::protocol::{Codec, Command, Event, Frame, Incoming};
@@ -47,8 +48,8 @@ fn step(
         b'<' => codec.decode(Incoming::Text(rest), events, frames),
         b'&' => codec.decode(Incoming::Binary(rest.as_bytes()), events, frames),
         b'a' => {
-            let most = limits.max_audio_bytes as u64 / 2;
-            let audio = vec![0x55; 2 * number(rest, most) as usize];
+            let max = limits.max_audio_bytes as u64 / 2;
+            let audio = vec![0x55; 2 * number(rest, max) as usize];
             codec.command(Command::Audio(&audio), events, frames);
         }
         b'c' if limits.max_utterance_ms.is_some() => codec.command(Command::Commit, events, frames),

@@ -1,9 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The wire as data: commands become frames, frames become events.
 //!
-//! A [`Codec`] is a pure, stateful translator for one connection. It has no socket, no clock and
-//! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
-//! wait, retry or give up: it only translates and classifies.
+//! A [`Codec`] translates for one connection. It is pure and stateful: no socket, no clock, nothing
+//! of GStreamer. It never decides to wait, retry or give up; it translates and classifies. Its
+//! invariants:
+//!
+//! - whatever the other side sends, it does not panic, and what it keeps is bounded;
+//! - items are numbered densely, in the order in which the service first mentioned them;
+//! - an item has one [`Event::Final`] or [`Event::ItemFailed`] at most, and nothing comes of it
+//!   afterwards;
+//! - nothing comes after [`Event::Finished`] or [`Event::Failed`].
+//!
+//! The element picks a [`Protocol`] by its settings and lets it [set up](Protocol::set_up); the
+//! session makes a codec for each connection, hands it commands and frames, and sends what it
+//! answers.
+//!
+//! | protocol | module | servers |
+//! |---|---|---|
+//! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and what is compatible |
+//! | realtime | `realtime::openai` | `/v1/realtime` of sglang |
+//! | inference | `inference` | `/api-ws/v1/inference` of the service |
+//! | vllm | `vllm` | `/v1/realtime` of vLLM |
+//!
+//! A new one takes a module with a [`Profile`] and a codec, and its row in [`choice`].
 
 mod choice;
 mod diagnosis;
@@ -42,8 +61,8 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// Identifies an utterance ("item") within a connection: dense, in the order the service first
-/// mentioned them.
+/// An item of a connection: what the session makes an utterance of. Dense, from 0, in the order in
+/// which the service first mentioned them.
 pub type ItemKey = u64;
 
 /// Who decides where an utterance ends.
@@ -51,7 +70,7 @@ pub type ItemKey = u64;
 pub enum TurnDetection {
     /// The service's voice activity detection.
     ServerVad {
-        /// Sensitivity in [-1, 1]; lower hears more.
+        /// Sensitivity in [-1, 1]; lower detects more.
         threshold: f64,
         /// Silence that ends an utterance, in milliseconds, in [200, 6000].
         silence_ms: u32,
@@ -66,11 +85,11 @@ pub struct Recognition {
     pub model: String,
     /// BCP 47 tag; `None` lets the service detect the language.
     pub language: Option<String>,
-    /// Text that biases the recognition (names, terms).
+    /// Text that biases the recognition, such as names and terms.
     pub context: Option<String>,
-    /// ItemText to be preferred.
+    /// Words to be preferred.
     pub vocabulary: Vec<HotWord>,
-    /// A list of such words that the service keeps.
+    /// The name of a list of such words that the service keeps.
     pub vocabulary_id: Option<String>,
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
@@ -159,9 +178,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Totals only grow; one that comes late counts for nothing.
+    /// Of two totals the later one: they only grow, and may arrive in the wrong order.
     pub fn max(self, other: Self) -> Self {
-        Usage {
+        Self {
             seconds: self.seconds.max(other.seconds),
             tokens: self.tokens.max(other.tokens),
         }
@@ -172,17 +191,17 @@ impl Add for Usage {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Usage {
+        Self {
             seconds: self.seconds + other.seconds,
             tokens: self.tokens.saturating_add(other.tokens),
         }
     }
 }
 
-/// What a protocol can bear and do, in the mode it was set up for.
+/// What a protocol bears and needs, in the mode it was set up for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Largest amount of audio in one frame, in bytes.
+    /// Most audio in one frame, in bytes.
     pub max_audio_bytes: usize,
     /// How many times real time audio may be sent.
     pub max_speed: f64,
@@ -218,7 +237,7 @@ pub struct Setup {
     pub codecs: CodecFactory,
     /// What was asked for and cannot be had: full sentences that name the property.
     pub warnings: Vec<String>,
-    /// The other side does not find the utterances: they have to be committed to it, whatever
+    /// The other side does not detect utterances: they have to be committed to it, whatever
     /// [`TurnDetection`] was asked for.
     pub lacks_vad: bool,
 }

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The protocol of vLLM's `/v1/realtime` for self-hosted Qwen3-ASR, as of vLLM 0.33: experimental.
 //!
-//! The server knows no utterances: a generation is started with `commit`, and ended with
-//! `commit` and `final`. What is sent between that and the answer is thrown away, and a
-//! generation that was not started must not be ended. So audio is held back meanwhile.
+//! The server has no utterances, only generations: `commit` starts one, `commit` with `final` ends
+//! its audio, and `transcription.done` is its text. The server drops audio that arrives between the
+//! two, and a generation that is ended without having been started spoils the next one (both read
+//! in its source). Invariant: one utterance is one generation, and nothing is sent while an answer
+//! is awaited; audio and commits are held back meanwhile.
 
 use std::collections::VecDeque;
 
@@ -17,22 +19,24 @@ use super::{
     Recognition, Setup, encoding, no_effect,
 };
 
-/// A second in a frame is plenty.
+/// One second: the server takes far more.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// Nothing keeps the server from falling behind, so its answers are waited for, one by one.
+/// Its answers are awaited one by one, so it cannot fall behind by more than an utterance.
 const SPEED: f64 = 20.0;
 
-/// The longer an utterance, the more the model repeats what it said before.
+/// On long audio the model repeats what it said before (observed), as the server feeds it its own
+/// output.
 const MAX_UTTERANCE_MS: u64 = 15_000;
 
-/// The only rate that the server takes.
+/// The only sample rate that the server takes.
 const RATE: u32 = 16_000;
 
-/// Interim text kept of an utterance, in bytes: a model that loops says more.
-const LONGEST_TEXT: usize = 65_536;
+/// Interim text kept of an utterance, in bytes: a model may loop.
+const MAX_TEXT: usize = 65_536;
 
-/// Ends what the model says of the language before the text.
+/// The tags with which the model opens each part of its text: `language English<asr_text>`.
+const TAG_START: &str = "language ";
 const TAG_END: &str = "<asr_text>";
 
 pub(super) const PROFILE: Profile = Profile {
@@ -77,17 +81,17 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
 enum Phase {
     /// Waiting for `session.created`.
     Opened,
-    /// No generation runs.
+    /// No generation is running.
     Idle,
-    /// A generation runs and takes audio.
+    /// A generation is running and takes audio.
     Listening,
-    /// The audio of an utterance has ended; its text is awaited.
+    /// The generation's audio has ended; its text is awaited.
     Answering,
     /// Failed or finished.
     Over,
 }
 
-/// What came while the answer was awaited.
+/// What was to be sent while an answer was awaited.
 #[derive(Debug)]
 enum Held {
     Audio(Vec<u8>),
@@ -100,22 +104,22 @@ struct Vllm {
     model: String,
     phase: Phase,
     session_id: Option<String>,
-    /// The utterance that is being sent or answered.
+    /// The utterance that is being sent or answered; the server has no names for them.
     item: ItemKey,
-    /// What the model said of it so far, tags and all.
-    said: String,
+    /// The deltas of it so far, tags included.
+    deltas: String,
     held: VecDeque<Held>,
     finishing: bool,
 }
 
 impl Vllm {
     fn new(model: String) -> Self {
-        Vllm {
+        Self {
             model,
             phase: Phase::Opened,
             session_id: None,
             item: 0,
-            said: String::new(),
+            deltas: String::new(),
             held: VecDeque::new(),
             finishing: false,
         }
@@ -137,7 +141,7 @@ impl Vllm {
         self.session_id = text_of(event, "id").map(str::to_owned);
         let update = json!({ "type": "session.update", "model": self.model });
         out.push(Frame::Text(update.to_string()));
-        // Success has no answer.
+        // The server does not answer unless the model's name is wrong.
         events.push(Event::Ready {
             session_id: self.session_id.clone(),
         });
@@ -167,21 +171,21 @@ impl Vllm {
                 self.phase = Phase::Answering;
                 out.push(commit(true));
             }
-            // Nothing to end, and to try would spoil the next one.
+            // There is none, and ending it would spoil the next one.
             Phase::Opened | Phase::Idle | Phase::Over => {}
         }
     }
 
     fn delta(&mut self, event: &Value, events: &mut Vec<Event>) {
         let delta = text_of(event, "delta").unwrap_or_default();
-        if self.said.len() + delta.len() <= LONGEST_TEXT {
-            self.said.push_str(delta);
+        if self.deltas.len() + delta.len() <= MAX_TEXT {
+            self.deltas.push_str(delta);
         }
-        let (text, language) = untagged(&self.said, true);
-        if !text.is_empty() {
+        let said = untagged(&self.deltas, true);
+        if !said.text.is_empty() {
             events.push(Event::Interim {
                 item: self.item,
-                text: item_text(text, language),
+                text: said,
             });
         }
     }
@@ -190,26 +194,25 @@ impl Vllm {
         if !matches!(self.phase, Phase::Listening | Phase::Answering) {
             return events.push(Event::Warning("ignored an answer to nothing".into()));
         }
-        let said = std::mem::take(&mut self.said);
-        let (text, language) = untagged(text_of(event, "text").unwrap_or(&said), false);
+        let deltas = std::mem::take(&mut self.deltas);
         events.push(Event::Final {
             item: self.item,
-            text: item_text(text, language),
+            text: untagged(text_of(event, "text").unwrap_or(&deltas), false),
         });
         self.item += 1;
         self.phase = Phase::Idle;
-        // Another commit among it makes the rest wait again.
+        // A commit among what was held makes the rest wait again.
         for held in std::mem::take(&mut self.held) {
             match held {
                 Held::Audio(audio) => self.audio(&audio, out),
                 Held::Commit => self.end_utterance(out),
             }
         }
-        self.finish(events);
+        self.finish_if_idle(events);
     }
 
-    /// There is no answer to the end of everything: it is over with the last answer.
-    fn finish(&mut self, events: &mut Vec<Event>) {
+    /// The server does not answer the end of the audio: the session is over with the final answer.
+    fn finish_if_idle(&mut self, events: &mut Vec<Event>) {
         if self.finishing && self.phase == Phase::Idle {
             self.phase = Phase::Over;
             events.push(Event::Finished);
@@ -223,8 +226,8 @@ impl Vllm {
             Some("invalid_audio" | "invalid_json" | "unknown_event") => {
                 return events.push(Event::Warning(format!("the server says: {message}")));
             }
-            // The utterance is over without an answer, and what of its audio is left would be
-            // taken for the next one's.
+            // The generation ended without an answer, and the server would take the rest of its
+            // audio for the next one's.
             Some("processing_error") => Failure::new(
                 Kind::Lost,
                 format!("The server could not process the audio: {message}."),
@@ -238,25 +241,15 @@ impl Vllm {
     }
 }
 
-fn commit(last: bool) -> Frame {
+fn commit(is_final: bool) -> Frame {
     Frame::Text(format!(
-        r#"{{"type":"input_audio_buffer.commit","final":{last}}}"#
+        r#"{{"type":"input_audio_buffer.commit","final":{is_final}}}"#
     ))
 }
 
-fn item_text(text: String, language: Option<&'static str>) -> ItemText {
-    ItemText {
-        text,
-        language: language.map(str::to_owned),
-        ..ItemText::default()
-    }
-}
-
-/// The text without the tags `language English<asr_text>` that the model puts before each of its
-/// parts, and the language that the last of them names. Where more is to come, what may turn out
-/// to be one is left out.
-fn untagged(said: &str, more_to_come: bool) -> (String, Option<&'static str>) {
-    const TAG_START: &str = "language ";
+/// The text without the model's tags, and the language that the latest tag names. While more is to
+/// come, an end that may yet become a tag is left out.
+fn untagged(said: &str, more_to_come: bool) -> ItemText {
     let (mut text, mut language) = (String::with_capacity(said.len()), None);
     let mut rest = said;
     while let Some(end) = rest.find(TAG_END) {
@@ -271,20 +264,24 @@ fn untagged(said: &str, more_to_come: bool) -> (String, Option<&'static str>) {
         rest = &rest[end + TAG_END.len()..];
     }
     if more_to_come {
-        rest = &rest[..start_of_tag(rest, TAG_START)];
+        rest = &rest[..start_of_tag(rest)];
     }
     text.push_str(rest);
-    (text.trim().to_owned(), language)
+    ItemText {
+        text: text.trim().to_owned(),
+        language: language.map(str::to_owned),
+        ..ItemText::default()
+    }
 }
 
 /// Where in the text a tag may begin whose end is still to come; the text's length if nowhere.
-fn start_of_tag(text: &str, tag_start: &str) -> usize {
+fn start_of_tag(text: &str) -> usize {
     let may_become_tag = |(at, _): &(usize, char)| {
         let tail = &text[*at..];
-        if tail.len() <= tag_start.len() {
-            return tag_start.starts_with(tail);
+        if tail.len() <= TAG_START.len() {
+            return TAG_START.starts_with(tail);
         }
-        tail.strip_prefix(tag_start)
+        tail.strip_prefix(TAG_START)
             .is_some_and(|named| match named.find('<') {
                 Some(at) => is_name(&named[..at]) && TAG_END.starts_with(&named[at..]),
                 None => named.is_empty() || is_name(named),
@@ -295,14 +292,14 @@ fn start_of_tag(text: &str, tag_start: &str) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Letters in the name of a language, at most.
-const LONGEST_NAME: usize = 20;
+/// Letters in the name of a language.
+const MAX_NAME: usize = 20;
 
 fn is_name(text: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic())
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// ISO 639 code of a language as the model names it.
+/// ISO 639 code of a language that the model names in English.
 fn code_of(name: &str) -> Option<&'static str> {
     const NAMES: [(&str, &str); 30] = [
         ("Chinese", "zh"),
@@ -361,10 +358,10 @@ impl Codec for Vllm {
             Command::Commit => self.end_utterance(out),
             Command::Context(_) => {}
             Command::Finish => {
-                // Whatever was not committed is an utterance as well.
+                // Audio that was not committed is an utterance as well.
                 self.end_utterance(out);
                 self.finishing = true;
-                self.finish(events);
+                self.finish_if_idle(events);
             }
         }
     }
@@ -395,5 +392,4 @@ impl Codec for Vllm {
 }
 
 #[cfg(test)]
-#[path = "vllm_tests.rs"]
 mod tests;

@@ -3,8 +3,9 @@
 //! paraformer-realtime: a task per connection, binary audio, sentences with the times of their
 //! words.
 //!
-//! The service always finds the sentences itself. It fails a task that gets nothing for 23 s, and
-//! without `heartbeat` one that gets only silence for a minute.
+//! The service always detects the sentences itself. It fails a task that gets no audio for 23 s
+//! and, without `heartbeat`, one that gets only silence for a minute (both documented). A sentence
+//! is an item; all text of an interim result may change. [`models`] says what each model is sent.
 
 mod models;
 
@@ -22,17 +23,17 @@ use super::{
 };
 use models::Model;
 
-/// The service asks for 1 to 16 KB in a frame.
+/// The documentation asks for 1 to 16 KB in a frame.
 const MAX_AUDIO_BYTES: usize = 16_000;
 
-/// A burst gives no results at all; a little more than real time catches up.
+/// A burst gets no results at all (observed); a little more than real time catches up.
 const SPEED: f64 = 1.25;
 
-/// A task that gets nothing for 23 s fails.
+/// Well below the 23 s after which a task without audio fails.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The service cuts off what is longer, in characters.
-const LONGEST_CONTEXT: usize = 400;
+/// Characters of the context that the service uses (documented).
+const MAX_CONTEXT: usize = 400;
 
 pub(super) const PROFILE: Profile = Profile {
     nick: "inference",
@@ -50,7 +51,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection else {
         return Err(Failure::new(
             Kind::Settings,
-            format!("The model '{name}' finds the utterances itself: it takes no commits."),
+            format!("The model '{name}' detects the utterances itself: it takes no commits."),
             "Set turn-detection=server-vad, or use a model of the realtime protocol.",
         ));
     };
@@ -88,9 +89,9 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         without("vad-threshold", "has no such threshold");
     }
     let context = recognition.context.as_deref().unwrap_or_default();
-    if model.context && context.chars().count() > LONGEST_CONTEXT {
+    if model.context && context.chars().count() > MAX_CONTEXT {
         warnings.push(format!(
-            "The service uses the first {LONGEST_CONTEXT} characters of the context property only."
+            "The service uses the first {MAX_CONTEXT} characters of the context property only."
         ));
     }
     let codecs = Box::new(move || {
@@ -115,7 +116,7 @@ enum Phase {
     Over,
 }
 
-/// One connection's codec, for the one task of it.
+/// One connection's codec; a connection has one task.
 #[derive(Debug)]
 struct Inference {
     model: String,
@@ -125,12 +126,12 @@ struct Inference {
     task: Value,
     phase: Phase,
     sentences: Items,
-    /// Sentences before this one have been announced.
+    /// Sentences before this one have had their [`Event::SpeechStarted`].
     announced: ItemKey,
 }
 
 impl Inference {
-    /// `task_id` is unique.
+    /// `task_id` is 32 hexadecimal digits, and unique.
     fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
         Inference {
             model: recognition.model.clone(),
@@ -161,7 +162,7 @@ impl Inference {
 
     fn result(&mut self, payload: &Value, events: &mut Vec<Event>) {
         events.extend(usage(payload).map(Event::Billed));
-        // Copies of the sentence are elsewhere in the payload.
+        // Some models repeat the sentence elsewhere in the payload.
         let sentence = &payload["output"]["sentence"];
         let id = count_of(sentence, "sentence_id");
         if !sentence.is_object() || is_set(sentence, "heartbeat") || id == Some(0) {
@@ -183,9 +184,9 @@ impl Inference {
             });
         }
         let end = count_of(sentence, "end_time");
-        // Older models do not say in so many words that a sentence has ended.
-        let is_last = match sentence.get("sentence_end").and_then(Value::as_bool) {
-            Some(is_last) => is_last,
+        // Older models have no `sentence_end`: a sentence that has ended has an `end_time`.
+        let is_final = match sentence.get("sentence_end").and_then(Value::as_bool) {
+            Some(is_final) => is_final,
             None => end.is_some(),
         };
         let said = text_of(sentence, "text").unwrap_or_default().to_owned();
@@ -195,7 +196,7 @@ impl Inference {
             emotion: text_of(sentence, "emo_tag").map(str::to_owned),
             ..ItemText::default()
         };
-        if is_last {
+        if is_final {
             self.sentences.end(item);
             events.push(Event::SpeechStopped {
                 item,
@@ -218,13 +219,13 @@ impl Inference {
         let message = text_of(header, "error_message").unwrap_or_default();
         let normal: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
         match normal.to_ascii_lowercase().as_str() {
-            // Nothing was said.
+            // No speech in all of the audio.
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" if finishing => Event::Finished,
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" => Event::Failed(
                 Failure::new(
                     Kind::Lost,
                     "The service heard nothing and ended the task.",
-                    "Check that the audio is what it should be.",
+                    "Check that the audio has speech in it, and the caps before this element.",
                 )
                 .with_code(Some(brief(code))),
             ),
@@ -242,7 +243,7 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
     set("format", json!("pcm"));
     set("sample_rate", json!(recognition.rate));
-    // Silence is sent like everything else, and must not end the task.
+    // Silence is sent like any audio, and must not end the task.
     set("heartbeat", json!(true));
     if let TurnDetection::ServerVad {
         threshold,

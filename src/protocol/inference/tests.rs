@@ -211,7 +211,7 @@ fn a_sentence_begins_grows_and_ends() {
         [Event::Interim { item: 0, text }]
     );
     // As the documentation has it, with copies of everything and without `sentence_begin`.
-    let last = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
+    let ended = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
  "payload":{"output":{"sentence":{"sentence_id":1,"begin_time":160,"end_time":1640,"text":"欢迎使用阿里云。","channel_id":0,"speaker_id":null,
    "sentence_end":true,
    "words":[{"begin_time":160,"end_time":520,"text":"欢迎","punctuation":"","fixed":true,"speaker_id":null},
@@ -222,7 +222,7 @@ fn a_sentence_begins_grows_and_ends() {
   "output":{"sentence":{"sentence_id":1,"begin_time":160,"end_time":1640,"text":"欢迎使用阿里云。","sentence_end":true},"text":"欢迎使用阿里云。"},
   "usage":{"duration":2,"input_tokens":85,"output_tokens":4,"total_tokens":89}},
  "usage":{"duration":2,"input_tokens":85,"output_tokens":4,"total_tokens":89}}}"#;
-    let events = decode(&mut codec, last);
+    let events = decode(&mut codec, ended);
     let usage = Usage {
         seconds: 2.0,
         tokens: 89,
@@ -239,7 +239,7 @@ fn a_sentence_begins_grows_and_ends() {
     assert_eq!(text.text, "欢迎使用阿里云。");
     let times: Vec<_> = text.words.iter().map(|w| (w.begin_ms, w.end_ms)).collect();
     assert_eq!(times, [(160, 520), (520, 880), (880, 1640)]);
-    let again = decode(&mut codec, last);
+    let again = decode(&mut codec, ended);
     assert!(finals(&again).is_empty(), "a duplicate: {again:?}");
     assert_eq!(decode(&mut codec, &partial), [], "late");
 }
