@@ -1,30 +1,29 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What it means that the service refuses, closes, complains or babbles, and what to do about it.
+//! What it means that the service refuses, closes or complains, and what to do about it.
+//!
+//! Each codec asks here, so that the same cause has the same words whatever the protocol.
 
 use serde_json::Value;
 
 use super::json::text_of;
-use super::{Failure, Kind};
+use super::{Failure, Kind, Quote, Statement};
 
 /// What it means that the service closed the connection.
 pub(super) fn closed(model: &str, code: Option<u16>, reason: &str) -> Failure {
-    let reason_text = brief(reason);
-    let failure = if code == Some(1007) && reason.to_ascii_lowercase().contains("model not found") {
-        no_such_model(model, &reason_text)
-    } else if reason.to_ascii_lowercase().contains("access denied") {
-        account(&reason_text)
+    let lower = reason.to_ascii_lowercase();
+    let failure = if code == Some(1007) && lower.contains("model not found") {
+        no_such_model(model, reason)
+    } else if lower.contains("access denied") {
+        account(reason)
     } else {
-        let code = code.map_or("without a word".to_owned(), |code| {
+        let how = code.map_or("without a word".to_owned(), |code| {
             format!("with code {code}")
         });
-        let why = if reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {reason_text}")
-        };
         Failure::new(
             Kind::Lost,
-            format!("The service closed the connection {code}{why}."),
+            Statement::from(format!("The service closed the connection {how}"))
+                .quoting_within(": ", reason, "")
+                .then("."),
             "Check the network and the service's status, then start again.",
         )
     };
@@ -34,18 +33,11 @@ pub(super) fn closed(model: &str, code: Option<u16>, reason: &str) -> Failure {
 /// What it means that the service refused the upgrade; `path` is the one it usually has.
 pub(super) fn refused(status: u16, body: &str, path: &str) -> Failure {
     let body_json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    let (code, message) = error_text(body_json.get("error").unwrap_or(&body_json));
+    let (code, mut message) = error_text(body_json.get("error").unwrap_or(&body_json));
     // An HTML page says nothing to the user.
-    let message = if message.is_empty() && !body.trim_start().starts_with('<') {
-        brief(body)
-    } else {
-        message
-    };
-    let said = if message.is_empty() {
-        String::new()
-    } else {
-        format!(": {message}")
-    };
+    if message.is_blank() && !body.trim_start().starts_with('<') {
+        message = body.into();
+    }
     let (kind, what, remedy) = match status {
         401 => (
             Kind::Unauthorized,
@@ -85,36 +77,42 @@ pub(super) fn refused(status: u16, body: &str, path: &str) -> Failure {
             "Try again later, or check the service's status.",
         ),
     };
-    Failure::new(kind, format!("{what} (HTTP {status}{said})."), remedy)
+    let what = Statement::from(format!("{what} (HTTP {status}"))
+        .quoting_within(": ", message, "")
+        .then(").");
+    Failure::new(kind, what, remedy)
         .with_http_status(status)
         .with_code(code)
 }
 
-pub(super) fn no_such_model(model: &str, said: &str) -> Failure {
-    let said = if said.is_empty() {
-        String::new()
-    } else {
-        format!(" ({said})")
-    };
+pub(super) fn no_such_model(model: &str, said: impl Into<Quote>) -> Failure {
     Failure::new(
         Kind::NotFound,
-        format!("The service does not have the model '{}'{said}.", model),
+        Statement::from(format!("The service does not have the model '{model}'"))
+            .quoting_within(" (", said, ")")
+            .then("."),
         "Set the model property to one that this region serves.",
     )
 }
 
-/// What an `error` event means. No live client was seen to go on after one: either the
-/// connection closes or no further result comes.
+/// What an `error` event means. None was observed after which the session went on: either the
+/// connection is closed or no further result comes.
 pub(super) fn error(model: &str, error: &Value) -> Failure {
     let (code, message) = error_text(error);
-    let said = match (&code, message.is_empty()) {
-        (_, false) => message.clone(),
-        (Some(code), true) => code.clone(),
-        (None, true) => "no reason given".to_owned(),
+    let said = match &code {
+        Some(code) if message.is_blank() => code.clone(),
+        None if message.is_blank() => "no reason given".into(),
+        _ => message.clone(),
     };
-    let all = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
+    let all = match &code {
+        Some(code) => format!("{code} {message}"),
+        None => message.to_string(),
+    }
+    .to_ascii_lowercase();
     let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
-    let what = format!("The service reports an error: {said}.");
+    let what = Statement::from("The service reports an error: ")
+        .quoting(said.clone())
+        .then(".");
     let failure = if has(&[
         "connections too much",
         "throttling",
@@ -135,15 +133,18 @@ pub(super) fn error(model: &str, error: &Value) -> Failure {
         "unauthorized",
         "arrear",
     ]) {
-        account(&said)
+        account(said)
     } else if has(&["model not found", "model_not_found", "modelnotfound"]) {
-        no_such_model(model, &said)
+        no_such_model(model, said)
     } else if has(&["<400>", "invalid"]) || text_of(error, "type") == Some("invalid_request_error")
     {
         Failure::new(
             Kind::Settings,
             what,
-            settings_remedy(text_of(error, "param").unwrap_or(&message)),
+            match text_of(error, "param") {
+                Some(param) => settings_remedy(param),
+                None => settings_remedy(&message.to_string()),
+            },
         )
     } else {
         Failure::new(
@@ -155,7 +156,7 @@ pub(super) fn error(model: &str, error: &Value) -> Failure {
     failure.with_code(code)
 }
 
-/// `param` names the rejected parameter somewhere.
+/// `param` is or names the rejected parameter.
 fn settings_remedy(param: &str) -> String {
     let property = match param {
         param if param.contains("language") => "language-code",
@@ -173,41 +174,22 @@ fn settings_remedy(param: &str) -> String {
     format!("Check the {property} property.")
 }
 
-fn account(said: &str) -> Failure {
+fn account(said: impl Into<Quote>) -> Failure {
     Failure::new(
         Kind::Unauthorized,
-        format!("The service denies access: {said}."),
+        Statement::from("The service denies access: ")
+            .quoting(said)
+            .then("."),
         "Check in the console that the account is in good standing and the key may use this model.",
     )
 }
 
 /// Code and message of an error, which may be an object or just a string.
-pub(super) fn error_text(error: &Value) -> (Option<String>, String) {
-    match error {
-        Value::String(message) => (None, brief(message)),
-        error => {
-            let code = text_of(error, "code")
-                .or_else(|| text_of(error, "type"))
-                .map(brief);
-            (
-                code,
-                text_of(error, "message").map(brief).unwrap_or_default(),
-            )
-        }
+pub(super) fn error_text(error: &Value) -> (Option<Quote>, Quote) {
+    if let Value::String(message) = error {
+        return (None, message.as_str().into());
     }
-}
-
-/// Foreign text in a form fit for one line of a log: short, without control characters or a
-/// full stop at its end.
-pub(super) fn brief(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut short: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short.trim().trim_end_matches('.').to_owned()
+    let code = text_of(error, "code").or_else(|| text_of(error, "type"));
+    let message = text_of(error, "message").unwrap_or_default();
+    (code.map(Quote::new), message.into())
 }

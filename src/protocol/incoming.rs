@@ -5,8 +5,7 @@
 
 use serde_json::Value;
 
-use super::diagnosis::brief;
-use super::{Event, Incoming};
+use super::{Event, Incoming, Statement};
 
 /// An event of the other side.
 #[derive(Debug)]
@@ -42,7 +41,7 @@ pub(super) fn json(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Value
         Ok(value) => Some(value),
         Err(error) => {
             let what = format!("ignored a frame that is not JSON: {error}");
-            events.push(Event::Warning(what));
+            events.push(Event::Warning(what.into()));
             None
         }
     }
@@ -50,5 +49,8 @@ pub(super) fn json(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Value
 
 /// The warning about an event that no codec knows.
 pub(super) fn unknown(kind: &str) -> Event {
-    Event::Warning(format!("ignored an unknown event '{}'", brief(kind)))
+    let what = Statement::from("ignored an unknown event '")
+        .quoting(kind)
+        .then("'");
+    Event::Warning(what)
 }

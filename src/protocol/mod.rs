@@ -37,6 +37,7 @@ mod json;
 mod language;
 mod no_effect;
 mod realtime;
+mod statement;
 mod vllm;
 
 use std::ops::Add;
@@ -44,8 +45,9 @@ use std::time::Duration;
 
 pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
-pub use failure::{Failure, Kind, blotted};
+pub use failure::{Failure, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
+pub use statement::{Quote, Statement};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,7 +137,7 @@ pub enum Event {
     /// The item's final text; nothing more comes for it.
     Final { item: ItemKey, text: ItemText },
     /// The service could not recognise this item; the connection goes on.
-    ItemFailed { item: ItemKey, message: String },
+    ItemFailed { item: ItemKey, message: Statement },
     /// What this connection has cost so far.
     Billed(Usage),
     /// Everything sent was recognised and reported.
@@ -143,7 +145,7 @@ pub enum Event {
     /// The connection is of no more use.
     Failed(Failure),
     /// Something odd that does not end the connection.
-    Warning(String),
+    Warning(Statement),
 }
 
 /// The text of an item and what came with it.

@@ -16,7 +16,7 @@ use super::incoming::{self, Message};
 use super::json::text_of;
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Setup, encoding, no_effect,
+    Recognition, Setup, Statement, encoding, no_effect,
 };
 
 /// One second: the server takes far more.
@@ -220,21 +220,28 @@ impl Vllm {
     }
 
     fn error(&mut self, event: &Value, events: &mut Vec<Event>) {
-        let (code, message) = error_text(&event["error"]);
-        let code = text_of(event, "code").map(str::to_owned).or(code);
-        let failure = match code.as_deref() {
+        // The message is a string beside the code, or both are in an object as OpenAI has it.
+        let error = match &event["error"] {
+            Value::String(message) => json!({ "code": event["code"], "message": message }),
+            error => error.clone(),
+        };
+        let (code, message) = error_text(&error);
+        let failure = match text_of(&error, "code") {
             Some("invalid_audio" | "invalid_json" | "unknown_event") => {
-                return events.push(Event::Warning(format!("the server says: {message}")));
+                let what = Statement::from("the server says: ").quoting(message);
+                return events.push(Event::Warning(what));
             }
             // The generation ended without an answer, and the server would take the rest of its
             // audio for the next one's.
             Some("processing_error") => Failure::new(
                 Kind::Lost,
-                format!("The server could not process the audio: {message}."),
+                Statement::from("The server could not process the audio")
+                    .quoting_within(": ", message, "")
+                    .then("."),
                 "Look into the server's log.",
             )
             .with_code(code),
-            _ => diagnosis::error(&self.model, &json!({ "code": code, "message": message })),
+            _ => diagnosis::error(&self.model, &error),
         };
         self.phase = Phase::Over;
         events.push(Event::Failed(failure));

@@ -21,7 +21,7 @@ pub use engine::Session;
 pub use retry::RetryPolicy;
 pub use turns::ClientVad;
 
-use crate::protocol::{Failure, Frame, blotted};
+use crate::protocol::{Failure, Frame, Statement};
 use crate::transcript::Transcript;
 
 /// What a session needs to know.
@@ -103,7 +103,7 @@ pub enum Notice {
         state: State,
         session_id: Option<String>,
         /// Why, where that is not plain.
-        reason: String,
+        reason: Statement,
     },
     SpeechStarted {
         item_id: String,
@@ -141,7 +141,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// The same with every occurrence of the secret blotted out, wherever foreign words may be.
+    /// The same with every occurrence of the secret masked, wherever the other side is quoted.
     pub fn without(self, secret: &str) -> Self {
         match self {
             Notice::State {
@@ -151,14 +151,14 @@ impl Notice {
             } => Notice::State {
                 state,
                 session_id,
-                reason: blotted(reason, secret),
+                reason: reason.without(secret),
             },
             Notice::Outage(failure) => Notice::Outage(failure.without(secret)),
             Notice::Failed(failure) => Notice::Failed(failure.without(secret)),
             Notice::Warning(warning) => Notice::Warning(match warning {
-                Warning::Ignored(what) => Warning::Ignored(blotted(what, secret)),
-                Warning::NotRecognised(why) => Warning::NotRecognised(blotted(why, secret)),
-                Warning::Unfinished(what) => Warning::Unfinished(blotted(what, secret)),
+                Warning::Ignored(what) => Warning::Ignored(what.without(secret)),
+                Warning::NotRecognised(why) => Warning::NotRecognised(why.without(secret)),
+                Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
             }),
             // Nothing of an error in these.
             notice @ (Notice::SpeechStarted { .. }
@@ -177,9 +177,9 @@ impl Notice {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// The service sent something that was ignored.
-    Ignored(String),
+    Ignored(Statement),
     /// The service could not recognise an utterance.
-    NotRecognised(String),
+    NotRecognised(Statement),
     /// The service did not finish in time, or not in order: the last text may be incomplete.
-    Unfinished(String),
+    Unfinished(Statement),
 }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::diagnosis::{self, brief};
+use super::diagnosis;
 use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
@@ -227,7 +227,7 @@ impl Inference {
                     "The service heard nothing and ended the task.",
                     "Check that the audio has speech in it, and the caps before this element.",
                 )
-                .with_code(Some(brief(code))),
+                .with_code(Some(code.into())),
             ),
             _ => {
                 let error = json!({ "code": code, "message": message });

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::protocol::diagnosis::error_text;
 use crate::protocol::items::{Items, Unnamed};
 use crate::protocol::json::{count_of, text_of};
-use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Usage, encoding};
+use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Statement, Usage, encoding};
 
 const APPEND_PREFIX: &str = r#"","type":"input_audio_buffer.append","audio":""#;
 
@@ -205,11 +205,12 @@ impl Conversation {
             return Told::Done;
         };
         let (code, message) = error_text(&event["error"]);
-        let message = if message.is_empty() {
+        let message = if message.is_blank() {
             code.unwrap_or_default()
         } else {
             message
         };
+        let message = Statement::default().quoting(message);
         events.push(Event::ItemFailed { item, message });
         self.ended(item)
     }

@@ -158,7 +158,7 @@ impl OpenAi {
     fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
         let failure = diagnosis::error(&self.recognition.model, error);
         let is_bearable = matches!(failure.kind, Kind::Settings | Kind::Lost)
-            && failure.code.as_deref() != Some("inference_failed");
+            && text_of(error, "code") != Some("inference_failed");
         if self.conversation.phase == Phase::Running && is_bearable {
             events.push(Event::Warning(failure.what));
         } else {

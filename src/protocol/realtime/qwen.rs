@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Phase, Told, item_text};
 use super::{LANGUAGES, MAX_AUDIO_BYTES};
-use crate::protocol::diagnosis::{self, brief};
+use crate::protocol::diagnosis;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemText, Kind, Limits, Profile, Recognition,
-    Setup, TurnDetection, language,
+    Setup, Statement, TurnDetection, language,
 };
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
@@ -87,13 +87,12 @@ impl Qwen {
         ];
         for answering in models.into_iter().flatten() {
             if !same_model(&self.recognition.model, answering) {
+                let asked = &self.recognition.model;
                 return Err(Failure::new(
                     Kind::NotFound,
-                    format!(
-                        "The service answered with the model '{answering}' where '{}' was asked \
-                         for.",
-                        self.recognition.model
-                    ),
+                    Statement::from("The service answered with the model '")
+                        .quoting(answering)
+                        .then(&format!("' where '{asked}' was asked for.")),
                     "Set the model property to one that this region serves; the asked one may \
                      be misspelt or retired.",
                 ));
@@ -183,7 +182,7 @@ impl Codec for Qwen {
         let model = &self.recognition.model;
         // Hosts that do not have the model close like this before they say anything (observed).
         if code == Some(1011) && self.conversation.phase == Phase::Opened {
-            return diagnosis::no_such_model(model, &brief(reason)).with_close_code(code);
+            return diagnosis::no_such_model(model, reason).with_close_code(code);
         }
         diagnosis::closed(model, code, reason)
     }

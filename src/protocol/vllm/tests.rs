@@ -215,7 +215,7 @@ fn errors_are_told_apart() {
             panic!("{event:?}")
         };
         assert_eq!(failure.kind, kind, "{failure}");
-        assert_eq!(failure.code.as_deref(), Some(code));
+        assert_eq!(failure.code, Some(code.into()));
     }
     let harmless = json!({"type": "error", "error": "Invalid audio data", "code": "invalid_audio"});
     assert!(matches!(error(harmless), Event::Warning(_)));

@@ -32,7 +32,7 @@ impl Session {
             return self.give_up(failure, now);
         }
         let what = format!("The service did not finish within {within} ms (finish-timeout).");
-        self.end_unfinished(what, now);
+        self.end_unfinished(what.into(), now);
     }
 
     fn give_up(&mut self, failure: Failure, now: Duration) {
@@ -40,7 +40,7 @@ impl Session {
         self.flush_finals(now);
         self.phase = Phase::Over;
         self.outputs.push_back(Output::Close);
-        self.announce(State::Failed, &failure.what);
+        self.announce(State::Failed, failure.what.clone());
         self.notice(Notice::Failed(failure));
     }
 
@@ -101,7 +101,7 @@ impl Session {
         }
         self.session_id = None;
         if news {
-            self.announce(State::Reconnecting, &failure.what);
+            self.announce(State::Reconnecting, failure.what.clone());
         }
         self.last_failure = Some(failure);
     }

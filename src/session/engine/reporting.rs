@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::super::{Notice, Output, State, Warning};
 use super::{Phase, Session};
-use crate::protocol::{Failure, Kind};
+use crate::protocol::{Failure, Kind, Statement};
 use crate::transcript::Transcript;
 
 /// Reported utterances remembered, so that none is reported again after a replay.
@@ -101,14 +101,14 @@ impl Session {
     }
 
     /// Ends a session of which not everything was recognised.
-    pub(super) fn end_unfinished(&mut self, what: String, now: Duration) {
+    pub(super) fn end_unfinished(&mut self, what: Statement, now: Duration) {
         self.connection.utterances.give_up_all(now);
         self.notice(Notice::Warning(Warning::Unfinished(what)));
         self.end(now);
     }
 
     pub(super) fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
-        let what = format!("The last text may be incomplete: {}", failure.what);
+        let what = Statement::from("The last text may be incomplete: ").and(failure.what.clone());
         self.end_unfinished(what, now);
     }
 
@@ -137,9 +137,9 @@ impl Session {
         self.settled_until(end, now);
     }
 
-    pub(super) fn announce(&mut self, state: State, reason: &str) {
+    pub(super) fn announce(&mut self, state: State, reason: impl Into<Statement>) {
         let session_id = self.session_id.clone();
-        let reason = reason.to_owned();
+        let reason = reason.into();
         self.notice(Notice::State {
             state,
             session_id,

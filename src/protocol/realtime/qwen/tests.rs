@@ -400,6 +400,30 @@ fn another_model_than_the_asked_one_is_a_failure() {
 }
 
 #[test]
+fn what_the_service_says_is_quoted_on_one_short_line() {
+    let long = "x\n\u{202e}".repeat(500_000);
+    for event in [
+        json!({"type": "session.created", "session": {"model": long}}),
+        json!({"type": "error", "error": {"message": long, "code": long}}),
+        json!({"type": "error", "error": {"message": format!("model not found {long}")}}),
+        json!({"type": long}),
+        json!({"type": "conversation.item.input_audio_transcription.failed", "error": long}),
+    ] {
+        let events = decode(&mut running(), &event.to_string());
+        let said = match &events[..] {
+            [Event::Failed(failure)] => failure.to_string(),
+            [Event::Warning(what) | Event::ItemFailed { message: what, .. }] => what.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(said.chars().count() < 500, "{said}");
+        assert!(
+            !said.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{said:?}"
+        );
+    }
+}
+
+#[test]
 fn errors_are_told_apart() {
     for (error, kind) in [
         (
@@ -514,13 +538,8 @@ fn refused_upgrades_are_told_apart() {
         );
         assert!(!text.contains("html"), "{text}");
     }
-    assert_eq!(
-        codec
-            .refused(401, r#"{"code":"InvalidApiKey"}"#)
-            .code
-            .as_deref(),
-        Some("InvalidApiKey")
-    );
+    let refused = codec.refused(401, r#"{"code":"InvalidApiKey"}"#);
+    assert_eq!(refused.code, Some("InvalidApiKey".into()));
 }
 
 #[test]
