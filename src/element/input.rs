@@ -174,7 +174,7 @@ impl Input {
     ) -> Result<Vec<String>, Failure> {
         let rate = self.rate;
         let endpoint = settings.endpoint()?;
-        let setup = settings.setup(rate)?;
+        let setup = settings.setup(rate, endpoint.is_official())?;
         let config = settings.session(rate, &setup);
         let queue = Arc::new(AudioQueue::new(
             rate,

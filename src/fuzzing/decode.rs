@@ -3,7 +3,7 @@
 //! [`protocol`](crate::protocol) checked on the way.
 
 use super::{number, set_up, steps, text_of};
-use crate::protocol::{Codec, Command, Event, Failure, Frame, Incoming, Statement};
+use crate::protocol::{Codec, Command, Event, Failure, Frame, Incoming, Refusal, Statement};
 
 /// Runs a script on a codec:
 ///
@@ -60,7 +60,12 @@ fn step(
             check_failure(&codec.closed((code > 0).then_some(code), rest));
         }
         b'h' => {
-            check_failure(&codec.refused(number(rest, 999) as u16, rest));
+            let refusal = Refusal {
+                status: number(rest, 999) as u16,
+                body: rest,
+                has_key: false,
+            };
+            check_failure(&codec.refused(&refusal));
         }
         _ => {}
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
 use crate::captions::{Layout, Rolling, Stable, timed_cues};
-use crate::protocol::{Failure, Incoming, Kind};
+use crate::protocol::{Failure, Incoming, Kind, Refusal};
 use crate::session::{ClientVad, Config, Notice, Output, RetryPolicy, Session, Spare, State};
 use crate::transcript::Transcript;
 
@@ -146,7 +146,14 @@ impl Driver {
             (b'>', _, Wire::Open) => session.handle_spare_frame(Incoming::Text(rest), now),
             (b'x', Wire::Open, _) => session.handle_closed(code, rest, now),
             (b'X', _, Wire::Open) => session.handle_spare_closed(code, rest, now),
-            (b'h', Wire::Opening, _) => session.handle_refused(code.unwrap_or(500), rest, now),
+            (b'h', Wire::Opening, _) => {
+                let refusal = Refusal {
+                    status: code.unwrap_or(500),
+                    body: rest,
+                    has_key: false,
+                };
+                session.handle_refused(&refusal, now);
+            }
             (b'u', Wire::Opening, _) => {
                 let kind = if rest == "host" {
                     Kind::UnknownHost

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Taken};
 use super::runtime;
-use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
+use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Usage};
 use crate::session::{Config, Notice, Output, Session, Spare};
 
 /// For saying goodbye to the service; nobody waits for it.
@@ -223,7 +223,12 @@ impl<L: Listener> Driver<L> {
         match happened {
             Happened::Opened(Ok(())) => self.session.handle_connected(now),
             Happened::Opened(Err(ConnectError::Refused { status, body })) => {
-                self.session.handle_refused(status, &body, now);
+                let refusal = Refusal {
+                    status,
+                    body: &body,
+                    has_key: self.endpoint.key().is_some(),
+                };
+                self.session.handle_refused(&refusal, now);
             }
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
                 self.session.handle_unreachable(failure, now);

@@ -82,6 +82,7 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         vocabulary_id: None,
         rate: RATE,
         turn_detection,
+        official: false,
     };
     protocol.set_up(recognition).unwrap().codecs
 }

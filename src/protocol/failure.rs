@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Why a connection cannot go on, and what to do about it.
 //!
-//! Every error that a user sees is one [`Failure`]; its [`Kind`] decides what the session does next.
+//! Every error that a user sees is one [`Failure`]; its [`Kind`] decides what the session does
+//! next.
 
 use std::fmt;
 

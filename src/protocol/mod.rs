@@ -81,6 +81,15 @@ pub enum TurnDetection {
     Manual,
 }
 
+/// An answer to the WebSocket upgrade with another status than 101.
+#[derive(Debug, Clone, Copy)]
+pub struct Refusal<'a> {
+    pub status: u16,
+    pub body: &'a str,
+    /// Whether the request had an API key.
+    pub has_key: bool,
+}
+
 /// What is asked of the recogniser for the length of a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognition {
@@ -96,6 +105,8 @@ pub struct Recognition {
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,
+    /// Whether the host is the service's own, and not a server that speaks one of its protocols.
+    pub official: bool,
 }
 
 /// What the session asks the codec to put on the wire.
@@ -262,5 +273,5 @@ pub trait Codec: Send {
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure;
 
     /// What it means that the service refused the WebSocket upgrade.
-    fn refused(&self, status: u16, body: &str) -> Failure;
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure;
 }

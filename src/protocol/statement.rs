@@ -2,21 +2,22 @@
 //! Sentences for a person to read, which may quote the other side.
 //!
 //! Words of the other side cannot be trusted: they are of any length and hold any characters, and
-//! services quote the API key that they reject. So a [`Statement`] keeps them apart from our own words
-//! until it is shown. Whoever knows the key of a connection takes it out with [`Statement::without`],
-//! before a quote is cut to its length: a cut would leave the beginning of a key that no search finds.
-//! Our own words are never searched, as a placeholder for a key may be a word of ours.
+//! services quote the API key that they reject. So a [`Statement`] keeps them apart from our own
+//! words until it is shown. Whoever knows the key of a connection takes it out with
+//! [`Statement::without`], before a quote is cut to its length: a cut would leave the beginning of
+//! a key that no search finds. Our own words are never searched, as a placeholder for a key may be
+//! a word of ours.
 //!
-//! Failures, warnings and the reasons of states are statements; [`diagnosis`](super::diagnosis) makes
-//! most of them.
+//! Failures, warnings and the reasons of states are statements; [`diagnosis`](super::diagnosis)
+//! makes most of them.
 
 use std::fmt;
 
 /// Characters of a quote that are shown.
 const MAX_SHOWN: usize = 300;
 
-/// Characters of a quote that are kept for secrets to be found in: enough for a full length to be left
-/// when they are gone.
+/// Characters of a quote that are kept for secrets to be found in: enough for a full length to be
+/// left when they are gone.
 const MAX_KEPT: usize = 4096;
 
 /// Shorter secrets are not looked for: they are placeholders, and part of many words.
@@ -111,7 +112,8 @@ impl Statement {
         self
     }
 
-    /// Goes on with words of the other side between two of our own, or not at all if there are none.
+    /// Goes on with words of the other side between two of our own, or not at all if there are
+    /// none.
     pub fn quoting_within(self, before: &str, words: impl Into<Quote>, after: &str) -> Self {
         let words = words.into();
         if words.is_blank() {

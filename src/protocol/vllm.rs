@@ -11,12 +11,12 @@ use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::diagnosis::{self, error_text};
+use super::diagnosis::{Peer, error_text};
 use super::incoming::{self, Message};
 use super::json::text_of;
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Setup, Statement, encoding, no_effect,
+    Recognition, Refusal, Setup, Statement, encoding, no_effect,
 };
 
 /// One second: the server takes far more.
@@ -69,7 +69,7 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
             ("vocabulary-id", recognition.vocabulary_id.is_some()),
         ],
     );
-    let codecs = Box::new(move || Box::new(Vllm::new(recognition.model.clone())) as Box<dyn Codec>);
+    let codecs = Box::new(move || Box::new(Vllm::new(&recognition)) as Box<dyn Codec>);
     Ok(Setup {
         codecs,
         warnings,
@@ -101,7 +101,7 @@ enum Held {
 /// One connection's codec.
 #[derive(Debug)]
 struct Vllm {
-    model: String,
+    peer: Peer,
     phase: Phase,
     session_id: Option<String>,
     /// The utterance that is being sent or answered; the server has no names for them.
@@ -113,9 +113,9 @@ struct Vllm {
 }
 
 impl Vllm {
-    fn new(model: String) -> Self {
+    fn new(recognition: &Recognition) -> Self {
         Self {
-            model,
+            peer: Peer::new(recognition, &PROFILE),
             phase: Phase::Opened,
             session_id: None,
             item: 0,
@@ -139,7 +139,7 @@ impl Vllm {
         }
         self.phase = Phase::Idle;
         self.session_id = text_of(event, "id").map(str::to_owned);
-        let update = json!({ "type": "session.update", "model": self.model });
+        let update = json!({ "type": "session.update", "model": self.peer.model });
         out.push(Frame::Text(update.to_string()));
         // The server does not answer unless the model's name is wrong.
         events.push(Event::Ready {
@@ -241,7 +241,7 @@ impl Vllm {
                 "Look into the server's log.",
             )
             .with_code(code),
-            _ => diagnosis::error(&self.model, &error),
+            _ => self.peer.error(&error),
         };
         self.phase = Phase::Over;
         events.push(Event::Failed(failure));
@@ -390,11 +390,11 @@ impl Codec for Vllm {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(&self.model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 

@@ -13,13 +13,13 @@ use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::diagnosis;
+use super::diagnosis::Peer;
 use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Setup, TurnDetection, Usage, WordTime, language, no_effect,
+    Recognition, Refusal, Setup, TurnDetection, Usage, WordTime, language, no_effect,
 };
 use models::Model;
 
@@ -119,7 +119,7 @@ enum Phase {
 /// One connection's codec; a connection has one task.
 #[derive(Debug)]
 struct Inference {
-    model: String,
+    peer: Peer,
     takes_context: bool,
     task_id: String,
     /// The payload of `run-task`, until it is sent.
@@ -134,7 +134,7 @@ impl Inference {
     /// `task_id` is 32 hexadecimal digits, and unique.
     fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
         Inference {
-            model: recognition.model.clone(),
+            peer: Peer::new(recognition, &PROFILE),
             takes_context: model.context,
             task_id,
             task: task(recognition, model),
@@ -231,7 +231,7 @@ impl Inference {
             ),
             _ => {
                 let error = json!({ "code": code, "message": message });
-                Event::Failed(diagnosis::error(&self.model, &error))
+                Event::Failed(self.peer.error(&error))
             }
         }
     }
@@ -396,11 +396,11 @@ impl Codec for Inference {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(&self.model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 

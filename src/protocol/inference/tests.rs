@@ -16,6 +16,7 @@ fn recognition(model: &str) -> Recognition {
             threshold: 0.0,
             silence_ms: 400,
         },
+        official: true,
     }
 }
 

@@ -11,12 +11,12 @@ use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Phase, Told};
 use super::{LANGUAGES, MAX_AUDIO_BYTES};
-use crate::protocol::diagnosis;
+use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Setup, language, no_effect,
+    Recognition, Refusal, Setup, language, no_effect,
 };
 
 /// The rate of the plugin's two that such servers take.
@@ -92,6 +92,7 @@ impl Deltas {
 /// One connection's codec.
 #[derive(Debug)]
 struct OpenAi {
+    peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
     deltas: Deltas,
@@ -104,6 +105,7 @@ struct OpenAi {
 impl OpenAi {
     fn new(recognition: Recognition) -> Self {
         Self {
+            peer: Peer::new(&recognition, &PROFILE),
             recognition,
             conversation: Conversation::new("delta"),
             deltas: Deltas::default(),
@@ -156,7 +158,7 @@ impl OpenAi {
 
     /// Errors of a running session say something of a single message, and the connection goes on.
     fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
-        let failure = diagnosis::error(&self.recognition.model, error);
+        let failure = self.peer.error(error);
         let is_bearable = matches!(failure.kind, Kind::Settings | Kind::Lost)
             && text_of(error, "code") != Some("inference_failed");
         if self.conversation.phase == Phase::Running && is_bearable {
@@ -242,11 +244,11 @@ impl Codec for OpenAi {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(&self.recognition.model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 

@@ -12,12 +12,12 @@ use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Phase, Told, item_text};
 use super::{LANGUAGES, MAX_AUDIO_BYTES};
-use crate::protocol::diagnosis;
+use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemText, Kind, Limits, Profile, Recognition,
-    Setup, Statement, TurnDetection, language,
+    Refusal, Setup, Statement, TurnDetection, language,
 };
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
@@ -64,6 +64,7 @@ const KEEP_ALIVE: Duration = Duration::from_secs(50);
 /// One connection's codec.
 #[derive(Debug)]
 struct Qwen {
+    peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
 }
@@ -71,6 +72,7 @@ struct Qwen {
 impl Qwen {
     fn new(recognition: Recognition) -> Self {
         Self {
+            peer: Peer::new(&recognition, &PROFILE),
             recognition,
             conversation: Conversation::new("text"),
         }
@@ -93,8 +95,7 @@ impl Qwen {
                     Statement::from("The service answered with the model '")
                         .quoting(answering)
                         .then(&format!("' where '{asked}' was asked for.")),
-                    "Set the model property to one that this region serves; the asked one may \
-                     be misspelt or retired.",
+                    self.peer.model_remedy(),
                 ));
             }
         }
@@ -171,7 +172,7 @@ impl Codec for Qwen {
             }
             "session.finished" => self.conversation.finish(events),
             "error" => {
-                let failure = diagnosis::error(&self.recognition.model, &event["error"]);
+                let failure = self.peer.error(&event["error"]);
                 self.conversation.fail(failure, events);
             }
             kind => self.item_event(kind, &event, events),
@@ -179,16 +180,15 @@ impl Codec for Qwen {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        let model = &self.recognition.model;
         // Hosts that do not have the model close like this before they say anything (observed).
         if code == Some(1011) && self.conversation.phase == Phase::Opened {
-            return diagnosis::no_such_model(model, reason).with_close_code(code);
+            return self.peer.no_such_model(reason).with_close_code(code);
         }
-        diagnosis::closed(model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 

@@ -13,6 +13,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: RATE,
         turn_detection: TurnDetection::Manual,
+        official: false,
     }
 }
 
@@ -26,7 +27,7 @@ struct Script {
 impl Script {
     fn running() -> Self {
         let mut script = Script {
-            codec: Vllm::new(recognition().model),
+            codec: Vllm::new(&recognition()),
             events: Vec::new(),
             out: Vec::new(),
         };
@@ -236,7 +237,7 @@ fn a_looping_model_costs_bounded_memory() {
 
 #[test]
 fn another_server_is_recognised_by_its_greeting() {
-    let mut codec = Vllm::new("m".into());
+    let mut codec = Vllm::new(&recognition());
     let created = r#"{"type":"session.created","session":{"type":"transcription"}}"#;
     let mut events = Vec::new();
     codec.decode(Incoming::Text(created), &mut events, &mut Vec::new());

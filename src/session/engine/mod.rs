@@ -16,7 +16,7 @@ use super::liveness::Need;
 use super::turns::Turns;
 use super::{Config, Notice, Output, State, Warning};
 use crate::protocol::{
-    CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Limits, Usage,
+    CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Limits, Refusal, Usage,
 };
 use crate::timeline::duration_of;
 use crate::transcript::Transcript;
@@ -321,8 +321,8 @@ impl Session {
     }
 
     /// The service refused the upgrade to WebSocket.
-    pub fn handle_refused(&mut self, status: u16, body: &str, now: Duration) {
-        let failure = self.connection.codec.refused(status, body);
+    pub fn handle_refused(&mut self, refusal: &Refusal<'_>, now: Duration) {
+        let failure = self.connection.codec.refused(refusal);
         self.fail(failure, now);
     }
 

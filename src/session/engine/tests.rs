@@ -88,10 +88,16 @@ impl Codec for PlainCodec {
         Failure::new(Kind::Lost, reason, "Start again.").with_close_code(code)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        Failure::new(Kind::Unauthorized, body, "Check.").with_http_status(status)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        Failure::new(Kind::Unauthorized, refusal.body, "Check.").with_http_status(refusal.status)
     }
 }
+
+const REFUSAL: Refusal<'_> = Refusal {
+    status: 401,
+    body: "no",
+    has_key: true,
+};
 
 const CHUNK: [u8; 3200] = [0; 3200];
 const MS: u64 = 1_000_000;
@@ -631,7 +637,7 @@ fn each_step_of_the_beginning_has_its_deadline() {
 #[test]
 fn a_refusal_and_an_early_error_are_failures() {
     let mut s = Script::new(false);
-    s.session.handle_refused(401, "no", s.now);
+    s.session.handle_refused(&REFUSAL, s.now);
     s.drain();
     assert_eq!(s.said(), ["CONNECT", "CLOSE", "FAILED Unauthorized"]);
     let mut s = Script::running(false);
@@ -1019,13 +1025,13 @@ fn what_no_retry_mends_ends_the_session_unless_it_must_go_on() {
     s.now = s.session.poll_timeout().unwrap();
     s.pass(Duration::ZERO);
     s.said();
-    s.session.handle_refused(401, "no", s.now);
+    s.session.handle_refused(&REFUSAL, s.now);
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "FAILED Unauthorized"]);
 
     let mut s = Script::with(false, |config| config.retry.keep_going = true);
     s.said();
-    s.session.handle_refused(401, "no", s.now);
+    s.session.handle_refused(&REFUSAL, s.now);
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "OUTAGE Unauthorized"]);
     let due = s.session.poll_timeout().unwrap();

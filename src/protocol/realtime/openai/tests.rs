@@ -14,6 +14,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: RATE,
         turn_detection: TurnDetection::Manual,
+        official: false,
     }
 }
 

@@ -17,6 +17,7 @@ fn recognition() -> Recognition {
             threshold: 0.0,
             silence_ms: 400,
         },
+        official: true,
     }
 }
 
@@ -508,42 +509,7 @@ fn closes_are_told_apart() {
 }
 
 #[test]
-fn refused_upgrades_are_told_apart() {
-    let codec = Qwen::new(recognition());
-    for (status, body, kind, says) in [
-        (
-            401,
-            r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
-            Kind::Unauthorized,
-            "DASHSCOPE_API_KEY",
-        ),
-        (
-            403,
-            r#"{"code":"AllocationQuota.FreeTierOnly","message":"The free tier is used up."}"#,
-            Kind::Unauthorized,
-            "free tier",
-        ),
-        (404, "", Kind::NotFound, "url property"),
-        (429, "slow down", Kind::Limit, "slow down"),
-        (503, "<html>busy</html>", Kind::Unreachable, "later"),
-        (302, "", Kind::Settings, "redirects"),
-        (418, "", Kind::Settings, "url"),
-    ] {
-        let failure = codec.refused(status, body);
-        assert_eq!((failure.kind, failure.http_status), (kind, Some(status)));
-        let text = failure.to_string();
-        assert!(
-            text.contains(says) && text.contains(&status.to_string()),
-            "{text}"
-        );
-        assert!(!text.contains("html"), "{text}");
-    }
-    let refused = codec.refused(401, r#"{"code":"InvalidApiKey"}"#);
-    assert_eq!(refused.code, Some("InvalidApiKey".into()));
-}
-
-#[test]
-fn caps_follow_the_mode() {
+fn limits_follow_the_mode() {
     assert_eq!(running().limits().max_utterance_ms, None);
     let manual = Qwen::new(Recognition {
         turn_detection: TurnDetection::Manual,
