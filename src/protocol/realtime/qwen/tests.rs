@@ -315,6 +315,13 @@ fn missing_and_odd_fields_are_borne() {
 }
 
 #[test]
+fn half_an_emoji_costs_no_utterance() {
+    let completed = r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"hello \ud83d world","usage":{"duration":NaN}}"#;
+    let events = decode(&mut running(), completed);
+    assert_eq!(texts(&events), [(0, "hello \u{fffd} world".to_owned())]);
+}
+
+#[test]
 fn garbage_costs_a_warning_at_most() {
     let mut codec = running();
     for garbage in [
