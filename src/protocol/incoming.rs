@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From a frame to the JSON in it: how every codec begins to decode.
 //!
-//! What cannot be read costs a warning and nothing else, whatever it is. What JSON forbids and servers
-//! send all the same costs a character and not the text around it.
+//! What cannot be read costs a warning and nothing else, whatever it is. What JSON forbids and
+//! servers send all the same costs a character and not the text around it.
 
 use serde_json::Value;
 

@@ -38,6 +38,7 @@ mod language;
 mod no_effect;
 mod realtime;
 mod statement;
+mod texts;
 mod vllm;
 
 use std::ops::Add;

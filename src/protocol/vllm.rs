@@ -14,6 +14,7 @@ use serde_json::{Value, json};
 use super::diagnosis::{Peer, error_text};
 use super::incoming::{self, Message};
 use super::json::text_of;
+use super::texts::{self, has_words, name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
     Recognition, Refusal, Setup, Statement, encoding, no_effect,
@@ -31,9 +32,6 @@ const MAX_UTTERANCE_MS: u64 = 15_000;
 
 /// The only sample rate that the server takes.
 const RATE: u32 = 16_000;
-
-/// Interim text kept of an utterance, in bytes: a model may loop.
-const MAX_TEXT: usize = 65_536;
 
 /// The tags with which the model opens each part of its text: `language English<asr_text>`.
 const TAG_START: &str = "language ";
@@ -138,7 +136,7 @@ impl Vllm {
             )));
         }
         self.phase = Phase::Idle;
-        self.session_id = text_of(event, "id").map(str::to_owned);
+        self.session_id = name_of(event, "id");
         let update = json!({ "type": "session.update", "model": self.peer.model });
         out.push(Frame::Text(update.to_string()));
         // The server does not answer unless the model's name is wrong.
@@ -177,10 +175,10 @@ impl Vllm {
     }
 
     fn delta(&mut self, event: &Value, events: &mut Vec<Event>) {
-        let delta = text_of(event, "delta").unwrap_or_default();
-        if self.deltas.len() + delta.len() <= MAX_TEXT {
-            self.deltas.push_str(delta);
-        }
+        texts::append(
+            &mut self.deltas,
+            text_of(event, "delta").unwrap_or_default(),
+        );
         let said = untagged(&self.deltas, true);
         if !said.text.is_empty() {
             events.push(Event::Interim {
@@ -194,10 +192,15 @@ impl Vllm {
         if !matches!(self.phase, Phase::Listening | Phase::Answering) {
             return events.push(Event::Warning("ignored an answer to nothing".into()));
         }
-        let deltas = std::mem::take(&mut self.deltas);
+        let deltas = untagged(&std::mem::take(&mut self.deltas), false);
+        let mut text = untagged(&said(event, "text"), false);
+        // Deltas are never taken back, not by a blank final either.
+        if !has_words(&text.text) && has_words(&deltas.text) {
+            text = deltas;
+        }
         events.push(Event::Final {
             item: self.item,
-            text: untagged(text_of(event, "text").unwrap_or(&deltas), false),
+            text,
         });
         self.item += 1;
         self.phase = Phase::Idle;

@@ -17,6 +17,7 @@ use super::diagnosis::Peer;
 use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
+use super::texts::{MAX_TEXT, name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
     Recognition, Refusal, Setup, TurnDetection, Usage, WordTime, language, no_effect,
@@ -189,11 +190,11 @@ impl Inference {
             Some(is_final) => is_final,
             None => end.is_some(),
         };
-        let said = text_of(sentence, "text").unwrap_or_default().to_owned();
+        let said = said(sentence, "text");
         let mut text = ItemText {
             item_id: item_id.clone(),
             words: word_times(sentence),
-            emotion: text_of(sentence, "emo_tag").map(str::to_owned),
+            emotion: name_of(sentence, "emo_tag"),
             ..ItemText::default()
         };
         if is_final {
@@ -314,19 +315,23 @@ fn usage(payload: &Value) -> Option<Usage> {
     })
 }
 
+/// The sentence's words; none if they are more than its text can be.
 fn word_times(sentence: &Value) -> Vec<WordTime> {
     let words = sentence.get("words").and_then(Value::as_array);
-    words
-        .into_iter()
-        .flatten()
-        .filter_map(|word| {
-            Some(WordTime {
-                text: text_of(word, "text")?.to_owned(),
-                begin_ms: count_of(word, "begin_time")?,
-                end_ms: count_of(word, "end_time")?,
-            })
+    let words = words.into_iter().flatten().filter_map(|word| {
+        Some(WordTime {
+            text: Some(said(word, "text")).filter(|text| !text.is_empty())?,
+            begin_ms: count_of(word, "begin_time")?,
+            end_ms: count_of(word, "end_time")?,
         })
-        .collect()
+    });
+    let words: Vec<WordTime> = words.take(MAX_TEXT).collect();
+    let length: usize = words.iter().map(|word| word.text.len()).sum();
+    if length <= MAX_TEXT {
+        words
+    } else {
+        Vec::new()
+    }
 }
 
 impl Codec for Inference {

@@ -288,6 +288,25 @@ fn older_and_sloppier_results_are_understood() {
 }
 
 #[test]
+fn texts_are_bounded_and_hold_no_control_characters() {
+    let much = "x\u{7}".repeat(100_000);
+    for end in [Value::Null, json!(900)] {
+        let word = json!({"text": much, "begin_time": 0, "end_time": 900});
+        let words = [&word, &word];
+        let what = json!({"sentence_id": 1, "begin_time": 0, "end_time": end, "text": much,
+            "words": words, "emo_tag": much});
+        let events = decode(&mut running(), &sentence(what));
+        let Some(Event::Interim { text, .. } | Event::Final { text, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(text.text.len() + text.stash.len(), MAX_TEXT);
+        assert!(text.words.is_empty());
+        assert!(text.emotion.as_ref().is_some_and(|name| name.len() <= 256));
+        assert!(!format!("{}{}", text.text, text.stash).contains(char::is_control));
+    }
+}
+
+#[test]
 fn what_is_no_result_is_passed_over() {
     let mut codec = running();
     for frame in [

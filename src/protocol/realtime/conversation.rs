@@ -6,12 +6,18 @@
 //! of another type or in another order. Invariant: an item ends once, by its final text or its
 //! failure; events that come for it afterwards are dropped. Both codecs own one [`Conversation`].
 
+use std::collections::BTreeMap;
+
 use serde_json::{Value, json};
 
 use crate::protocol::diagnosis::error_text;
 use crate::protocol::items::{Items, Unnamed};
-use crate::protocol::json::{count_of, text_of};
+use crate::protocol::json::count_of;
+use crate::protocol::texts::{self, has_words, name_of, said};
 use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Statement, Usage, encoding};
+
+/// Items whose confirmed text is kept: services have one or two open.
+const MAX_CONFIRMED: usize = 64;
 
 const APPEND_PREFIX: &str = r#"","type":"input_audio_buffer.append","audio":""#;
 
@@ -48,6 +54,7 @@ pub(super) struct Conversation {
     pub phase: Phase,
     session_id: Option<String>,
     items: Items,
+    pub confirmed: Confirmed,
     /// Client events so far: their ids are counted.
     sent: u64,
     /// The end of the name that interim results have: the protocols differ in it.
@@ -61,6 +68,7 @@ impl Conversation {
             phase: Phase::Opened,
             session_id: None,
             items: Items::default(),
+            confirmed: Confirmed::default(),
             sent: 0,
         }
     }
@@ -108,9 +116,7 @@ impl Conversation {
         events: &mut Vec<Event>,
         out: &mut Vec<Frame>,
     ) {
-        if let Some(id) = text_of(session, "id") {
-            self.session_id = Some(id.to_owned());
-        }
+        self.session_id = name_of(session, "id").or(self.session_id.take());
         match (kind, self.phase) {
             ("session.created", Phase::Opened) => {
                 self.phase = Phase::Configuring;
@@ -137,7 +143,7 @@ impl Conversation {
             Some("completed") => return self.completed(event, events),
             Some("failed") => return self.failed(event, events),
             Some(rest) if rest == self.interim => {
-                let item = self.items.resolve(id_of(event), Unnamed::Newest);
+                let item = self.items.resolve(id_of(event).as_deref(), Unnamed::Newest);
                 return item.map_or(Told::Done, Told::Interim);
             }
             _ => {}
@@ -156,14 +162,15 @@ impl Conversation {
     }
 
     fn speech_started(&mut self, event: &Value, events: &mut Vec<Event>) {
-        let item = match id_of(event) {
+        let id = id_of(event);
+        let item = match id.as_deref() {
             Some(id) => self.items.resolve(Some(id), Unnamed::Newest),
             // Speech that starts without an id is always a new item.
             None => Some(self.items.add_unnamed()),
         };
         events.extend(item.map(|item| Event::SpeechStarted {
             item,
-            item_id: id_of(event).unwrap_or_default().to_owned(),
+            item_id: id.unwrap_or_default(),
             at_ms: count_of(event, "audio_start_ms"),
         }));
     }
@@ -174,10 +181,10 @@ impl Conversation {
         if id.is_none() && self.items.open(Unnamed::Newest).is_none() {
             return;
         }
-        let item = self.items.resolve(id, Unnamed::Newest);
+        let item = self.items.resolve(id.as_deref(), Unnamed::Newest);
         events.extend(item.map(|item| Event::SpeechStopped {
             item,
-            item_id: id.unwrap_or_default().to_owned(),
+            item_id: id.unwrap_or_default(),
             at_ms: count_of(event, "audio_end_ms"),
         }));
     }
@@ -185,25 +192,36 @@ impl Conversation {
     /// The item exists. Without an id this says nothing that the item's other events do not.
     fn announced(&mut self, event: &Value, events: &mut Vec<Event>) {
         let Some(id) = id_of(event) else { return };
-        let item = self.items.resolve(Some(id), Unnamed::Oldest);
+        let item = self.items.resolve(Some(&id), Unnamed::Oldest);
         events.extend(item.map(|item| Event::ItemSeen { item }));
     }
 
     fn completed(&mut self, event: &Value, events: &mut Vec<Event>) -> Told {
         let seconds = event["usage"]["duration"].as_f64();
         events.extend(seconds.map(|seconds| Event::Billed(Usage { seconds, tokens: 0 })));
-        let Some(item) = self.items.resolve(id_of(event), Unnamed::Oldest) else {
+        if event.get("transcript").is_none() {
+            let what = "ignored a final result without a transcript";
+            events.push(Event::Warning(what.into()));
+            return Told::Done;
+        }
+        let Some(item) = self.resolve_oldest(event) else {
             return Told::Done;
         };
-        let text = item_text(event, "transcript");
+        let mut text = item_text(event, "transcript");
+        // A blank final is no reason to take back what the service promised not to change.
+        let confirmed = self.confirmed.take(item);
+        if !has_words(&text.text) && has_words(&confirmed) {
+            text.text = confirmed;
+        }
         events.push(Event::Final { item, text });
         self.ended(item)
     }
 
     fn failed(&mut self, event: &Value, events: &mut Vec<Event>) -> Told {
-        let Some(item) = self.items.resolve(id_of(event), Unnamed::Oldest) else {
+        let Some(item) = self.resolve_oldest(event) else {
             return Told::Done;
         };
+        self.confirmed.take(item);
         let (code, message) = error_text(&event["error"]);
         let message = if message.is_blank() {
             code.unwrap_or_default()
@@ -215,24 +233,60 @@ impl Conversation {
         self.ended(item)
     }
 
+    fn resolve_oldest(&mut self, event: &Value) -> Option<ItemKey> {
+        self.items.resolve(id_of(event).as_deref(), Unnamed::Oldest)
+    }
+
     fn ended(&mut self, item: ItemKey) -> Told {
         self.items.end(item);
         Told::End(item)
     }
 }
 
-/// The text in this member, and what an event says besides of its item.
+/// What of the texts of open items will not be taken back.
+#[derive(Debug, Default)]
+pub(super) struct Confirmed(BTreeMap<ItemKey, String>);
+
+impl Confirmed {
+    /// The item's text, for adding to it or replacing it.
+    fn of(&mut self, item: ItemKey) -> &mut String {
+        if self.0.len() >= MAX_CONFIRMED && !self.0.contains_key(&item) {
+            self.0.pop_first();
+        }
+        self.0.entry(item).or_default()
+    }
+
+    pub fn replace(&mut self, item: ItemKey, text: &str) {
+        let confirmed = self.of(item);
+        confirmed.clear();
+        confirmed.push_str(text);
+    }
+
+    /// Returns all of the item's text.
+    pub fn append(&mut self, item: ItemKey, delta: &str) -> String {
+        let confirmed = self.of(item);
+        texts::append(confirmed, delta);
+        confirmed.clone()
+    }
+
+    /// The text of an item that has ended.
+    fn take(&mut self, item: ItemKey) -> String {
+        self.0.remove(&item).unwrap_or_default()
+    }
+}
+
+/// The text in this member, and what else an event says of its item.
 pub(super) fn item_text(event: &Value, name: &str) -> ItemText {
     ItemText {
-        item_id: id_of(event).unwrap_or_default().to_owned(),
-        text: text_of(event, name).unwrap_or_default().to_owned(),
-        language: text_of(event, "language").map(str::to_owned),
-        emotion: text_of(event, "emotion").map(str::to_owned),
+        item_id: id_of(event).unwrap_or_default(),
+        text: said(event, name),
+        language: name_of(event, "language"),
+        emotion: name_of(event, "emotion"),
         ..ItemText::default()
     }
 }
 
 /// The item's id, which `conversation.item.created` keeps elsewhere.
-fn id_of(event: &Value) -> Option<&str> {
-    text_of(event, "item_id").or_else(|| text_of(&event["item"], "id"))
+fn id_of(event: &Value) -> Option<String> {
+    name_of(event, "item_id").or_else(|| name_of(&event["item"], "id"))
 }

@@ -5,18 +5,16 @@
 //! utterances but those that are committed, and the end has no answer: all is over when every
 //! commit has one.
 
-use std::collections::BTreeMap;
-
 use serde_json::{Value, json};
 
-use super::conversation::{Conversation, Phase, Told};
+use super::conversation::{Conversation, Phase, Told, item_text};
 use super::{LANGUAGES, MAX_AUDIO_BYTES};
 use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Refusal, Setup, language, no_effect,
+    Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
+    Setup, language, no_effect,
 };
 
 /// The rate of the plugin's two that such servers take.
@@ -27,11 +25,6 @@ const SPEED: f64 = 20.0;
 
 /// Models take half a minute of audio well.
 const MAX_UTTERANCE_MS: u64 = 30_000;
-
-/// Interim text kept of an item, in bytes, and items that it is kept of: bounds against a server
-/// that misbehaves.
-const MAX_TEXT: usize = 65_536;
-const MAX_TEXTS: usize = 64;
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
     nick: "realtime",
@@ -71,31 +64,12 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     })
 }
 
-/// The interim texts of items, which come piece by piece.
-#[derive(Debug, Default)]
-struct Deltas(BTreeMap<ItemKey, String>);
-
-impl Deltas {
-    /// Adds to an item's text; returns all of it.
-    fn push(&mut self, item: ItemKey, delta: &str) -> String {
-        if self.0.len() >= MAX_TEXTS && !self.0.contains_key(&item) {
-            self.0.pop_first();
-        }
-        let text = self.0.entry(item).or_default();
-        if text.len() + delta.len() <= MAX_TEXT {
-            text.push_str(delta);
-        }
-        text.clone()
-    }
-}
-
 /// One connection's codec.
 #[derive(Debug)]
 struct OpenAi {
     peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
-    deltas: Deltas,
     /// Commits without an answer.
     unanswered: usize,
     /// No more audio will come.
@@ -108,7 +82,6 @@ impl OpenAi {
             peer: Peer::new(&recognition, &PROFILE),
             recognition,
             conversation: Conversation::new("delta"),
-            deltas: Deltas::default(),
             unanswered: 0,
             finishing: false,
         }
@@ -139,16 +112,11 @@ impl OpenAi {
         match self.conversation.item_event(kind, event, events) {
             Told::Done => {}
             Told::Interim(item) => {
-                let delta = text_of(event, "delta").unwrap_or_default();
-                let text = ItemText {
-                    item_id: text_of(event, "item_id").unwrap_or_default().to_owned(),
-                    text: self.deltas.push(item, delta),
-                    ..ItemText::default()
-                };
+                let mut text = item_text(event, "delta");
+                text.text = self.conversation.confirmed.append(item, &text.text);
                 events.push(Event::Interim { item, text });
             }
-            Told::End(item) => {
-                self.deltas.0.remove(&item);
+            Told::End(_) => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.finish_if_answered(events);
             }

@@ -15,9 +15,10 @@ use super::{LANGUAGES, MAX_AUDIO_BYTES};
 use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
+use crate::protocol::texts::{MAX_TEXT, said};
 use crate::protocol::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemText, Kind, Limits, Profile, Recognition,
-    Refusal, Setup, Statement, TurnDetection, language,
+    Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
+    Setup, Statement, TurnDetection, language,
 };
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
@@ -123,10 +124,11 @@ impl Qwen {
         match self.conversation.item_event(kind, event, events) {
             Told::Done | Told::End(_) => {}
             Told::Interim(item) => {
-                let text = ItemText {
-                    stash: text_of(event, "stash").unwrap_or_default().to_owned(),
-                    ..item_text(event, "text")
-                };
+                let mut text = item_text(event, "text");
+                self.conversation.confirmed.replace(item, &text.text);
+                text.stash = said(event, "stash");
+                let room = MAX_TEXT - text.text.len();
+                text.stash.truncate(text.stash.floor_char_boundary(room));
                 events.push(Event::Interim { item, text });
             }
             Told::Unknown => events.push(incoming::unknown(kind)),

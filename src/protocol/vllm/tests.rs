@@ -107,6 +107,30 @@ fn an_utterance_is_a_generation() {
 }
 
 #[test]
+fn a_blank_final_stands_for_the_deltas() {
+    for (deltas, done, expected) in [
+        (
+            &["language English<asr_text>so ", "much"][..],
+            "",
+            "so much",
+        ),
+        (&["so much"], "language None<asr_text>", "so much"),
+        (&["so much"], "。", "so much"),
+        (&["so much"], "So much.", "So much."),
+        (&["。"], "", ""),
+    ] {
+        let mut s = Script::running();
+        s.say(Command::Audio(&[0, 0, 0]));
+        for delta in deltas {
+            s.delta(delta);
+        }
+        s.texts();
+        s.done(done);
+        assert_eq!(s.texts(), [format!("0 {expected}")], "{deltas:?} {done}");
+    }
+}
+
+#[test]
 fn what_would_be_thrown_away_is_held_back() {
     let mut s = Script::running();
     for n in 0..3 {
@@ -232,7 +256,7 @@ fn a_looping_model_costs_bounded_memory() {
         s.delta(&"again ".repeat(200));
         s.events.clear();
     }
-    assert!(s.codec.deltas.len() <= MAX_TEXT);
+    assert!(s.codec.deltas.len() <= texts::MAX_TEXT);
 }
 
 #[test]

@@ -475,9 +475,10 @@ impl Session {
                 }
             }
             Event::Final { item, mut text } => {
-                let context = self.config.context.as_deref();
-                // On silence the service may give back the context for a transcript.
-                if context.is_some_and(|context| context.trim() == text.text.trim()) {
+                let context = self.config.context.as_deref().unwrap_or_default();
+                // On silence the service may give back the context for a transcript, but for the
+                // line breaks.
+                if context.split_whitespace().eq(text.text.split_whitespace()) {
                     text.text.clear();
                 }
                 utterances.end(item, text, now, timeline);

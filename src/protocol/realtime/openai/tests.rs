@@ -160,12 +160,31 @@ fn another_server_is_recognised_by_its_greeting() {
 }
 
 #[test]
-fn a_server_without_end_costs_bounded_memory() {
-    let mut deltas = Deltas::default();
-    for item in 0..1000 {
-        assert!(deltas.push(item, &"x".repeat(MAX_TEXT + 1)).is_empty());
-        deltas.push(item, &"x".repeat(MAX_TEXT));
-        assert_eq!(deltas.push(item, "y").len(), MAX_TEXT);
+fn a_blank_final_stands_for_the_deltas() {
+    let mut codec = running();
+    let mut events = Vec::new();
+    for (kind, item, text) in [
+        ("delta", "a", "so "),
+        ("delta", "a", "much"),
+        ("completed", "a", ""),
+        ("completed", "b", ""),
+    ] {
+        events.extend(decode(&mut *codec, &transcription(kind, item, text)).0);
     }
-    assert!(deltas.0.len() <= MAX_TEXTS);
+    assert_eq!(texts(&events), ["so ", "so much", "so much", ""]);
+}
+
+#[test]
+fn a_server_without_end_costs_bounded_memory() {
+    let mut codec = running();
+    for item in 0..200 {
+        for _ in 0..3 {
+            let delta = transcription("delta", &item.to_string(), &"x".repeat(30_000));
+            let (events, _) = decode(&mut *codec, &delta);
+            assert!(texts(&events)[0].len() <= 65_536);
+        }
+    }
+    // Of the first ones nothing is kept.
+    let (events, _) = decode(&mut *codec, &transcription("completed", "0", ""));
+    assert_eq!(texts(&events), [""]);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::{ItemKey, Usage};
+use crate::protocol::{ItemKey, ItemText, Usage};
 
 const CREATED: &str = r#"{"event_id":"e","type":"session.created","session":{"object":"realtime.session","model":"qwen3-asr-flash-realtime","modalities":["text"],"input_audio_format":"pcm","sample_rate":16000,"input_audio_transcription":{"model":"qwen3-asr-flash-realtime"},"turn_detection":{"type":"server_vad","threshold":0.2,"silence_duration_ms":800},"id":"sess_1"}}"#;
 const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr-flash-realtime","input_audio_format":"pcm16","turn_detection":{"type":"server_vad","threshold":0,"create_response":true}}}"#;
@@ -319,6 +319,98 @@ fn half_an_emoji_costs_no_utterance() {
     let completed = r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"hello \ud83d world","usage":{"duration":NaN}}"#;
     let events = decode(&mut running(), completed);
     assert_eq!(texts(&events), [(0, "hello \u{fffd} world".to_owned())]);
+}
+
+#[test]
+fn a_blank_final_stands_for_the_confirmed_text() {
+    let interim = |text: &str, stash: &str| {
+        let fields = json!({"item_id": "a", "text": text, "stash": stash});
+        transcription("text", fields)
+    };
+    for (interims, transcript, expected) in [
+        (&[("n1", " n2"), ("n1 n2", " n3")][..], "", "n1 n2"),
+        (&[("n1 n2", " n3")], "。", "n1 n2"),
+        (&[("n1 n2", " n3")], "n1 n2 n3.", "n1 n2 n3."),
+        // A cough.
+        (&[("", "hm")], "", ""),
+        (&[("", "hm")], "。", "。"),
+        (&[("，", "hm")], "", ""),
+        (&[], "", ""),
+    ] {
+        let mut codec = running();
+        for (text, stash) in interims {
+            decode(&mut codec, &interim(text, stash));
+        }
+        let completed = transcription(
+            "completed",
+            json!({"item_id": "a", "transcript": transcript}),
+        );
+        let events = decode(&mut codec, &completed);
+        assert_eq!(
+            texts(&events),
+            [(0, expected.to_owned())],
+            "{interims:?} {transcript}"
+        );
+        // Nothing of it is left for the next one.
+        let next = transcription("completed", json!({"item_id": "b", "transcript": ""}));
+        assert_eq!(texts(&decode(&mut codec, &next)), [(1, String::new())]);
+    }
+}
+
+#[test]
+fn a_final_without_a_transcript_ends_nothing() {
+    let mut codec = running();
+    decode(
+        &mut codec,
+        &transcription("text", json!({"item_id": "a", "text": "one"})),
+    );
+    let malformed = transcription(
+        "completed",
+        json!({"item_id": "a", "usage": {"duration": 1}}),
+    );
+    let events = decode(&mut codec, &malformed);
+    let usage = Usage {
+        seconds: 1.0,
+        tokens: 0,
+    };
+    assert_eq!(events[0], Event::Billed(usage));
+    assert!(matches!(events[1..], [Event::Warning(_)]), "{events:?}");
+    let completed = transcription(
+        "completed",
+        json!({"item_id": "a", "transcript": "one two"}),
+    );
+    assert_eq!(
+        texts(&decode(&mut codec, &completed)),
+        [(0, "one two".to_owned())]
+    );
+}
+
+#[test]
+fn texts_and_ids_are_bounded_and_hold_no_control_characters() {
+    let mut codec = running();
+    let much = "x\u{1b}[2J\0".repeat(100_000);
+    for event in [
+        transcription(
+            "text",
+            json!({"item_id": much, "text": much, "stash": much, "language": much}),
+        ),
+        transcription(
+            "completed",
+            json!({"item_id": much, "transcript": much, "emotion": much}),
+        ),
+    ] {
+        for event in decode(&mut codec, &event) {
+            let (Event::Interim { text, .. } | Event::Final { text, .. }) = event else {
+                panic!("{event:?}")
+            };
+            assert!(text.text.len() + text.stash.len() <= MAX_TEXT);
+            let names = [text.language, text.emotion, Some(text.item_id)];
+            for name in names.into_iter().flatten() {
+                assert!(name.len() <= 256 && !name.contains(char::is_control));
+            }
+            assert!(!text.text.contains(char::is_control));
+        }
+    }
 }
 
 #[test]
