@@ -8,6 +8,7 @@
 //! is an item; all text of an interim result may change. [`models`] says what each model is sent.
 
 mod models;
+mod words;
 
 use std::time::Duration;
 
@@ -17,10 +18,10 @@ use super::diagnosis::Peer;
 use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
-use super::texts::{MAX_TEXT, name_of, said};
+use super::texts::{name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Refusal, Setup, TurnDetection, Usage, WordTime, language, no_effect,
+    Recognition, Refusal, Setup, TurnDetection, Usage, language, no_effect,
 };
 use models::Model;
 
@@ -134,7 +135,7 @@ struct Inference {
 impl Inference {
     /// `task_id` is 32 hexadecimal digits, and unique.
     fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
-        Inference {
+        Self {
             peer: Peer::new(recognition, &PROFILE),
             takes_context: model.context,
             task_id,
@@ -169,34 +170,40 @@ impl Inference {
         if !sentence.is_object() || is_set(sentence, "heartbeat") || id == Some(0) {
             return;
         }
-        let item_id = id.map(|id| id.to_string()).unwrap_or_default();
-        let Some(item) = self
-            .sentences
-            .resolve((!item_id.is_empty()).then_some(&item_id), Unnamed::Oldest)
-        else {
-            return;
-        };
+        let item_id = id.map(|id| id.to_string());
+        let item = self.sentences.resolve(item_id.as_deref(), Unnamed::Oldest);
+        if let Some(item) = item {
+            self.sentence(item, item_id.unwrap_or_default(), sentence, events);
+        }
+    }
+
+    /// What a result says of a sentence that has not ended.
+    fn sentence(
+        &mut self,
+        item: ItemKey,
+        item_id: String,
+        sentence: &Value,
+        events: &mut Vec<Event>,
+    ) {
+        let begin = count_of(sentence, "begin_time");
+        let end = count_of(sentence, "end_time");
         if item >= self.announced {
             self.announced = item + 1;
             events.push(Event::SpeechStarted {
                 item,
                 item_id: item_id.clone(),
-                at_ms: count_of(sentence, "begin_time"),
+                at_ms: begin,
             });
         }
-        let end = count_of(sentence, "end_time");
-        // Older models have no `sentence_end`: a sentence that has ended has an `end_time`.
-        let is_final = match sentence.get("sentence_end").and_then(Value::as_bool) {
-            Some(is_final) => is_final,
-            None => end.is_some(),
-        };
         let said = said(sentence, "text");
         let mut text = ItemText {
             item_id: item_id.clone(),
-            words: word_times(sentence),
+            words: words::timed(sentence, begin, end),
             emotion: name_of(sentence, "emo_tag"),
             ..ItemText::default()
         };
+        // Older models have no `sentence_end`: a sentence that has ended has an `end_time`.
+        let is_final = sentence["sentence_end"].as_bool().unwrap_or(end.is_some());
         if is_final {
             self.sentences.end(item);
             events.push(Event::SpeechStopped {
@@ -313,25 +320,6 @@ fn usage(payload: &Value) -> Option<Usage> {
         seconds: seconds.unwrap_or_default(),
         tokens: tokens.unwrap_or_default(),
     })
-}
-
-/// The sentence's words; none if they are more than its text can be.
-fn word_times(sentence: &Value) -> Vec<WordTime> {
-    let words = sentence.get("words").and_then(Value::as_array);
-    let words = words.into_iter().flatten().filter_map(|word| {
-        Some(WordTime {
-            text: Some(said(word, "text")).filter(|text| !text.is_empty())?,
-            begin_ms: count_of(word, "begin_time")?,
-            end_ms: count_of(word, "end_time")?,
-        })
-    });
-    let words: Vec<WordTime> = words.take(MAX_TEXT).collect();
-    let length: usize = words.iter().map(|word| word.text.len()).sum();
-    if length <= MAX_TEXT {
-        words
-    } else {
-        Vec::new()
-    }
 }
 
 impl Codec for Inference {

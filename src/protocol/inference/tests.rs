@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::{HotWord, Protocol};
+use crate::protocol::texts::MAX_TEXT;
+use crate::protocol::{HotWord, Protocol, WordTime};
 
 const TASK: &str = "0123456789abcdef0123456789abcdef";
 
