@@ -102,7 +102,7 @@ fn check_event(event: &Event, items: &mut u64) {
         | Event::ItemFailed { item, .. } => *item,
         Event::Failed(failure) => return check_failure(failure),
         Event::Warning(what) => return check_line(what),
-        Event::Ready { .. } | Event::Billed(_) | Event::Finished => return,
+        Event::Ready { .. } | Event::Unknown { .. } | Event::Billed(_) | Event::Finished => return,
     };
     assert!(item <= *items, "item {item} is not the {items}th");
     *items = (*items).max(item + 1);

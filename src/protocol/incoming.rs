@@ -6,7 +6,7 @@
 
 use serde_json::Value;
 
-use super::{Event, Incoming, Statement};
+use super::{Event, Incoming};
 
 /// An event of the other side.
 #[derive(Debug)]
@@ -45,12 +45,9 @@ pub(super) fn json(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Value
     }
 }
 
-/// The warning about an event that no codec knows.
+/// An event that no codec knows.
 pub(super) fn unknown(kind: &str) -> Event {
-    let what = Statement::from("ignored an unknown event '")
-        .quoting(kind)
-        .then("'");
-    Event::Warning(what)
+    Event::Unknown { name: kind.into() }
 }
 
 fn parse(text: &str) -> serde_json::Result<Value> {

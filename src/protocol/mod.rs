@@ -26,6 +26,7 @@
 
 mod choice;
 mod diagnosis;
+mod dialect;
 mod encoding;
 mod endpoint;
 mod failure;
@@ -156,6 +157,9 @@ pub enum Event {
     Finished,
     /// The connection is of no more use.
     Failed(Failure),
+    /// An event of a name that this protocol does not have. A server that says nothing else while
+    /// people speak speaks another one.
+    Unknown { name: Quote },
     /// Something odd that does not end the connection.
     Warning(Statement),
 }

@@ -12,6 +12,7 @@ use std::collections::VecDeque;
 use serde_json::{Value, json};
 
 use super::diagnosis::{Peer, error_text};
+use super::dialect::Dialect;
 use super::incoming::{self, Message};
 use super::json::text_of;
 use super::texts::{self, has_words, name_of, said};
@@ -127,13 +128,10 @@ impl Vllm {
         if self.phase != Phase::Opened {
             return;
         }
-        if event.get("session").is_some_and(Value::is_object) {
+        if event["session"].is_object() {
             self.phase = Phase::Over;
-            return events.push(Event::Failed(Failure::new(
-                Kind::Settings,
-                "The server speaks OpenAI's protocol, not that of vLLM.",
-                "Set protocol=realtime.",
-            )));
+            let failure = Dialect::of_greeting(event).instead_of(Dialect::Vllm);
+            return events.push(Event::Failed(failure));
         }
         self.phase = Phase::Idle;
         self.session_id = name_of(event, "id");

@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use super::conversation::{Conversation, Phase, Told, item_text};
 use super::{LANGUAGES, MAX_AUDIO_BYTES};
 use crate::protocol::diagnosis::Peer;
+use crate::protocol::dialect::Dialect;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
@@ -70,6 +71,8 @@ struct OpenAi {
     peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
+    /// What the greeting says that the server speaks.
+    dialect: Dialect,
     /// Commits without an answer.
     unanswered: usize,
     /// No more audio will come.
@@ -82,6 +85,7 @@ impl OpenAi {
             peer: Peer::new(&recognition, &PROFILE),
             recognition,
             conversation: Conversation::new("delta"),
+            dialect: Dialect::Unknown,
             unanswered: 0,
             finishing: false,
         }
@@ -90,18 +94,20 @@ impl OpenAi {
     fn session_event(
         &mut self,
         kind: &str,
-        session: &Value,
+        event: &Value,
         events: &mut Vec<Event>,
         out: &mut Vec<Frame>,
     ) {
-        // vLLM greets without one.
-        if !session.is_object() {
-            let failure = Failure::new(
-                Kind::Settings,
-                "The server does not speak OpenAI's realtime protocol.",
-                "Set protocol=vllm if it is vLLM.",
-            );
-            return self.conversation.fail(failure, events);
+        let session = &event["session"];
+        if kind == "session.created" && self.conversation.phase == Phase::Opened {
+            self.dialect = Dialect::of_greeting(event);
+            // A session that says nothing of itself may be one of another server that speaks this.
+            if self.dialect != Dialect::OpenAi
+                && (self.dialect != Dialect::Unknown || !session.is_object())
+            {
+                let failure = self.dialect.instead_of(Dialect::OpenAi);
+                return self.conversation.fail(failure, events);
+            }
         }
         let settings = || settings(&self.recognition);
         self.conversation
@@ -120,20 +126,32 @@ impl OpenAi {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.finish_if_answered(events);
             }
-            Told::Unknown => events.push(incoming::unknown(kind)),
+            Told::Unknown => match Dialect::of_event(kind) {
+                Some(dialect) => {
+                    let failure = dialect.instead_of(Dialect::OpenAi);
+                    self.conversation.fail(failure, events);
+                }
+                None => events.push(incoming::unknown(kind)),
+            },
         }
     }
 
-    /// Errors of a running session say something of a single message, and the connection goes on.
+    /// Errors of a running session are about a single message, and the connection goes on. Those
+    /// that answer the settings end it.
     fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
-        let failure = self.peer.error(error);
-        let is_bearable = matches!(failure.kind, Kind::Settings | Kind::Lost)
+        let mut failure = self.peer.error(error);
+        let is_about_message = matches!(failure.kind, Kind::Settings | Kind::Lost)
             && text_of(error, "code") != Some("inference_failed");
-        if self.conversation.phase == Phase::Running && is_bearable {
-            events.push(Event::Warning(failure.what));
-        } else {
-            self.conversation.fail(failure, events);
+        match self.conversation.phase {
+            Phase::Running if is_about_message => {
+                return events.push(Event::Warning(failure.what));
+            }
+            Phase::Configuring if is_about_message && self.dialect != Dialect::OpenAi => {
+                failure = self.dialect.refuses(Dialect::OpenAi, failure);
+            }
+            _ => {}
         }
+        self.conversation.fail(failure, events);
     }
 
     fn finish_if_answered(&mut self, events: &mut Vec<Event>) {
@@ -204,7 +222,7 @@ impl Codec for OpenAi {
         };
         match kind.as_str() {
             "session.created" | "session.updated" => {
-                self.session_event(&kind, &event["session"], events, out);
+                self.session_event(&kind, &event, events, out);
             }
             "error" => self.error(&event["error"], events),
             kind => self.item_event(kind, &event, events),

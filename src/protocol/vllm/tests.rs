@@ -261,14 +261,20 @@ fn a_looping_model_costs_bounded_memory() {
 
 #[test]
 fn another_server_is_recognised_by_its_greeting() {
-    let mut codec = Vllm::new(&recognition());
-    let created = r#"{"type":"session.created","session":{"type":"transcription"}}"#;
-    let mut events = Vec::new();
-    codec.decode(Incoming::Text(created), &mut events, &mut Vec::new());
-    let [Event::Failed(failure)] = &events[..] else {
-        panic!("{events:?}")
-    };
-    assert!(failure.remedy.contains("protocol=realtime"), "{failure}");
+    for (session, says) in [
+        (json!({"type": "transcription"}), "Set protocol=realtime"),
+        (json!({"intent": "transcription"}), "speaks sglang-omni's"),
+        (json!({}), "does not speak vLLM's"),
+    ] {
+        let created = json!({"type": "session.created", "session": session}).to_string();
+        let mut events = Vec::new();
+        Vllm::new(&recognition()).decode(Incoming::Text(&created), &mut events, &mut Vec::new());
+        let [Event::Failed(failure)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(failure.kind, Kind::Settings);
+        assert!(failure.to_string().contains(says), "{failure}");
+    }
 }
 
 #[test]

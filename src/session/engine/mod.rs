@@ -16,7 +16,7 @@ use super::liveness::Need;
 use super::turns::Turns;
 use super::{Config, Notice, Output, State, Warning};
 use crate::protocol::{
-    CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Limits, Refusal, Usage,
+    CodecFactory, Command, Event, Failure, Frame, Incoming, Kind, Limits, Refusal, Statement, Usage,
 };
 use crate::timeline::duration_of;
 use crate::transcript::Transcript;
@@ -432,7 +432,10 @@ impl Session {
     fn handle_event(&mut self, event: Event, now: Duration) {
         let connection = &mut self.connection;
         let (utterances, timeline) = (&mut connection.utterances, &connection.timeline);
-        if !matches!(event, Event::Ready { .. } | Event::Warning(_)) {
+        if !matches!(
+            event,
+            Event::Ready { .. } | Event::Unknown { .. } | Event::Warning(_)
+        ) {
             connection.liveness.result(now);
         }
         match event {
@@ -490,6 +493,10 @@ impl Session {
             Event::Billed(usage) => connection.billed = connection.billed.max(usage),
             Event::Finished => self.finished(now),
             Event::Failed(failure) => self.fail(failure, now),
+            Event::Unknown { name } => {
+                let what = Statement::from("ignored an unknown event '").quoting(name);
+                self.notice(Notice::Warning(Warning::Ignored(what.then("'"))));
+            }
             Event::Warning(message) => self.notice(Notice::Warning(Warning::Ignored(message))),
         }
     }
