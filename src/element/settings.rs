@@ -224,7 +224,7 @@ impl Settings {
     pub fn setup(&self, rate: u32, official: bool) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
-                threshold: self.vad_threshold,
+                threshold: Some(self.vad_threshold),
                 silence_ms: self.vad_silence_duration,
             },
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,

@@ -102,7 +102,7 @@ fn endpoint(server: &Server, protocol: Protocol, model: &str) -> Endpoint {
 #[test]
 fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
     let server_vad = TurnDetection::ServerVad {
-        threshold: 0.0,
+        threshold: Some(0.0),
         silence_ms: 400,
     };
     let (ours, tasks) = ("qwen3-asr-flash-realtime", "fun-asr-realtime");

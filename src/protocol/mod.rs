@@ -74,8 +74,9 @@ pub type ItemKey = u64;
 pub enum TurnDetection {
     /// The service's voice activity detection.
     ServerVad {
-        /// Sensitivity in [-1, 1]; lower detects more.
-        threshold: f64,
+        /// Sensitivity in [-1, 1]; lower detects more. `None` leaves it to the protocol, and to the
+        /// server where that is not the service's own.
+        threshold: Option<f64>,
         /// Silence that ends an utterance, in milliseconds, in [200, 6000].
         silence_ms: u32,
     },

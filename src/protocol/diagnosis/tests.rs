@@ -13,7 +13,7 @@ fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure
         vocabulary_id: None,
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
         official,

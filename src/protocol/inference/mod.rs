@@ -87,7 +87,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
             "takes no hot words but those of a vocabulary-id",
         );
     }
-    if threshold != 0.0 && !model.noise_threshold {
+    if noise_threshold(threshold).is_some() && !model.noise_threshold {
         without("vad-threshold", "has no such threshold");
     }
     let context = recognition.context.as_deref().unwrap_or_default();
@@ -259,12 +259,8 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     } = recognition.turn_detection
     {
         set("max_sentence_silence", json!(silence_ms));
-        if model.noise_threshold && threshold != 0.0 {
-            // Steps of 0.1 are documented.
-            set(
-                "speech_noise_threshold",
-                json!((threshold * 10.0).round() / 10.0),
-            );
+        if let Some(threshold) = noise_threshold(threshold).filter(|_| model.noise_threshold) {
+            set("speech_noise_threshold", json!(threshold));
         }
     }
     if model.semantic_punctuation {
@@ -302,6 +298,13 @@ fn task(recognition: &Recognition, model: Model) -> Value {
         "parameters": parameters,
         "input": context.map_or(json!({}), |context| input(context)),
     })
+}
+
+/// The threshold in the steps of 0.1 that the service documents; 0 is left to the model.
+fn noise_threshold(threshold: Option<f64>) -> Option<f64> {
+    threshold
+        .map(|threshold| (threshold * 10.0).round() / 10.0)
+        .filter(|threshold| *threshold != 0.0)
 }
 
 /// The part of a payload that carries the context.

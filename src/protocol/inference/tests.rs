@@ -14,7 +14,7 @@ fn recognition(model: &str) -> Recognition {
         vocabulary_id: None,
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
         official: true,
@@ -101,7 +101,7 @@ fn each_model_is_sent_what_is_documented_for_it() {
         }],
         vocabulary_id: Some("vocab-1".into()),
         turn_detection: TurnDetection::ServerVad {
-            threshold: -0.25,
+            threshold: Some(-0.25),
             silence_ms: 600,
         },
         ..recognition(model)
@@ -436,7 +436,7 @@ fn what_a_model_cannot_do_is_refused_or_warned_about() {
             weight: 1,
         }],
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.5,
+            threshold: Some(0.5),
             silence_ms: 400,
         },
         ..recognition(model)

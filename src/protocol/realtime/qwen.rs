@@ -207,11 +207,19 @@ fn settings(recognition: &Recognition) -> Value {
         TurnDetection::ServerVad {
             threshold,
             silence_ms,
-        } => json!({
-            "type": "server_vad",
-            "threshold": threshold,
-            "silence_duration_ms": silence_ms,
-        }),
+        } => {
+            let mut server_vad = json!({
+                "type": "server_vad",
+                "silence_duration_ms": silence_ms,
+            });
+            // The documentation recommends 0 for the service, whose default is 0.2. Other servers
+            // have other scales: one that takes probabilities hears speech in everything at 0.
+            let recommended = recognition.official.then_some(0.0);
+            if let Some(threshold) = threshold.or(recommended) {
+                server_vad["threshold"] = json!(threshold);
+            }
+            server_vad
+        }
         // Explicit null: leaving it out means VAD.
         TurnDetection::Manual => Value::Null,
     };

@@ -291,7 +291,7 @@ fn what_the_server_cannot_do_is_said_before() {
     assert!(setup.warnings[1].contains("context"));
     let with_vad = Recognition {
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
         ..recognition()

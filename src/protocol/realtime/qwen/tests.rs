@@ -14,7 +14,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: 16000,
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
         official: true,
@@ -110,6 +110,33 @@ fn language_context_and_manual_mode_are_asked_for() {
     assert_eq!(session["sample_rate"], 8000);
     assert!(session.as_object().unwrap().contains_key("turn_detection"));
     assert!(session["turn_detection"].is_null());
+}
+
+#[test]
+fn an_unset_threshold_is_left_to_servers_that_are_not_the_services() {
+    for (threshold, official, sent) in [
+        (Some(0.3), true, json!(0.3)),
+        (Some(0.3), false, json!(0.3)),
+        (Some(0.0), false, json!(0.0)),
+        (None, true, json!(0.0)),
+        (None, false, Value::Null),
+    ] {
+        let update = update_of(Recognition {
+            turn_detection: TurnDetection::ServerVad {
+                threshold,
+                silence_ms: 400,
+            },
+            official,
+            ..recognition()
+        });
+        let turn_detection = &update["session"]["turn_detection"];
+        assert_eq!(turn_detection["type"], "server_vad");
+        assert_eq!(turn_detection["silence_duration_ms"], 400);
+        assert_eq!(
+            turn_detection["threshold"], sent,
+            "{threshold:?} {official}"
+        );
+    }
 }
 
 #[test]
