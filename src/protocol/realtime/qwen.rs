@@ -11,7 +11,7 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Phase, Told, item_text};
-use super::{LANGUAGES, MAX_AUDIO_BYTES};
+use super::{LANGUAGES, MAX_AUDIO_BYTES, MAX_FRAME_BYTES};
 use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
@@ -41,6 +41,17 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         );
     }
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
+    let bytes = settings(&recognition).to_string().len();
+    if bytes > MAX_SETTINGS_BYTES {
+        return Err(Failure::new(
+            Kind::Settings,
+            format!(
+                "The context is too large: with it the settings take {bytes} bytes, and the \
+                 service takes {MAX_SETTINGS_BYTES}."
+            ),
+            "Shorten the context property: the service uses the first 10000 tokens at most.",
+        ));
+    }
     let codecs = Box::new(move || Box::new(Qwen::new(recognition.clone())) as Box<dyn Codec>);
     Ok(Setup {
         codecs,
@@ -48,6 +59,9 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         lacks_vad: false,
     })
 }
+
+/// Bytes of the settings in `session.update`, which has to fit into a frame.
+const MAX_SETTINGS_BYTES: usize = MAX_FRAME_BYTES - 128;
 
 /// With server VAD a burst makes the service miss utterances: real time, and a little more so
 /// that a live stream catches up with what waited for the connection.
@@ -182,6 +196,22 @@ impl Codec for Qwen {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        // Nothing but the settings was sent so far, and nothing in them is large but the context.
+        if code == Some(1009)
+            && self.conversation.phase == Phase::Configuring
+            && self.recognition.context.is_some()
+        {
+            return Failure::new(
+                Kind::Settings,
+                Statement::from(
+                    "The service closed the connection (code 1009) for a context that is too large",
+                )
+                .quoting_within(": ", reason, "")
+                .then("."),
+                "Shorten the context property.",
+            )
+            .with_close_code(code);
+        }
         // Hosts that do not have the model close like this before they say anything (observed).
         if code == Some(1011) && self.conversation.phase == Phase::Opened {
             return self.peer.no_such_model(reason).with_close_code(code);

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::{ItemKey, ItemText, Usage};
+use crate::protocol::{ItemKey, ItemText, Protocol, Usage};
 
 const CREATED: &str = r#"{"event_id":"e","type":"session.created","session":{"object":"realtime.session","model":"qwen3-asr-flash-realtime","modalities":["text"],"input_audio_format":"pcm","sample_rate":16000,"input_audio_transcription":{"model":"qwen3-asr-flash-realtime"},"turn_detection":{"type":"server_vad","threshold":0.2,"silence_duration_ms":800},"id":"sess_1"}}"#;
 const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr-flash-realtime","input_audio_format":"pcm16","turn_detection":{"type":"server_vad","threshold":0,"create_response":true}}}"#;
@@ -136,6 +136,53 @@ fn an_unset_threshold_is_left_to_servers_that_are_not_the_services() {
             turn_detection["threshold"], sent,
             "{threshold:?} {official}"
         );
+    }
+}
+
+#[test]
+fn a_context_that_fits_no_frame_is_refused_before_connecting() {
+    let set_up = |context: String| {
+        let context = Some(context);
+        Protocol::Realtime.set_up(Recognition {
+            context,
+            ..recognition()
+        })
+    };
+    // Line breaks are two characters in JSON.
+    for context in ["x".repeat(262_144), "\n".repeat(131_072)] {
+        let Err(failure) = set_up(context) else {
+            panic!("accepted")
+        };
+        assert_eq!(failure.kind, Kind::Settings);
+        assert!(failure.remedy.contains("context property"), "{failure}");
+    }
+    let context = "x".repeat(261_700);
+    assert!(set_up(context.clone()).is_ok());
+    let update = update_of(Recognition {
+        context: Some(context),
+        ..recognition()
+    });
+    assert!(update.to_string().len() < MAX_FRAME_BYTES);
+}
+
+#[test]
+fn a_frame_too_large_before_any_audio_is_the_contexts() {
+    let configuring = |context: Option<&str>| {
+        let mut codec = Qwen::new(Recognition {
+            context: context.map(str::to_owned),
+            ..recognition()
+        });
+        decode(&mut codec, CREATED);
+        codec
+    };
+    for (codec, kind, names_context) in [
+        (configuring(Some("names")), Kind::Settings, true),
+        (configuring(None), Kind::Lost, false),
+        (running(), Kind::Lost, false),
+    ] {
+        let failure = codec.closed(Some(1009), "Max frame length of 262144 has been exceeded.");
+        assert_eq!((failure.kind, failure.close_code), (kind, Some(1009)));
+        assert_eq!(failure.remedy.contains("context property"), names_context);
     }
 }
 
