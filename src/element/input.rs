@@ -442,7 +442,7 @@ impl Uplink {
         text: impl TextOutput,
     ) -> Result<(Self, Vec<String>), Failure> {
         let endpoint = settings.endpoint()?;
-        let setup = settings.setup(rate)?;
+        let setup = settings.setup(rate, endpoint.is_official())?;
         let config = settings.session(rate, live, &setup);
         let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
         let queue = Arc::new(queue);

@@ -129,7 +129,7 @@ pub(super) fn details_of(failure: &Failure) -> gst::Structure {
         details = details.field("close-code", u32::from(code));
     }
     if let Some(code) = &failure.code {
-        details = details.field("code", code.as_str());
+        details = details.field("code", code.to_string());
     }
     details.build()
 }

@@ -232,7 +232,7 @@ impl<T: TextOutput> Report<T> {
                 gst::StreamError::Decode,
                 format!("The service could not recognise an utterance: {why}."),
             ),
-            Warning::Unfinished(what) => (gst::StreamError::Failed, what),
+            Warning::Unfinished(what) => (gst::StreamError::Failed, what.to_string()),
         };
         gst::warning!(CAT, obj = element, "{text}");
         let message = gst::message::Warning::builder(code, &text)
@@ -259,7 +259,7 @@ impl<T: TextOutput> Listener for Report<T> {
                 if state == session::State::Reconnecting {
                     self.text.cut();
                 }
-                self.state(state.into(), &reason);
+                self.state(state.into(), &reason.to_string());
             }
             Notice::SpeechStarted { item_id, time } => {
                 self.speech("qwenasr/speech-started", &item_id, time);

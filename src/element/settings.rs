@@ -71,11 +71,12 @@ impl Settings {
             .and_then(Secret::new))
     }
 
-    /// The protocol, ready to be spoken for audio of this sample rate.
-    pub fn setup(&self, rate: u32) -> Result<Setup, Failure> {
+    /// The protocol, ready to be spoken for audio of this sample rate, with the service or another
+    /// server.
+    pub fn setup(&self, rate: u32, official: bool) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
-                threshold: self.vad_threshold,
+                threshold: Some(self.vad_threshold),
                 silence_ms: self.vad_silence_duration,
             },
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
@@ -88,6 +89,7 @@ impl Settings {
             vocabulary_id: unless_blank(self.vocabulary_id.as_deref()),
             rate,
             turn_detection,
+            official,
         })
     }
 

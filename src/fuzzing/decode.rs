@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A codec alone: commands and frames in, frames and events out.
+//! A codec alone: commands and frames in, frames and events out, and the invariants of
+//! [`protocol`](crate::protocol) checked on the way.
 
 use super::{number, set_up, steps, text_of};
-use crate::protocol::{Codec, Command, Event, Frame, Incoming};
+use crate::protocol::{Codec, Command, Event, Failure, Frame, Incoming, Refusal, Statement};
 
 /// Runs a script on a codec:
 ///
@@ -47,8 +48,8 @@ fn step(
         b'<' => codec.decode(Incoming::Text(rest), events, frames),
         b'&' => codec.decode(Incoming::Binary(rest.as_bytes()), events, frames),
         b'a' => {
-            let most = limits.max_audio_bytes as u64 / 2;
-            let audio = vec![0x55; 2 * number(rest, most) as usize];
+            let max = limits.max_audio_bytes as u64 / 2;
+            let audio = vec![0x55; 2 * number(rest, max) as usize];
             codec.command(Command::Audio(&audio), events, frames);
         }
         b'c' if limits.max_utterance_ms.is_some() => codec.command(Command::Commit, events, frames),
@@ -56,12 +57,15 @@ fn step(
         b'C' => codec.command(Command::Context(rest), events, frames),
         b'x' => {
             let code = number(rest, u16::MAX.into()) as u16;
-            let failure = codec.closed((code > 0).then_some(code), rest);
-            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
+            check_failure(&codec.closed((code > 0).then_some(code), rest));
         }
         b'h' => {
-            let failure = codec.refused(number(rest, 999) as u16, rest);
-            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
+            let refusal = Refusal {
+                status: number(rest, 999) as u16,
+                body: rest,
+                has_key: false,
+            };
+            check_failure(&codec.refused(&refusal));
         }
         _ => {}
     }
@@ -75,6 +79,18 @@ fn check_frame(frame: &Frame) {
     }
 }
 
+/// What a user reads is one line of bearable length, and names a remedy.
+fn check_failure(failure: &Failure) {
+    check_line(&failure.what);
+    assert!(!failure.remedy.is_empty(), "{failure}");
+}
+
+fn check_line(statement: &Statement) {
+    let text = statement.to_string();
+    assert!(!text.is_empty() && text.chars().count() < 2000, "{text}");
+    assert!(!text.contains(char::is_control), "{text:?}");
+}
+
 /// Items are counted without a hole in the order in which they are mentioned.
 fn check_event(event: &Event, items: &mut u64) {
     let item = match event {
@@ -84,11 +100,9 @@ fn check_event(event: &Event, items: &mut u64) {
         | Event::Interim { item, .. }
         | Event::Final { item, .. }
         | Event::ItemFailed { item, .. } => *item,
-        Event::Failed(failure) => {
-            assert!(!failure.what.is_empty() && !failure.remedy.is_empty());
-            return;
-        }
-        Event::Ready { .. } | Event::Billed(_) | Event::Finished | Event::Warning(_) => return,
+        Event::Failed(failure) => return check_failure(failure),
+        Event::Warning(what) => return check_line(what),
+        Event::Ready { .. } | Event::Unknown { .. } | Event::Billed(_) | Event::Finished => return,
     };
     assert!(item <= *items, "item {item} is not the {items}th");
     *items = (*items).max(item + 1);

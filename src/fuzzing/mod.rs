@@ -36,7 +36,7 @@ fn number(text: &str, most: u64) -> u64 {
 }
 
 /// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`) and, as
-/// wanted, `manual`, `8000`, `context`, `language`, `vocabulary`. The rest is for sessions.
+/// wanted, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`. The rest is for sessions.
 fn set_up(words: &str) -> Option<Setup> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
     let (protocol, model) = if has("inference") {
@@ -57,7 +57,7 @@ fn set_up(words: &str) -> Option<Setup> {
         TurnDetection::Manual
     } else {
         TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: has("threshold").then_some(0.5),
             silence_ms: 400,
         }
     };
@@ -70,6 +70,7 @@ fn set_up(words: &str) -> Option<Setup> {
         vocabulary_id: None,
         rate: rate(words),
         turn_detection,
+        official: has("official"),
     };
     // Not all of it goes together.
     protocol.set_up(recognition).ok()

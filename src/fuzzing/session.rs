@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
 use crate::captions::{Layout, Rolling, Stable, timed_cues};
-use crate::protocol::{Failure, Incoming, Kind};
+use crate::protocol::{Failure, Incoming, Kind, Refusal};
 use crate::session::{
     ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
 };
@@ -176,10 +176,11 @@ impl Driver {
             (b'<', Wire::Open) => Net::Frame(Incoming::Text(rest)),
             (b'&', Wire::Open) => Net::Frame(Incoming::Binary(rest.as_bytes())),
             (b'x', Wire::Open) => Net::Closed { code, reason: rest },
-            (b'h', Wire::Opening) => Net::Refused {
+            (b'h', Wire::Opening) => Net::Refused(Refusal {
                 status: code.unwrap_or(500),
                 body: rest,
-            },
+                has_key: false,
+            }),
             (b'u', Wire::Opening) => {
                 let kind = if rest == "host" {
                     Kind::UnknownHost

@@ -18,7 +18,7 @@ use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken};
 use super::runtime;
 use crate::continuity::Moved;
-use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
+use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Usage};
 use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
 
 /// Messages that are read in a row before what is to be sent has its turn.
@@ -230,10 +230,13 @@ impl<L: Listener> Driver<L> {
     fn handle(&mut self, id: ConnId, happened: Happened) {
         let net = match &happened {
             Happened::Opened(Ok(())) => Net::Connected,
-            Happened::Opened(Err(ConnectError::Refused { status, body })) => Net::Refused {
-                status: *status,
-                body,
-            },
+            Happened::Opened(Err(ConnectError::Refused { status, body })) => {
+                Net::Refused(Refusal {
+                    status: *status,
+                    body,
+                    has_key: self.endpoint.key().is_some(),
+                })
+            }
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
                 Net::Unreachable(failure.clone())
             }

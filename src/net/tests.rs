@@ -84,6 +84,7 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         vocabulary_id: None,
         rate: RATE,
         turn_detection,
+        official: false,
     };
     protocol.set_up(recognition).unwrap().codecs
 }
@@ -103,7 +104,7 @@ fn endpoint(server: &Server, protocol: Protocol, model: &str) -> Endpoint {
 #[test]
 fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
     let server_vad = TurnDetection::ServerVad {
-        threshold: 0.0,
+        threshold: Some(0.0),
         silence_ms: 400,
     };
     let (ours, tasks) = ("qwen3-asr-flash-realtime", "fun-asr-realtime");

@@ -1,9 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which protocol to speak: what the user says, or else the model and the URL's path tell.
+//! Which protocol to speak: the protocol property says so, or the URL's path, or the model.
+//!
+//! The element chooses before it connects. What contradicts itself is refused here, since servers
+//! answer a wrong protocol with silence or with an error that says nothing of it.
 
 use url::Url;
 
-use super::{Failure, Kind, Recognition, Setup, TurnDetection, inference, realtime, vllm};
+use super::{Failure, Kind, Profile, Recognition, Setup, TurnDetection, inference, realtime, vllm};
 
 /// A way to talk to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,83 +17,73 @@ pub enum Protocol {
     Inference,
     /// `/v1/realtime` of vLLM.
     Vllm,
-    /// OpenAI's flavour of the realtime protocol, `/v1/realtime` of sglang.
+    /// OpenAI's realtime protocol, `/v1/realtime` of sglang.
     OpenAi,
 }
 
-/// What sets a protocol apart before anything is said.
-pub(super) struct Profile {
-    pub nick: &'static str,
-    /// Path of its endpoints, where a URL does not give one.
-    pub path: &'static str,
-    /// What the names of its models begin with.
-    pub models: &'static [&'static str],
-    /// It takes a URL: the service does not speak it.
-    pub self_hosted: bool,
-    /// The model's name goes into the URL.
-    pub model_in_query: bool,
-    /// Whether the service has the model in Beijing only.
-    pub beijing_only: fn(&str) -> bool,
-    /// Checks what is asked for.
-    pub set_up: fn(Recognition) -> Result<Setup, Failure>,
-}
-
 impl Protocol {
-    /// Of those with the same path the first one is meant, unless the user says so.
-    const ALL: [Protocol; 4] = [
-        Protocol::Realtime,
-        Protocol::Inference,
-        Protocol::Vllm,
-        Protocol::OpenAi,
-    ];
+    /// Of those with the same path the first one is meant, unless the user asks for another.
+    const ALL: [Self; 4] = [Self::Realtime, Self::Inference, Self::Vllm, Self::OpenAi];
 
     pub(super) fn profile(self) -> &'static Profile {
         match self {
-            Protocol::Realtime => &realtime::PROFILE,
-            Protocol::Inference => &inference::PROFILE,
-            Protocol::Vllm => &vllm::PROFILE,
-            Protocol::OpenAi => &realtime::openai::PROFILE,
+            Self::Realtime => &realtime::qwen::PROFILE,
+            Self::Inference => &inference::PROFILE,
+            Self::Vllm => &vllm::PROFILE,
+            Self::OpenAi => &realtime::openai::PROFILE,
         }
     }
 
-    /// The name that the protocol property has for it.
+    /// The value of the protocol property that asks for it.
     pub fn nick(self) -> &'static str {
         self.profile().nick
     }
 
+    /// Whether it is what a user means who asks for `asked`: the protocols of one family are told
+    /// apart by the address.
+    fn is_meant_by(self, asked: Self) -> bool {
+        match self {
+            Self::OpenAi => matches!(asked, Self::Realtime | Self::OpenAi),
+            other => other == asked,
+        }
+    }
+
     /// Checks what is asked for and gets ready to speak.
+    ///
+    /// # Errors
+    ///
+    /// If the protocol or the model cannot do it; what is only without effect is a warning.
     pub fn set_up(self, recognition: Recognition) -> Result<Setup, Failure> {
         let wants_vad = recognition.turn_detection != TurnDetection::Manual;
         let mut setup = (self.profile().set_up)(recognition)?;
         if setup.lacks_vad && wants_vad {
             setup.warnings.push(
-                "This server finds no utterances, so the element does: turn-detection=server-vad \
-                 works as client-vad."
+                "This server does not detect utterances, so the element does: \
+                 turn-detection=server-vad works as client-vad."
                     .to_owned(),
             );
         }
         Ok(setup)
     }
 
-    /// The protocol to speak. Without a word from the user it is that of the model or of the
-    /// URL's path, and where neither is known the realtime one.
-    pub fn choose(
-        asked: Option<Protocol>,
-        url: Option<&str>,
-        model: &str,
-    ) -> Result<Protocol, Failure> {
+    /// The protocol to speak: the one that is asked for, or that of the URL's path, or that of the
+    /// model, or the realtime one.
+    ///
+    /// # Errors
+    ///
+    /// If these contradict each other.
+    pub fn choose(asked: Option<Self>, url: Option<&str>, model: &str) -> Result<Self, Failure> {
         let url = url.map(str::trim).filter(|url| !url.is_empty());
-        // A URL that is none is dealt with elsewhere.
+        // `Endpoint::new` reports an invalid URL.
         let parsed = url.and_then(|url| Url::parse(url).ok());
         let of_path = parsed
             .as_ref()
             .and_then(|url| Self::of_path(url.path(), asked));
         let of_model = Self::of_model(model.trim());
         let chosen = match (asked, of_path) {
-            // A flavour of what was asked for.
-            (Some(asked), Some(path)) if path.nick() == asked.nick() => path,
+            (Some(asked), Some(path)) if path.is_meant_by(asked) => path,
             (Some(asked), _) => asked,
-            (None, path) => path.or(of_model).unwrap_or(Protocol::Realtime),
+            (None, path) => path.or(of_model).unwrap_or(Self::Realtime),
         };
         if let Some(path) = of_path.filter(|path| *path != chosen) {
             return Err(Failure::new(
@@ -106,7 +99,7 @@ impl Protocol {
                 ),
             ));
         }
-        // Whoever runs a server of their own may give a model any name.
+        // The operator of a server may give a model any name.
         let is_own_server = asked.is_some() && (parsed.is_some() || chosen.profile().self_hosted);
         if let Some(of_model) = of_model.filter(|of| *of != chosen)
             && !is_own_server
@@ -133,8 +126,8 @@ impl Protocol {
         Ok(chosen)
     }
 
-    /// The protocol with this path; of several rather one that was asked for.
-    fn of_path(path: &str, asked: Option<Protocol>) -> Option<Protocol> {
+    /// The protocol with this path; of several one that was asked for, if possible.
+    fn of_path(path: &str, asked: Option<Self>) -> Option<Self> {
         let path = path.trim_end_matches('/');
         let with_path = || {
             Self::ALL
@@ -142,11 +135,11 @@ impl Protocol {
                 .filter(move |protocol| protocol.profile().path == path)
         };
         with_path()
-            .find(|protocol| asked.is_some_and(|asked| asked.nick() == protocol.nick()))
+            .find(|protocol| asked.is_some_and(|asked| protocol.is_meant_by(asked)))
             .or_else(|| with_path().next())
     }
 
-    fn of_model(model: &str) -> Option<Protocol> {
+    fn of_model(model: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|protocol| {
             let mut models = protocol.profile().models.iter();
             models.any(|name| model.starts_with(name))

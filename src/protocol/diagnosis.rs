@@ -1,170 +1,258 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What it means that the service refuses, closes, complains or babbles, and what to do about it.
+//! What it means that the service refuses, closes or complains, and what to do about it.
+//!
+//! Each codec asks here, so that the same cause has the same words whatever the protocol.
 
 use serde_json::Value;
 
 use super::json::text_of;
-use super::{Failure, Incoming, Kind};
+use super::{Failure, Kind, Profile, Quote, Recognition, Refusal, Statement};
 
-/// Reads a frame as JSON; all these protocols answer in nothing else. The error is a warning.
-pub(super) fn parse(frame: Incoming<'_>) -> Result<Value, String> {
-    match frame {
-        Incoming::Text(text) => serde_json::from_str(text)
-            .map_err(|error| format!("ignored a frame that is not JSON: {error}")),
-        Incoming::Binary(_) => Err("ignored a binary frame".into()),
+/// The other side of a connection, as far as it matters to what its failures mean.
+#[derive(Debug)]
+pub(super) struct Peer {
+    /// The model that it was asked for.
+    pub model: String,
+    /// The usual path of its protocol.
+    path: &'static str,
+    official: bool,
+}
+
+impl Peer {
+    pub fn new(recognition: &Recognition, profile: &Profile) -> Self {
+        Self {
+            model: recognition.model.clone(),
+            path: profile.path,
+            official: recognition.official,
+        }
+    }
+
+    /// What it means that the connection was closed.
+    pub fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        let lower = reason.to_ascii_lowercase();
+        let failure = if code == Some(1007) && lower.contains("model not found") {
+            self.no_such_model(reason)
+        } else if lower.contains("access denied") {
+            self.account(reason)
+        } else {
+            let how = code.map_or("without a word".to_owned(), |code| {
+                format!("with code {code}")
+            });
+            Failure::new(
+                Kind::Lost,
+                Statement::from(format!("The service closed the connection {how}"))
+                    .quoting_within(": ", reason, "")
+                    .then("."),
+                "Check the network and the service's status, then start again.",
+            )
+        };
+        failure.with_close_code(code)
+    }
+
+    /// What it means that the upgrade to WebSocket was refused.
+    pub fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        let Refusal { status, body, .. } = *refusal;
+        let body_json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
+        let (code, mut message) = error_text(body_json.get("error").unwrap_or(&body_json));
+        // An HTML page says nothing to the user.
+        if message.is_blank() && !body.trim_start().starts_with('<') {
+            message = body.into();
+        }
+        let cause = self.cause_of(status, refusal.has_key);
+        let what = Statement::from(format!("{} (HTTP {status}", cause.what))
+            .quoting_within(": ", message, "")
+            .then(").");
+        Failure::new(cause.kind, what, cause.remedy)
+            .with_http_status(status)
+            .with_code(code)
+    }
+
+    fn cause_of(&self, status: u16, has_key: bool) -> Cause {
+        match status {
+            401 | 403 if !self.official => gateway(status, has_key),
+            401 => Cause::new(
+                Kind::Unauthorized,
+                "The service did not accept the API key",
+                "Check api-key (or api-key-file, or DASHSCOPE_API_KEY), and that the key was made \
+                 for the region property's region.",
+            ),
+            403 => Cause::new(
+                Kind::Unauthorized,
+                "The account may not use this model or endpoint",
+                "Check the key's permissions, the account's quota, and the workspace property.",
+            ),
+            404 => Cause::new(
+                Kind::NotFound,
+                "There is no such endpoint on this server",
+                format!("Check the path in the url property, usually {}.", self.path),
+            ),
+            429 => Cause::new(
+                Kind::Limit,
+                "The service limits the rate of requests",
+                "Wait a minute, or open fewer connections at a time.",
+            ),
+            100..=299 => Cause::new(
+                Kind::NotFound,
+                "There is no WebSocket at this address",
+                format!("Check the url property; its path is usually {}.", self.path),
+            ),
+            300..=399 => Cause::new(
+                Kind::Settings,
+                "The server redirects to another address, which is not followed so that the API \
+                 key stays with the server it was meant for",
+                "Set the url property to the final address.",
+            ),
+            400..=499 => Cause::new(
+                Kind::Settings,
+                "The server refused the connection",
+                "Check the url property.",
+            ),
+            _ => Cause::new(
+                Kind::Unreachable,
+                "The service is not available",
+                "Try again later, or check the service's status.",
+            ),
+        }
+    }
+
+    pub fn no_such_model(&self, said: impl Into<Quote>) -> Failure {
+        let what = Statement::from(format!(
+            "The service does not have the model '{}'",
+            self.model
+        ));
+        Failure::new(
+            Kind::NotFound,
+            what.quoting_within(" (", said, ")").then("."),
+            self.model_remedy(),
+        )
+    }
+
+    pub fn model_remedy(&self) -> &'static str {
+        if self.official {
+            "Set the model property to one that this region serves; this one may be misspelt or \
+             retired."
+        } else {
+            "Set the model property to the one that the server serves."
+        }
+    }
+
+    /// What an `error` event means. None was observed after which the session went on: either the
+    /// connection is closed or no further result comes.
+    pub fn error(&self, error: &Value) -> Failure {
+        let (code, message) = error_text(error);
+        let said = match &code {
+            Some(code) if message.is_blank() => code.clone(),
+            None if message.is_blank() => "no reason given".into(),
+            _ => message.clone(),
+        };
+        let all = match &code {
+            Some(code) => format!("{code} {message}"),
+            None => message.to_string(),
+        }
+        .to_ascii_lowercase();
+        let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
+        let what = Statement::from("The service reports an error: ")
+            .quoting(said.clone())
+            .then(".");
+        let failure = if has(&[
+            "connections too much",
+            "throttling",
+            "quota",
+            "rate limit",
+            "too quickly",
+        ]) {
+            Failure::new(
+                Kind::Limit,
+                what,
+                "Wait a minute, or open fewer connections at a time.",
+            )
+        } else if has(&[
+            "access denied",
+            "accessdenied",
+            "apikey",
+            "api-key",
+            "unauthorized",
+            "arrear",
+        ]) {
+            self.account(said)
+        } else if has(&["model not found", "model_not_found", "modelnotfound"]) {
+            self.no_such_model(said)
+        } else if has(&["<400>", "invalid"])
+            || text_of(error, "type") == Some("invalid_request_error")
+        {
+            Failure::new(
+                Kind::Settings,
+                what,
+                match text_of(error, "param") {
+                    Some(param) => settings_remedy(param),
+                    None => settings_remedy(&message.to_string()),
+                },
+            )
+        } else {
+            Failure::new(
+                Kind::Lost,
+                what,
+                "Start again; if it comes back, check the settings.",
+            )
+        };
+        failure.with_code(code)
+    }
+
+    fn account(&self, said: impl Into<Quote>) -> Failure {
+        let remedy = if self.official {
+            "Check in the console that the account is in good standing and the key may use this \
+             model."
+        } else {
+            "Check the api-key property, and what the server allows this key."
+        };
+        let what = Statement::from("The service denies access: ");
+        Failure::new(Kind::Unauthorized, what.quoting(said).then("."), remedy)
     }
 }
 
-/// What it means that the service closed the connection.
-pub(super) fn closed(model: &str, code: Option<u16>, reason: &str) -> Failure {
-    let reason_text = brief(reason);
-    let failure = if code == Some(1007) && reason.to_ascii_lowercase().contains("model not found") {
-        no_such_model(model, &reason_text)
-    } else if reason.to_ascii_lowercase().contains("access denied") {
-        account(&reason_text)
-    } else {
-        let code = code.map_or("without a word".to_owned(), |code| {
-            format!("with code {code}")
-        });
-        let why = if reason.is_empty() {
-            String::new()
-        } else {
-            format!(": {reason_text}")
-        };
-        Failure::new(
-            Kind::Lost,
-            format!("The service closed the connection {code}{why}."),
-            "Check the network and the service's status, then start again.",
-        )
-    };
-    failure.with_close_code(code)
+/// Why an upgrade was refused: the beginning of a sentence, and what to do.
+struct Cause {
+    kind: Kind,
+    what: &'static str,
+    remedy: String,
 }
 
-/// What it means that the service refused the upgrade; `path` is the one it usually has.
-pub(super) fn refused(status: u16, body: &str, path: &str) -> Failure {
-    let body_json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
-    let (code, message) = error_text(body_json.get("error").unwrap_or(&body_json));
-    // An HTML page says nothing to the user.
-    let message = if message.is_empty() && !body.trim_start().starts_with('<') {
-        brief(body)
-    } else {
-        message
-    };
-    let said = if message.is_empty() {
-        String::new()
-    } else {
-        format!(": {message}")
-    };
-    let (kind, what, remedy) = match status {
-        401 => (
-            Kind::Unauthorized,
-            "The service did not accept the API key",
-            "Check api-key (or api-key-file, or DASHSCOPE_API_KEY), and that the key was \
-                 made for the region property's region.",
-        ),
-        403 => (
-            Kind::Unauthorized,
-            "The account may not use this model or endpoint",
-            "Check the key's permissions, the account's quota, and the workspace property.",
-        ),
-        404 => (
-            Kind::NotFound,
-            "There is no such endpoint on this server",
-            &*format!("Check the path in the url property, usually {path}."),
-        ),
-        429 => (
-            Kind::Limit,
-            "The service limits the rate of requests",
-            "Wait a minute, or open fewer connections at a time.",
-        ),
-        300..=399 => (
-            Kind::Settings,
-            "The server redirects to another address, which is not followed so that the API \
-                 key stays with the server it was meant for",
-            "Set the url property to the final address.",
-        ),
-        400..=499 => (
-            Kind::Settings,
-            "The server refused the connection",
-            "Check the url property.",
-        ),
-        _ => (
-            Kind::Unreachable,
-            "The service is not available",
-            "Try again later, or check the service's status.",
-        ),
-    };
-    Failure::new(kind, format!("{what} (HTTP {status}{said})."), remedy)
-        .with_http_status(status)
-        .with_code(code)
-}
-
-pub(super) fn no_such_model(model: &str, said: &str) -> Failure {
-    let said = if said.is_empty() {
-        String::new()
-    } else {
-        format!(" ({said})")
-    };
-    Failure::new(
-        Kind::NotFound,
-        format!("The service does not have the model '{}'{said}.", model),
-        "Set the model property to one that this region serves.",
-    )
-}
-
-/// What an `error` event means. No live client was seen to go on after one: either the
-/// connection closes or no further result comes.
-pub(super) fn error(model: &str, error: &Value) -> Failure {
-    let (code, message) = error_text(error);
-    let said = match (&code, message.is_empty()) {
-        (_, false) => message.clone(),
-        (Some(code), true) => code.clone(),
-        (None, true) => "no reason given".to_owned(),
-    };
-    let all = format!("{} {message}", code.as_deref().unwrap_or_default()).to_ascii_lowercase();
-    let has = |words: &[&str]| words.iter().any(|word| all.contains(word));
-    let what = format!("The service reports an error: {said}.");
-    let failure = if has(&[
-        "connections too much",
-        "throttling",
-        "quota",
-        "rate limit",
-        "too quickly",
-    ]) {
-        Failure::new(
-            Kind::Limit,
+impl Cause {
+    fn new(kind: Kind, what: &'static str, remedy: impl Into<String>) -> Self {
+        Self {
+            kind,
             what,
-            "Wait a minute, or open fewer connections at a time.",
-        )
-    } else if has(&[
-        "access denied",
-        "accessdenied",
-        "apikey",
-        "api-key",
-        "unauthorized",
-        "arrear",
-    ]) {
-        account(&said)
-    } else if has(&["model not found", "model_not_found", "modelnotfound"]) {
-        no_such_model(model, &said)
-    } else if has(&["<400>", "invalid"]) || text_of(error, "type") == Some("invalid_request_error")
-    {
-        Failure::new(
-            Kind::Settings,
-            what,
-            settings_remedy(text_of(error, "param").unwrap_or(&message)),
-        )
-    } else {
-        Failure::new(
-            Kind::Lost,
-            what,
-            "Start again; if it comes back, check the settings.",
-        )
-    };
-    failure.with_code(code)
+            remedy: remedy.into(),
+        }
+    }
 }
 
-/// `param` names the rejected parameter somewhere.
+/// Why a server of one's own, or what stands before it, refuses for want of a permission.
+fn gateway(status: u16, has_key: bool) -> Cause {
+    let (what, remedy) = match (status, has_key) {
+        (401, true) => (
+            "The server, or a gateway before it, did not accept the API key",
+            "Check api-key (or api-key-file, or DASHSCOPE_API_KEY), and the url property.",
+        ),
+        (401, false) => (
+            "The server, or a gateway before it, asks for an API key, and no key is set",
+            "Set the api-key or api-key-file property, or check the url property.",
+        ),
+        (_, true) => (
+            "The server, or a gateway before it, refused the connection",
+            "Check the url property, what stands before the server, and the permissions of the \
+             API key.",
+        ),
+        (_, false) => (
+            "The server, or a gateway before it, refused the connection",
+            "Check the url property and what stands before the server; if it wants a key, set \
+             api-key: no key is set.",
+        ),
+    };
+    Cause::new(Kind::Unauthorized, what, remedy)
+}
+
+/// `param` is or names the rejected parameter.
 fn settings_remedy(param: &str) -> String {
     let property = match param {
         param if param.contains("language") => "language-code",
@@ -182,41 +270,25 @@ fn settings_remedy(param: &str) -> String {
     format!("Check the {property} property.")
 }
 
-fn account(said: &str) -> Failure {
-    Failure::new(
-        Kind::Unauthorized,
-        format!("The service denies access: {said}."),
-        "Check in the console that the account is in good standing and the key may use this model.",
-    )
-}
-
 /// Code and message of an error, which may be an object or just a string.
-pub(super) fn error_text(error: &Value) -> (Option<String>, String) {
-    match error {
-        Value::String(message) => (None, brief(message)),
-        error => {
-            let code = text_of(error, "code")
-                .or_else(|| text_of(error, "type"))
-                .map(brief);
-            (
-                code,
-                text_of(error, "message").map(brief).unwrap_or_default(),
-            )
-        }
+pub(super) fn error_text(error: &Value) -> (Option<Quote>, Quote) {
+    if let Value::String(message) = error {
+        return (None, message.as_str().into());
+    }
+    let code = text_of(error, "code").or_else(|| text_of(error, "type"));
+    let message = text_of(error, "message")
+        .or_else(|| detail(&error["detail"]))
+        .unwrap_or_default();
+    (code.map(Quote::new), message.into())
+}
+
+/// What FastAPI calls a message: a text, or a list of what is wrong with the request.
+fn detail(detail: &Value) -> Option<&str> {
+    match detail {
+        Value::String(text) => Some(text),
+        list => text_of(&list[0], "msg"),
     }
 }
 
-/// Foreign text in a form fit for one line of a log: short, without control characters or a
-/// full stop at its end.
-pub(super) fn brief(text: &str) -> String {
-    const LONGEST: usize = 300;
-    let mut short: String = text
-        .chars()
-        .map(|c| if c.is_control() { ' ' } else { c })
-        .take(LONGEST)
-        .collect();
-    if text.chars().nth(LONGEST).is_some() {
-        short.push('…');
-    }
-    short.trim().trim_end_matches('.').to_owned()
-}
+#[cfg(test)]
+mod tests;

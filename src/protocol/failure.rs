@@ -1,9 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Why a connection cannot go on, and what to do about it.
+//!
+//! Every error that a user sees is one [`Failure`]; its [`Kind`] decides what the session does
+//! next.
 
 use std::fmt;
 
-/// What sort of trouble it is; decides the error code an application sees.
+use super::{Quote, Statement};
+
+/// What sort of trouble it is: decides whether to try again, and the error code that an application
+/// sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Key or account refused.
@@ -23,24 +29,24 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// Whether the same request may succeed later without anybody mending anything.
+    /// Whether the same request may succeed later although nothing was changed.
     pub fn retryable(self) -> bool {
         matches!(
             self,
-            Kind::UnknownHost | Kind::Limit | Kind::Unreachable | Kind::Lost
+            Self::UnknownHost | Self::Limit | Self::Unreachable | Self::Lost
         )
     }
 
     /// The name that messages use.
     pub fn nick(self) -> &'static str {
         match self {
-            Kind::Unauthorized => "unauthorized",
-            Kind::NotFound => "not-found",
-            Kind::UnknownHost => "unknown-host",
-            Kind::Settings => "settings",
-            Kind::Limit => "limit",
-            Kind::Unreachable => "unreachable",
-            Kind::Lost => "lost",
+            Self::Unauthorized => "unauthorized",
+            Self::NotFound => "not-found",
+            Self::UnknownHost => "unknown-host",
+            Self::Settings => "settings",
+            Self::Limit => "limit",
+            Self::Unreachable => "unreachable",
+            Self::Lost => "lost",
         }
     }
 }
@@ -50,7 +56,7 @@ impl Kind {
 pub struct Failure {
     pub kind: Kind,
     /// What happened, a full sentence.
-    pub what: String,
+    pub what: Statement,
     /// What to do about it, a full sentence; names the property where there is one.
     pub remedy: String,
     /// Status of the refused upgrade.
@@ -58,14 +64,15 @@ pub struct Failure {
     /// WebSocket close code.
     pub close_code: Option<u16>,
     /// The service's own error code.
-    pub code: Option<String>,
-    /// Nobody answered at all: it may be the network, and trying again is no load on the service.
+    pub code: Option<Quote>,
+    /// There was no answer at all: the network may be down, and another attempt is no load on the
+    /// service.
     pub unanswered: bool,
 }
 
 impl Failure {
-    pub fn new(kind: Kind, what: impl Into<String>, remedy: impl Into<String>) -> Self {
-        Failure {
+    pub fn new(kind: Kind, what: impl Into<Statement>, remedy: impl Into<String>) -> Self {
+        Self {
             kind,
             what: what.into(),
             remedy: remedy.into(),
@@ -91,26 +98,17 @@ impl Failure {
         self
     }
 
-    pub fn with_code(mut self, code: Option<String>) -> Self {
+    pub fn with_code(mut self, code: Option<Quote>) -> Self {
         self.code = code;
         self
     }
 
-    /// The same failure with every occurrence of the secret blotted out: services quote keys.
+    /// The same with every occurrence of the secret in what it quotes masked.
     pub fn without(mut self, secret: &str) -> Self {
-        self.what = blotted(self.what, secret);
-        self.remedy = blotted(self.remedy, secret);
-        self.code = self.code.map(|code| blotted(code, secret));
+        self.what = self.what.without(secret);
+        self.code = self.code.map(|code| code.without(secret));
         self
     }
-}
-
-/// The text with every occurrence of the secret blotted out. An empty secret is none.
-pub fn blotted(text: String, secret: &str) -> String {
-    if secret.is_empty() || !text.contains(secret) {
-        return text;
-    }
-    text.replace(secret, "***")
 }
 
 impl fmt::Display for Failure {
@@ -126,17 +124,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_quoted_key_is_blotted_out() {
-        let failure = Failure::new(Kind::Unauthorized, "Invalid key sk-123.", "Replace sk-123.")
-            .with_code(Some("bad:sk-123".into()))
-            .without("sk-123");
-        assert_eq!(failure.to_string(), "Invalid key ***. Replace ***.");
-        assert_eq!(failure.code.as_deref(), Some("bad:***"));
-    }
-
-    #[test]
-    fn an_empty_secret_changes_nothing() {
-        let failure = Failure::new(Kind::Lost, "Gone.", "Wait.").without("");
-        assert_eq!(failure.what, "Gone.");
+    fn a_quoted_key_is_masked_and_the_remedy_is_ours() {
+        let what = Statement::from("Invalid key ")
+            .quoting("sk-12345678")
+            .then(".");
+        let failure = Failure::new(Kind::Unauthorized, what, "Replace sk-12345678.")
+            .with_code(Some("bad:sk-12345678".into()))
+            .without("sk-12345678");
+        assert_eq!(failure.to_string(), "Invalid key ***. Replace sk-12345678.");
+        assert_eq!(failure.code, Some("bad:***".into()));
     }
 }

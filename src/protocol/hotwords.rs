@@ -1,26 +1,27 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Hot words: names and terms that the recogniser is to prefer.
 //!
-//! The service does not complain of a bad list, it drops the whole of it: so the list is checked
-//! here, by the limits that the service documents.
+//! The service does not report a bad list but drops the whole of it, so the list is checked here,
+//! before connecting, against the limits that the service documents. The element parses its
+//! vocabulary property with [`parse`]; the inference protocol sends the words.
 
 use super::{Failure, Kind};
 
-/// ItemText in a list, at most.
-const MOST_WORDS: usize = 2000;
+/// Words in a list (documented).
+const MAX_WORDS: usize = 2000;
 
-/// ItemText of the weight [`SUPER`], at most.
-const MOST_SUPER: usize = 50;
+/// Words with the weight [`SUPER_WEIGHT`] in a list (documented).
+const MAX_SUPER_WORDS: usize = 50;
 
-/// Weights are 1 to 5, and this one for words that must come out.
-const SUPER: u8 = 50;
+/// Weights are 1 to 5, or this for words that must be recognised whenever they are spoken.
+const SUPER_WEIGHT: u8 = 50;
 
-/// Weight of a word that comes without one; the service recommends it to begin with.
-const USUAL: u8 = 4;
+/// Weight of a word that is given without one: the documentation recommends to start with it.
+const DEFAULT_WEIGHT: u8 = 4;
 
-/// Characters of a word that is not plain ASCII, and words of a phrase that is, at most.
-const MOST_CHARACTERS: usize = 15;
-const MOST_TOKENS: usize = 7;
+/// Characters of a word that is not all ASCII, and words of a phrase that is (documented).
+const MAX_CHARACTERS: usize = 15;
+const MAX_TOKENS: usize = 7;
 
 /// A word and its weight, 1 to 5 or 50.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,7 +30,11 @@ pub struct HotWord {
     pub weight: u8,
 }
 
-/// Reads `word=weight,word=weight,…`; a word without a weight has the usual one.
+/// Reads `word=weight,word=weight,…`; a word without a weight gets [`DEFAULT_WEIGHT`].
+///
+/// # Errors
+///
+/// If the service would drop the list.
 pub fn parse(list: &str) -> Result<Vec<HotWord>, Failure> {
     let words: Vec<HotWord> = list
         .split([',', '，', '\n'])
@@ -37,11 +42,14 @@ pub fn parse(list: &str) -> Result<Vec<HotWord>, Failure> {
         .filter(|entry| !entry.is_empty())
         .map(hot_word)
         .collect::<Result<_, _>>()?;
-    let supers = words.iter().filter(|word| word.weight == SUPER).count();
-    if words.len() > MOST_WORDS || supers > MOST_SUPER {
+    let supers = words
+        .iter()
+        .filter(|word| word.weight == SUPER_WEIGHT)
+        .count();
+    if words.len() > MAX_WORDS || supers > MAX_SUPER_WORDS {
         return Err(bad(format!(
-            "The vocabulary has {} words, {supers} of them with the weight {SUPER}; there may be \
-             {MOST_WORDS}, {MOST_SUPER} of them with that weight.",
+            "The vocabulary has {} words, {supers} of them with the weight {SUPER_WEIGHT}; there may \
+             be {MAX_WORDS}, {MAX_SUPER_WORDS} of them with that weight.",
             words.len()
         )));
     }
@@ -51,22 +59,23 @@ pub fn parse(list: &str) -> Result<Vec<HotWord>, Failure> {
 fn hot_word(entry: &str) -> Result<HotWord, Failure> {
     let (text, weight) = match entry.rsplit_once('=') {
         Some((text, weight)) => (text.trim(), weight.trim().parse().ok()),
-        None => (entry, Some(USUAL)),
+        None => (entry, Some(DEFAULT_WEIGHT)),
     };
-    let Some(weight) = weight.filter(|weight| (1..=5).contains(weight) || *weight == SUPER) else {
+    let Some(weight) = weight.filter(|weight| (1..=5).contains(weight) || *weight == SUPER_WEIGHT)
+    else {
         return Err(bad(format!(
-            "The vocabulary's entry '{entry}' has no weight from 1 to 5 or {SUPER}."
+            "The vocabulary's entry '{entry}' has no weight from 1 to 5 or {SUPER_WEIGHT}."
         )));
     };
     let fits = if text.is_ascii() {
-        (1..=MOST_TOKENS).contains(&text.split_whitespace().count())
+        (1..=MAX_TOKENS).contains(&text.split_whitespace().count())
     } else {
-        text.chars().count() <= MOST_CHARACTERS
+        text.chars().count() <= MAX_CHARACTERS
     };
     if !fits {
         return Err(bad(format!(
-            "The vocabulary's entry '{entry}' is empty or too long: {MOST_TOKENS} words may be in \
-             it, or {MOST_CHARACTERS} characters if they are not all ASCII."
+            "The vocabulary's entry '{entry}' is empty or too long: {MAX_TOKENS} words may be in \
+             it, or {MAX_CHARACTERS} characters if they are not all ASCII."
         )));
     }
     Ok(HotWord {

@@ -1,19 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Which item an event is about, also when the service leaves its id out.
+//!
+//! The codecs whose services have ids resolve each event here. Invariant: keys are dense and in the
+//! order of first mention, and an item that has ended is never resolved again.
 
 use std::collections::VecDeque;
 
 use super::ItemKey;
 
-/// Items remembered. A service that opens more without ending any has lost them itself.
-const CAPACITY: usize = 256;
+/// Items remembered. Services have one or two open; one that is still open after this many others
+/// was lost by the service.
+const MAX_ITEMS: usize = 256;
 
 #[derive(Debug)]
 struct Item {
     key: ItemKey,
-    /// `None` as long as the service did not name it.
+    /// `None` until the service names it.
     id: Option<String>,
-    done: bool,
+    ended: bool,
 }
 
 /// The items of a connection, oldest first.
@@ -26,15 +30,15 @@ pub(super) struct Items {
 /// Which item an event without an id means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unnamed {
-    /// The one being spoken.
+    /// The one that is being spoken: for what comes while people speak.
     Newest,
-    /// The one that has waited longest for its end.
+    /// The one that has waited longest: for what ends an item.
     Oldest,
 }
 
 impl Items {
-    /// The item that the event is about, made up if it is new. `None` if it has ended already:
-    /// such an event is a duplicate.
+    /// The item that the event is about, which is added if it is new. `None` if it has ended: such
+    /// an event is late or a duplicate.
     pub fn resolve(&mut self, id: Option<&str>, unnamed: Unnamed) -> Option<ItemKey> {
         if let Some(id) = id {
             if let Some(item) = self
@@ -42,13 +46,13 @@ impl Items {
                 .iter()
                 .find(|item| item.id.as_deref() == Some(id))
             {
-                return (!item.done).then_some(item.key);
+                return (!item.ended).then_some(item.key);
             }
-            // Named late: an open item without a name can only be this one.
+            // An open item that was never named can only be this one, named late.
             if let Some(item) = self
                 .items
                 .iter_mut()
-                .find(|item| item.id.is_none() && !item.done)
+                .find(|item| item.id.is_none() && !item.ended)
             {
                 item.id = Some(id.to_owned());
                 return Some(item.key);
@@ -61,7 +65,7 @@ impl Items {
 
     /// An open item that an event without an id can mean.
     pub fn open(&self, unnamed: Unnamed) -> Option<ItemKey> {
-        let mut open = self.items.iter().filter(|item| !item.done);
+        let mut open = self.items.iter().filter(|item| !item.ended);
         match unnamed {
             Unnamed::Oldest => open.next(),
             Unnamed::Newest => open.next_back(),
@@ -72,7 +76,7 @@ impl Items {
     /// Nothing more is expected of the item.
     pub fn end(&mut self, key: ItemKey) {
         if let Some(item) = self.items.iter_mut().find(|item| item.key == key) {
-            item.done = true;
+            item.ended = true;
         }
     }
 
@@ -82,7 +86,7 @@ impl Items {
     }
 
     fn add(&mut self, id: Option<String>) -> ItemKey {
-        if self.items.len() == CAPACITY {
+        if self.items.len() == MAX_ITEMS {
             self.items.pop_front();
         }
         let key = self.next;
@@ -90,7 +94,7 @@ impl Items {
         self.items.push_back(Item {
             key,
             id,
-            done: false,
+            ended: false,
         });
         key
     }
@@ -129,6 +133,6 @@ mod tests {
         for n in 0..10_000 {
             items.resolve(Some(&n.to_string()), Unnamed::Newest);
         }
-        assert_eq!(items.items.len(), CAPACITY);
+        assert_eq!(items.items.len(), MAX_ITEMS);
     }
 }

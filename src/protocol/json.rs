@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Reading members that may be missing, or of another type than they should be.
+//! Reads members that may be missing, or of another type than documented: then there is none.
 
 use serde_json::Value;
 
@@ -11,10 +11,10 @@ pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
         .filter(|text| !text.is_empty())
 }
 
-/// A count, such as a time in milliseconds, written as an integer or not.
+/// A count, such as a time in milliseconds; some servers write it with a decimal point.
 pub(super) fn count_of(value: &Value, name: &str) -> Option<u64> {
     let number = value.get(name)?;
-    // `as` saturates, and NaN cannot be written in JSON.
+    // `as` saturates, and JSON has no NaN.
     number
         .as_u64()
         .or_else(|| number.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64))

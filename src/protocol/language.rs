@@ -1,14 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Language hints: BCP 47 in, the service's codes out.
 //!
-//! A wrong hint is worse than none: the service then silently translates, and `auto` is accepted
-//! at first and fails at the first utterance. So whatever is not surely right is refused here.
+//! A wrong hint is worse than none: the service then translates without a word (observed), and
+//! `auto` is accepted and fails the first utterance (observed). So each protocol's `set_up` asks
+//! [`hint`], which refuses whatever is not surely right.
 
-use super::{Failure, Kind};
+use super::{Failure, Kind, Statement};
 
 /// Reduces a BCP 47 tag to one of the `supported` codes: `en-US` -> `en`, `zh-Hant-HK` -> `zh`,
 /// `nb-NO` -> `no`. `None` means that the language is to be detected: for an absent tag, `""`,
 /// `auto` and `und`.
+///
+/// # Errors
+///
+/// If the language is not supported.
 pub(super) fn hint(tag: Option<&str>, supported: &[&str]) -> Result<Option<String>, Failure> {
     let tag = tag.unwrap_or_default().trim();
     let lower = tag.to_ascii_lowercase();
@@ -30,10 +35,12 @@ pub(super) fn hint(tag: Option<&str>, supported: &[&str]) -> Result<Option<Strin
         Some(code) => Ok(Some((*code).to_owned())),
         None => Err(Failure::new(
             Kind::Settings,
-            format!(
-                "The language '{tag}' is not among those that the service supports: {}.",
-                supported.join(", ")
-            ),
+            Statement::from("The language '")
+                .quoting(tag)
+                .then(&format!(
+                    "' is not among those that the service supports: {}.",
+                    supported.join(", ")
+                )),
             "Set language-code to one of these, or leave it empty to have the language detected.",
         )),
     }

@@ -1,31 +1,55 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The wire as data: commands become frames, frames become events.
 //!
-//! A [`Codec`] is a pure, stateful translator for one connection. It has no socket, no clock and
-//! knows nothing of GStreamer; it never panics on what the service sends, and it never decides to
-//! wait, retry or give up: it only translates and classifies.
+//! A [`Codec`] translates for one connection. It is pure and stateful: no socket, no clock, nothing
+//! of GStreamer. It never decides to wait, retry or give up; it translates and classifies. Its
+//! invariants:
+//!
+//! - whatever the other side sends, it does not panic, and what it keeps is bounded;
+//! - items are numbered densely, in the order in which the service first mentioned them;
+//! - an item has one [`Event::Final`] or [`Event::ItemFailed`] at most, and nothing comes of it
+//!   afterwards;
+//! - nothing comes after [`Event::Finished`] or [`Event::Failed`].
+//!
+//! The element picks a [`Protocol`] by its settings and lets it [set up](Protocol::set_up); the
+//! session makes a codec for each connection, hands it commands and frames, and sends what it
+//! answers.
+//!
+//! | protocol | module | servers |
+//! |---|---|---|
+//! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and what is compatible |
+//! | realtime | `realtime::openai` | `/v1/realtime` of sglang |
+//! | inference | `inference` | `/api-ws/v1/inference` of the service |
+//! | vllm | `vllm` | `/v1/realtime` of vLLM |
+//!
+//! A new one takes a module with a [`Profile`] and a codec, and its row in [`choice`].
 
-mod base64;
 mod choice;
 mod diagnosis;
+mod dialect;
+mod encoding;
 mod endpoint;
 mod failure;
 mod hotwords;
+mod incoming;
 mod inference;
 mod items;
 mod json;
 mod language;
+mod no_effect;
 mod realtime;
+mod statement;
+mod texts;
 mod vllm;
 
 use std::ops::Add;
 use std::time::Duration;
 
-use choice::Profile;
 pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
-pub use failure::{Failure, Kind, blotted};
+pub use failure::{Failure, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
+pub use statement::{Quote, Statement};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,8 +65,8 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// Identifies an utterance ("item") within a connection: dense, in the order the service first
-/// mentioned them.
+/// An item of a connection: what the session makes an utterance of. Dense, from 0, in the order in
+/// which the service first mentioned them.
 pub type ItemKey = u64;
 
 /// Who decides where an utterance ends.
@@ -50,13 +74,23 @@ pub type ItemKey = u64;
 pub enum TurnDetection {
     /// The service's voice activity detection.
     ServerVad {
-        /// Sensitivity in [-1, 1]; lower hears more.
-        threshold: f64,
+        /// Sensitivity in [-1, 1]; lower detects more. `None` leaves it to the protocol, and to the
+        /// server where that is not the service's own.
+        threshold: Option<f64>,
         /// Silence that ends an utterance, in milliseconds, in [200, 6000].
         silence_ms: u32,
     },
     /// The client, with [`Command::Commit`].
     Manual,
+}
+
+/// An answer to the WebSocket upgrade with another status than 101.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub struct Refusal<'a> {
+    pub status: u16,
+    pub body: &'a str,
+    /// Whether the request had an API key.
+    pub has_key: bool,
 }
 
 /// What is asked of the recogniser for the length of a connection.
@@ -65,15 +99,17 @@ pub struct Recognition {
     pub model: String,
     /// BCP 47 tag; `None` lets the service detect the language.
     pub language: Option<String>,
-    /// Text that biases the recognition (names, terms).
+    /// Text that biases the recognition, such as names and terms.
     pub context: Option<String>,
-    /// ItemText to be preferred.
+    /// Words to be preferred.
     pub vocabulary: Vec<HotWord>,
-    /// A list of such words that the service keeps.
+    /// The name of a list of such words that the service keeps.
     pub vocabulary_id: Option<String>,
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,
+    /// Whether the host is the service's own, and not a server that speaks one of its protocols.
+    pub official: bool,
 }
 
 /// What the session asks the codec to put on the wire.
@@ -115,15 +151,18 @@ pub enum Event {
     /// The item's final text; nothing more comes for it.
     Final { item: ItemKey, text: ItemText },
     /// The service could not recognise this item; the connection goes on.
-    ItemFailed { item: ItemKey, message: String },
+    ItemFailed { item: ItemKey, message: Statement },
     /// What this connection has cost so far.
     Billed(Usage),
     /// Everything sent was recognised and reported.
     Finished,
     /// The connection is of no more use.
     Failed(Failure),
+    /// An event of a name that this protocol does not have. A server that says nothing else while
+    /// people speak speaks another one.
+    Unknown { name: Quote },
     /// Something odd that does not end the connection.
-    Warning(String),
+    Warning(Statement),
 }
 
 /// The text of an item and what came with it.
@@ -158,9 +197,9 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Totals only grow; one that comes late counts for nothing.
+    /// Of two totals the later one: they only grow, and may arrive in the wrong order.
     pub fn max(self, other: Self) -> Self {
-        Usage {
+        Self {
             seconds: self.seconds.max(other.seconds),
             tokens: self.tokens.max(other.tokens),
         }
@@ -171,17 +210,17 @@ impl Add for Usage {
     type Output = Self;
 
     fn add(self, other: Self) -> Self {
-        Usage {
+        Self {
             seconds: self.seconds + other.seconds,
             tokens: self.tokens.saturating_add(other.tokens),
         }
     }
 }
 
-/// What a protocol can bear and do, in the mode it was set up for.
+/// What a protocol bears and needs, in the mode it was set up for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Largest amount of audio in one frame, in bytes.
+    /// Most audio in one frame, in bytes.
     pub max_audio_bytes: usize,
     /// How many times real time audio may be sent.
     pub max_speed: f64,
@@ -189,6 +228,24 @@ pub struct Limits {
     pub max_utterance_ms: Option<u64>,
     /// Something has to be sent this often, if only silence; `None` where nothing has.
     pub keep_alive: Option<Duration>,
+}
+
+/// What sets a protocol apart before anything is said.
+pub(super) struct Profile {
+    /// The value of the protocol property that asks for it.
+    pub nick: &'static str,
+    /// Path of its endpoints, for a URL that has none.
+    pub path: &'static str,
+    /// What the names of its models begin with.
+    pub models: &'static [&'static str],
+    /// Only servers of one's own speak it: it needs a URL.
+    pub self_hosted: bool,
+    /// The model's name goes into the URL's query.
+    pub model_in_query: bool,
+    /// Whether the service has the model in Beijing only.
+    pub beijing_only: fn(&str) -> bool,
+    /// Checks what is asked for, and makes the codecs.
+    pub set_up: fn(Recognition) -> Result<Setup, Failure>,
 }
 
 /// Makes a codec for each connection.
@@ -199,7 +256,7 @@ pub struct Setup {
     pub codecs: CodecFactory,
     /// What was asked for and cannot be had: full sentences that name the property.
     pub warnings: Vec<String>,
-    /// The other side does not find the utterances: they have to be committed to it, whatever
+    /// The other side does not detect utterances: they have to be committed to it, whatever
     /// [`TurnDetection`] was asked for.
     pub lacks_vad: bool,
 }
@@ -222,5 +279,5 @@ pub trait Codec: Send {
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure;
 
     /// What it means that the service refused the WebSocket upgrade.
-    fn refused(&self, status: u16, body: &str) -> Failure;
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure;
 }

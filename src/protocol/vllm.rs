@@ -1,38 +1,41 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The protocol of vLLM's `/v1/realtime` for self-hosted Qwen3-ASR, as of vLLM 0.33: experimental.
 //!
-//! The server knows no utterances: a generation is started with `commit`, and ended with
-//! `commit` and `final`. What is sent between that and the answer is thrown away, and a
-//! generation that was not started must not be ended. So audio is held back meanwhile.
+//! The server has no utterances, only generations: `commit` starts one, `commit` with `final` ends
+//! its audio, and `transcription.done` is its text. The server drops audio that arrives between the
+//! two, and a generation that is ended without having been started spoils the next one (both read
+//! in its source). Invariant: one utterance is one generation, and nothing is sent while an answer
+//! is awaited; audio and commits are held back meanwhile.
 
 use std::collections::VecDeque;
 
 use serde_json::{Value, json};
 
-use super::choice::Profile;
-use super::diagnosis::{self, brief, error_text};
+use super::diagnosis::{Peer, error_text};
+use super::dialect::Dialect;
+use super::incoming::{self, Message};
 use super::json::text_of;
+use super::texts::{self, has_words, name_of, said};
 use super::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
-    Setup, base64,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Recognition, Refusal, Setup, Statement, encoding, no_effect,
 };
 
-/// A second in a frame is plenty.
+/// One second: the server takes far more.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// Nothing keeps the server from falling behind, so its answers are waited for, one by one.
+/// Its answers are awaited one by one, so it cannot fall behind by more than an utterance.
 const SPEED: f64 = 20.0;
 
-/// The longer an utterance, the more the model repeats what it said before.
+/// On long audio the model repeats what it said before (observed), as the server feeds it its own
+/// output.
 const MAX_UTTERANCE_MS: u64 = 15_000;
 
-/// The only rate that the server takes.
+/// The only sample rate that the server takes.
 const RATE: u32 = 16_000;
 
-/// Interim text kept of an utterance, in bytes: a model that loops says more.
-const LONGEST_TEXT: usize = 65_536;
-
-/// Ends what the model says of the language before the text.
+/// The tags with which the model opens each part of its text: `language English<asr_text>`.
+const TAG_START: &str = "language ";
 const TAG_END: &str = "<asr_text>";
 
 pub(super) const PROFILE: Profile = Profile {
@@ -56,20 +59,16 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
             "Put audioresample ! audio/x-raw,rate=16000 before this element.",
         ));
     }
-    let asked = [
-        ("language-code", recognition.language.is_some()),
-        ("context", recognition.context.is_some()),
-        ("vocabulary", !recognition.vocabulary.is_empty()),
-        ("vocabulary-id", recognition.vocabulary_id.is_some()),
-    ];
-    let warnings = asked
-        .iter()
-        .filter(|(_, asked)| *asked)
-        .map(|(property, _)| {
-            format!("vLLM cannot be told of it: the {property} property has no effect.")
-        });
-    let warnings = warnings.collect();
-    let codecs = Box::new(move || Box::new(Vllm::new(recognition.model.clone())) as Box<dyn Codec>);
+    let warnings = no_effect::warnings(
+        "vLLM cannot be told of it",
+        &[
+            ("language-code", recognition.language.is_some()),
+            ("context", recognition.context.is_some()),
+            ("vocabulary", !recognition.vocabulary.is_empty()),
+            ("vocabulary-id", recognition.vocabulary_id.is_some()),
+        ],
+    );
+    let codecs = Box::new(move || Box::new(Vllm::new(&recognition)) as Box<dyn Codec>);
     Ok(Setup {
         codecs,
         warnings,
@@ -81,17 +80,17 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
 enum Phase {
     /// Waiting for `session.created`.
     Opened,
-    /// No generation runs.
+    /// No generation is running.
     Idle,
-    /// A generation runs and takes audio.
+    /// A generation is running and takes audio.
     Listening,
-    /// The audio of an utterance has ended; its text is awaited.
+    /// The generation's audio has ended; its text is awaited.
     Answering,
     /// Failed or finished.
     Over,
 }
 
-/// What came while the answer was awaited.
+/// What was to be sent while an answer was awaited.
 #[derive(Debug)]
 enum Held {
     Audio(Vec<u8>),
@@ -101,25 +100,25 @@ enum Held {
 /// One connection's codec.
 #[derive(Debug)]
 struct Vllm {
-    model: String,
+    peer: Peer,
     phase: Phase,
     session_id: Option<String>,
-    /// The utterance that is being sent or answered.
+    /// The utterance that is being sent or answered; the server has no names for them.
     item: ItemKey,
-    /// What the model said of it so far, tags and all.
-    said: String,
+    /// The deltas of it so far, tags included.
+    deltas: String,
     held: VecDeque<Held>,
     finishing: bool,
 }
 
 impl Vllm {
-    fn new(model: String) -> Self {
-        Vllm {
-            model,
+    fn new(recognition: &Recognition) -> Self {
+        Self {
+            peer: Peer::new(recognition, &PROFILE),
             phase: Phase::Opened,
             session_id: None,
             item: 0,
-            said: String::new(),
+            deltas: String::new(),
             held: VecDeque::new(),
             finishing: false,
         }
@@ -129,19 +128,16 @@ impl Vllm {
         if self.phase != Phase::Opened {
             return;
         }
-        if event.get("session").is_some_and(Value::is_object) {
+        if event["session"].is_object() {
             self.phase = Phase::Over;
-            return events.push(Event::Failed(Failure::new(
-                Kind::Settings,
-                "The server speaks OpenAI's protocol, not that of vLLM.",
-                "Set protocol=realtime.",
-            )));
+            let failure = Dialect::of_greeting(event).instead_of(Dialect::Vllm);
+            return events.push(Event::Failed(failure));
         }
         self.phase = Phase::Idle;
-        self.session_id = text_of(event, "id").map(str::to_owned);
-        let update = json!({ "type": "session.update", "model": self.model });
+        self.session_id = name_of(event, "id");
+        let update = json!({ "type": "session.update", "model": self.peer.model });
         out.push(Frame::Text(update.to_string()));
-        // Success has no answer.
+        // The server does not answer unless the model's name is wrong.
         events.push(Event::Ready {
             session_id: self.session_id.clone(),
         });
@@ -157,9 +153,9 @@ impl Vllm {
             Phase::Listening => {}
             Phase::Opened | Phase::Over => return,
         }
-        let mut text = String::with_capacity(base64::length(audio.len()) + 64);
+        let mut text = String::with_capacity(encoding::length(audio.len()) + 64);
         text.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
-        base64::append(audio, &mut text);
+        encoding::append(audio, &mut text);
         text.push_str(r#""}"#);
         out.push(Frame::Text(text));
     }
@@ -171,21 +167,21 @@ impl Vllm {
                 self.phase = Phase::Answering;
                 out.push(commit(true));
             }
-            // Nothing to end, and to try would spoil the next one.
+            // There is none, and ending it would spoil the next one.
             Phase::Opened | Phase::Idle | Phase::Over => {}
         }
     }
 
     fn delta(&mut self, event: &Value, events: &mut Vec<Event>) {
-        let delta = text_of(event, "delta").unwrap_or_default();
-        if self.said.len() + delta.len() <= LONGEST_TEXT {
-            self.said.push_str(delta);
-        }
-        let (text, language) = untagged(&self.said, true);
-        if !text.is_empty() {
+        texts::append(
+            &mut self.deltas,
+            text_of(event, "delta").unwrap_or_default(),
+        );
+        let said = untagged(&self.deltas, true);
+        if !said.text.is_empty() {
             events.push(Event::Interim {
                 item: self.item,
-                text: item_text(text, language),
+                text: said,
             });
         }
     }
@@ -194,26 +190,30 @@ impl Vllm {
         if !matches!(self.phase, Phase::Listening | Phase::Answering) {
             return events.push(Event::Warning("ignored an answer to nothing".into()));
         }
-        let said = std::mem::take(&mut self.said);
-        let (text, language) = untagged(text_of(event, "text").unwrap_or(&said), false);
+        let deltas = untagged(&std::mem::take(&mut self.deltas), false);
+        let mut text = untagged(&said(event, "text"), false);
+        // Deltas are never taken back, not by a blank final either.
+        if !has_words(&text.text) && has_words(&deltas.text) {
+            text = deltas;
+        }
         events.push(Event::Final {
             item: self.item,
-            text: item_text(text, language),
+            text,
         });
         self.item += 1;
         self.phase = Phase::Idle;
-        // Another commit among it makes the rest wait again.
+        // A commit among what was held makes the rest wait again.
         for held in std::mem::take(&mut self.held) {
             match held {
                 Held::Audio(audio) => self.audio(&audio, out),
                 Held::Commit => self.end_utterance(out),
             }
         }
-        self.finish(events);
+        self.finish_if_idle(events);
     }
 
-    /// There is no answer to the end of everything: it is over with the last answer.
-    fn finish(&mut self, events: &mut Vec<Event>) {
+    /// The server does not answer the end of the audio: the session is over with the final answer.
+    fn finish_if_idle(&mut self, events: &mut Vec<Event>) {
         if self.finishing && self.phase == Phase::Idle {
             self.phase = Phase::Over;
             events.push(Event::Finished);
@@ -221,46 +221,43 @@ impl Vllm {
     }
 
     fn error(&mut self, event: &Value, events: &mut Vec<Event>) {
-        let (code, message) = error_text(&event["error"]);
-        let code = text_of(event, "code").map(str::to_owned).or(code);
-        let failure = match code.as_deref() {
+        // The message is a string beside the code, or both are in an object as OpenAI has it.
+        let error = match &event["error"] {
+            Value::String(message) => json!({ "code": event["code"], "message": message }),
+            error => error.clone(),
+        };
+        let (code, message) = error_text(&error);
+        let failure = match text_of(&error, "code") {
             Some("invalid_audio" | "invalid_json" | "unknown_event") => {
-                return events.push(Event::Warning(format!("the server says: {message}")));
+                let what = Statement::from("the server says: ").quoting(message);
+                return events.push(Event::Warning(what));
             }
-            // The utterance is over without an answer, and what of its audio is left would be
-            // taken for the next one's.
+            // The generation ended without an answer, and the server would take the rest of its
+            // audio for the next one's.
             Some("processing_error") => Failure::new(
                 Kind::Lost,
-                format!("The server could not process the audio: {message}."),
+                Statement::from("The server could not process the audio")
+                    .quoting_within(": ", message, "")
+                    .then("."),
                 "Look into the server's log.",
             )
             .with_code(code),
-            _ => diagnosis::error(&self.model, &json!({ "code": code, "message": message })),
+            _ => self.peer.error(&error),
         };
         self.phase = Phase::Over;
         events.push(Event::Failed(failure));
     }
 }
 
-fn commit(last: bool) -> Frame {
+fn commit(is_final: bool) -> Frame {
     Frame::Text(format!(
-        r#"{{"type":"input_audio_buffer.commit","final":{last}}}"#
+        r#"{{"type":"input_audio_buffer.commit","final":{is_final}}}"#
     ))
 }
 
-fn item_text(text: String, language: Option<&'static str>) -> ItemText {
-    ItemText {
-        text,
-        language: language.map(str::to_owned),
-        ..ItemText::default()
-    }
-}
-
-/// The text without the tags `language English<asr_text>` that the model puts before each of its
-/// parts, and the language that the last of them names. Where more is to come, what may turn out
-/// to be one is left out.
-fn untagged(said: &str, more_to_come: bool) -> (String, Option<&'static str>) {
-    const TAG_START: &str = "language ";
+/// The text without the model's tags, and the language that the latest tag names. While more is to
+/// come, an end that may yet become a tag is left out.
+fn untagged(said: &str, more_to_come: bool) -> ItemText {
     let (mut text, mut language) = (String::with_capacity(said.len()), None);
     let mut rest = said;
     while let Some(end) = rest.find(TAG_END) {
@@ -275,20 +272,24 @@ fn untagged(said: &str, more_to_come: bool) -> (String, Option<&'static str>) {
         rest = &rest[end + TAG_END.len()..];
     }
     if more_to_come {
-        rest = &rest[..start_of_tag(rest, TAG_START)];
+        rest = &rest[..start_of_tag(rest)];
     }
     text.push_str(rest);
-    (text.trim().to_owned(), language)
+    ItemText {
+        text: text.trim().to_owned(),
+        language: language.map(str::to_owned),
+        ..ItemText::default()
+    }
 }
 
 /// Where in the text a tag may begin whose end is still to come; the text's length if nowhere.
-fn start_of_tag(text: &str, tag_start: &str) -> usize {
+fn start_of_tag(text: &str) -> usize {
     let may_become_tag = |(at, _): &(usize, char)| {
         let tail = &text[*at..];
-        if tail.len() <= tag_start.len() {
-            return tag_start.starts_with(tail);
+        if tail.len() <= TAG_START.len() {
+            return TAG_START.starts_with(tail);
         }
-        tail.strip_prefix(tag_start)
+        tail.strip_prefix(TAG_START)
             .is_some_and(|named| match named.find('<') {
                 Some(at) => is_name(&named[..at]) && TAG_END.starts_with(&named[at..]),
                 None => named.is_empty() || is_name(named),
@@ -299,14 +300,14 @@ fn start_of_tag(text: &str, tag_start: &str) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Letters in the name of a language, at most.
-const LONGEST_NAME: usize = 20;
+/// Letters in the name of a language.
+const MAX_NAME: usize = 20;
 
 fn is_name(text: &str) -> bool {
-    (1..=LONGEST_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic())
+    (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// ISO 639 code of a language as the model names it.
+/// ISO 639 code of a language that the model names in English.
 fn code_of(name: &str) -> Option<&'static str> {
     const NAMES: [(&str, &str); 30] = [
         ("Chinese", "zh"),
@@ -365,10 +366,10 @@ impl Codec for Vllm {
             Command::Commit => self.end_utterance(out),
             Command::Context(_) => {}
             Command::Finish => {
-                // Whatever was not committed is an utterance as well.
+                // Audio that was not committed is an utterance as well.
                 self.end_utterance(out);
                 self.finishing = true;
-                self.finish(events);
+                self.finish_if_idle(events);
             }
         }
     }
@@ -377,32 +378,26 @@ impl Codec for Vllm {
         if self.phase == Phase::Over {
             return;
         }
-        let event = match diagnosis::parse(frame) {
-            Ok(event) => event,
-            Err(warning) => return events.push(Event::Warning(warning)),
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
         };
-        match text_of(&event, "type") {
-            Some("session.created") => self.created(&event, events, out),
-            Some("transcription.delta") => self.delta(&event, events),
-            Some("transcription.done") => self.done(&event, events, out),
-            Some("error") => self.error(&event, events),
-            Some(kind) => events.push(Event::Warning(format!(
-                "ignored an unknown event '{}'",
-                brief(kind)
-            ))),
-            None => events.push(Event::Warning("ignored an event without a type".into())),
+        match kind.as_str() {
+            "session.created" => self.created(&event, events, out),
+            "transcription.delta" => self.delta(&event, events),
+            "transcription.done" => self.done(&event, events, out),
+            "error" => self.error(&event, events),
+            kind => events.push(incoming::unknown(kind)),
         }
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(&self.model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 
 #[cfg(test)]
-#[path = "vllm_tests.rs"]
 mod tests;

@@ -256,7 +256,11 @@ impl Connection {
             }
             Event::Billed(usage) => self.billed = self.billed.max(usage),
             // These concern the session.
-            Event::Ready { .. } | Event::Finished | Event::Failed(_) | Event::Warning(_) => {}
+            Event::Ready { .. }
+            | Event::Finished
+            | Event::Failed(_)
+            | Event::Unknown { .. }
+            | Event::Warning(_) => {}
         }
     }
 
@@ -396,9 +400,10 @@ impl Connection {
     }
 }
 
-/// On silence the service may give back the context for a transcript.
+/// On silence the service may give back the context for a transcript, but for the line breaks.
 fn without_echo(mut text: ItemText, context: Option<&str>) -> ItemText {
-    if context.is_some_and(|context| context.trim() == text.text.trim()) {
+    let context = context.unwrap_or_default();
+    if context.split_whitespace().eq(text.text.split_whitespace()) {
         text.text.clear();
     }
     text

@@ -29,7 +29,7 @@ pub use retry::RetryPolicy;
 pub use segmenter::ClientVad;
 pub use state::Session;
 
-use crate::protocol::{Failure, Frame, Incoming, blotted};
+use crate::protocol::{Failure, Frame, Incoming, Refusal, Statement};
 use crate::transcript::Transcript;
 
 /// What a session needs to know.
@@ -100,10 +100,7 @@ pub enum Net<'a> {
     /// There is no server to speak to.
     Unreachable(Failure),
     /// A server answered the upgrade with an HTTP status other than 101.
-    Refused {
-        status: u16,
-        body: &'a str,
-    },
+    Refused(Refusal<'a>),
     /// The connection is gone; `code` is that of a close frame, if there was one.
     Closed {
         code: Option<u16>,
@@ -148,7 +145,7 @@ pub enum Notice {
         state: State,
         session_id: Option<String>,
         /// Why, where that is not plain.
-        reason: String,
+        reason: Statement,
     },
     SpeechStarted {
         item_id: String,
@@ -187,7 +184,7 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// The same with every occurrence of the secret blotted out, wherever foreign words may be.
+    /// The same with every occurrence of the secret masked, wherever the other side is quoted.
     pub fn without(self, secret: &str) -> Self {
         match self {
             Notice::State {
@@ -197,14 +194,14 @@ impl Notice {
             } => Notice::State {
                 state,
                 session_id,
-                reason: blotted(reason, secret),
+                reason: reason.without(secret),
             },
             Notice::Outage(failure) => Notice::Outage(failure.without(secret)),
             Notice::Failed(failure) => Notice::Failed(failure.without(secret)),
             Notice::Warning(warning) => Notice::Warning(match warning {
-                Warning::Ignored(what) => Warning::Ignored(blotted(what, secret)),
-                Warning::NotRecognised(why) => Warning::NotRecognised(blotted(why, secret)),
-                Warning::Unfinished(what) => Warning::Unfinished(blotted(what, secret)),
+                Warning::Ignored(what) => Warning::Ignored(what.without(secret)),
+                Warning::NotRecognised(why) => Warning::NotRecognised(why.without(secret)),
+                Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
             }),
             // Nothing of an error in these.
             notice @ (Notice::SpeechStarted { .. }
@@ -226,9 +223,9 @@ pub const UNSENT: &str = "the session ended before it could be sent";
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// The service sent something that was ignored.
-    Ignored(String),
+    Ignored(Statement),
     /// The service could not recognise an utterance.
-    NotRecognised(String),
+    NotRecognised(Statement),
     /// The service did not finish in time, or not in order: the last text may be incomplete.
-    Unfinished(String),
+    Unfinished(Statement),
 }

@@ -129,7 +129,7 @@ mod tests {
         assert!(outage.report());
         assert!(outage.is_news(lost()) && !outage.is_news(lost()));
         assert!(outage.is_news(Failure::new(Kind::Lost, "Full.", "Wait.")));
-        assert_eq!(outage.take_latest().unwrap().what, "Full.");
+        assert_eq!(outage.take_latest().unwrap().what.to_string(), "Full.");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 
 use super::{ConnId, Notice, Output, State, Warning};
-use crate::protocol::Frame;
+use crate::protocol::{Frame, Statement};
 
 #[derive(Default)]
 pub(super) struct Outbox {
@@ -37,11 +37,11 @@ impl Outbox {
         self.notice(Notice::Warning(warning));
     }
 
-    pub fn state(&mut self, state: State, session_id: Option<&str>, reason: &str) {
+    pub fn state(&mut self, state: State, session_id: Option<&str>, reason: Statement) {
         self.notice(Notice::State {
             state,
             session_id: session_id.map(str::to_owned),
-            reason: reason.to_owned(),
+            reason,
         });
     }
 }

@@ -29,7 +29,7 @@ use super::rotation::{MAX_STANDBY, Rotation};
 use super::segmenter::Segmenter;
 use super::stall::Stall;
 use super::{Config, ConnId, Net, Output, State, Warning};
-use crate::protocol::{CodecFactory, Command, Event, Failure, Kind, Limits, Usage};
+use crate::protocol::{CodecFactory, Command, Event, Failure, Kind, Limits, Statement, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -234,8 +234,8 @@ impl Session {
             }
             Net::Connected => {}
             Net::Unreachable(failure) => self.connection_failed(id, failure, now),
-            Net::Refused { status, body } => {
-                let failure = connection.codec.refused(status, body);
+            Net::Refused(refusal) => {
+                let failure = connection.codec.refused(&refusal);
                 self.connection_failed(id, failure, now);
             }
             Net::Closed { code, reason } => {
@@ -275,6 +275,10 @@ impl Session {
             (Event::Failed(failure), _) => self.connection_failed(id, failure, now),
             (_, Role::Successor) => {}
             (Event::Warning(message), _) => self.outbox.warn(Warning::Ignored(message)),
+            (Event::Unknown { name }, _) => {
+                let what = Statement::from("ignored an unknown event '").quoting(name);
+                self.outbox.warn(Warning::Ignored(what.then("'")));
+            }
             (event, _) => connection.absorb(
                 event,
                 self.config.context.as_deref(),
@@ -400,10 +404,10 @@ impl Session {
         }
     }
 
-    fn announce(&mut self, state: State, reason: &str) {
+    fn announce(&mut self, state: State, reason: impl Into<Statement>) {
         let serving = self.connections.serving();
         let session_id = serving.and_then(Connection::session_id);
-        self.outbox.state(state, session_id, reason);
+        self.outbox.state(state, session_id, reason.into());
     }
 }
 

@@ -3,36 +3,39 @@
 //! paraformer-realtime: a task per connection, binary audio, sentences with the times of their
 //! words.
 //!
-//! The service always finds the sentences itself. It fails a task that gets nothing for 23 s, and
-//! without `heartbeat` one that gets only silence for a minute.
+//! The service always detects the sentences itself. It fails a task that gets no audio for 23 s
+//! and, without `heartbeat`, one that gets only silence for a minute (both documented). A sentence
+//! is an item; all text of an interim result may change. [`models`] says what each model is sent.
 
 mod models;
+mod words;
 
 use std::time::Duration;
 
 use serde_json::{Map, Value, json};
 
-use super::choice::Profile;
-use super::diagnosis::{self, brief};
+use super::diagnosis::Peer;
+use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
+use super::texts::{name_of, said};
 use super::{
-    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Recognition,
-    Setup, TurnDetection, Usage, WordTime, language,
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Recognition, Refusal, Setup, TurnDetection, Usage, language, no_effect,
 };
 use models::Model;
 
-/// The service asks for 1 to 16 KB in a frame.
+/// The documentation asks for 1 to 16 KB in a frame.
 const MAX_AUDIO_BYTES: usize = 16_000;
 
-/// A burst gives no results at all; a little more than real time catches up.
+/// A burst gets no results at all (observed); a little more than real time catches up.
 const SPEED: f64 = 1.25;
 
-/// A task that gets nothing for 23 s fails.
+/// Well below the 23 s after which a task without audio fails.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// The service cuts off what is longer, in characters.
-const LONGEST_CONTEXT: usize = 400;
+/// Characters of the context that the service uses (documented).
+const MAX_CONTEXT: usize = 400;
 
 pub(super) const PROFILE: Profile = Profile {
     nick: "inference",
@@ -50,7 +53,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection else {
         return Err(Failure::new(
             Kind::Settings,
-            format!("The model '{name}' finds the utterances itself: it takes no commits."),
+            format!("The model '{name}' detects the utterances itself: it takes no commits."),
             "Set turn-detection=server-vad, or use a model of the realtime protocol.",
         ));
     };
@@ -66,8 +69,9 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     }
     let mut warnings = Vec::new();
     let mut without = |property: &str, what: &str| {
-        warnings.push(format!(
-            "The model '{name}' {what}: the {property} property has no effect."
+        warnings.push(no_effect::warning(
+            &format!("The model '{name}' {what}"),
+            property,
         ));
     };
     recognition.language = language::hint(recognition.language.as_deref(), model.languages)?;
@@ -83,13 +87,13 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
             "takes no hot words but those of a vocabulary-id",
         );
     }
-    if threshold != 0.0 && !model.noise_threshold {
+    if noise_threshold(threshold).is_some() && !model.noise_threshold {
         without("vad-threshold", "has no such threshold");
     }
     let context = recognition.context.as_deref().unwrap_or_default();
-    if model.context && context.chars().count() > LONGEST_CONTEXT {
+    if model.context && context.chars().count() > MAX_CONTEXT {
         warnings.push(format!(
-            "The service uses the first {LONGEST_CONTEXT} characters of the context property only."
+            "The service uses the first {MAX_CONTEXT} characters of the context property only."
         ));
     }
     let codecs = Box::new(move || {
@@ -114,25 +118,25 @@ enum Phase {
     Over,
 }
 
-/// One connection's codec, for the one task of it.
+/// One connection's codec; a connection has one task.
 #[derive(Debug)]
 struct Inference {
-    model: String,
+    peer: Peer,
     takes_context: bool,
     task_id: String,
     /// The payload of `run-task`, until it is sent.
     task: Value,
     phase: Phase,
     sentences: Items,
-    /// Sentences before this one have been announced.
+    /// Sentences before this one have had their [`Event::SpeechStarted`].
     announced: ItemKey,
 }
 
 impl Inference {
-    /// `task_id` is unique.
+    /// `task_id` is 32 hexadecimal digits, and unique.
     fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
-        Inference {
-            model: recognition.model.clone(),
+        Self {
+            peer: Peer::new(recognition, &PROFILE),
             takes_context: model.context,
             task_id,
             task: task(recognition, model),
@@ -160,41 +164,47 @@ impl Inference {
 
     fn result(&mut self, payload: &Value, events: &mut Vec<Event>) {
         events.extend(usage(payload).map(Event::Billed));
-        // Copies of the sentence are elsewhere in the payload.
+        // Some models repeat the sentence elsewhere in the payload.
         let sentence = &payload["output"]["sentence"];
         let id = count_of(sentence, "sentence_id");
         if !sentence.is_object() || is_set(sentence, "heartbeat") || id == Some(0) {
             return;
         }
-        let item_id = id.map(|id| id.to_string()).unwrap_or_default();
-        let Some(item) = self
-            .sentences
-            .resolve((!item_id.is_empty()).then_some(&item_id), Unnamed::Oldest)
-        else {
-            return;
-        };
+        let item_id = id.map(|id| id.to_string());
+        let item = self.sentences.resolve(item_id.as_deref(), Unnamed::Oldest);
+        if let Some(item) = item {
+            self.sentence(item, item_id.unwrap_or_default(), sentence, events);
+        }
+    }
+
+    /// What a result says of a sentence that has not ended.
+    fn sentence(
+        &mut self,
+        item: ItemKey,
+        item_id: String,
+        sentence: &Value,
+        events: &mut Vec<Event>,
+    ) {
+        let begin = count_of(sentence, "begin_time");
+        let end = count_of(sentence, "end_time");
         if item >= self.announced {
             self.announced = item + 1;
             events.push(Event::SpeechStarted {
                 item,
                 item_id: item_id.clone(),
-                at_ms: count_of(sentence, "begin_time"),
+                at_ms: begin,
             });
         }
-        let end = count_of(sentence, "end_time");
-        // Older models do not say in so many words that a sentence has ended.
-        let is_last = match sentence.get("sentence_end").and_then(Value::as_bool) {
-            Some(is_last) => is_last,
-            None => end.is_some(),
-        };
-        let said = text_of(sentence, "text").unwrap_or_default().to_owned();
+        let said = said(sentence, "text");
         let mut text = ItemText {
             item_id: item_id.clone(),
-            words: word_times(sentence),
-            emotion: text_of(sentence, "emo_tag").map(str::to_owned),
+            words: words::timed(sentence, begin, end),
+            emotion: name_of(sentence, "emo_tag"),
             ..ItemText::default()
         };
-        if is_last {
+        // Older models have no `sentence_end`: a sentence that has ended has an `end_time`.
+        let is_final = sentence["sentence_end"].as_bool().unwrap_or(end.is_some());
+        if is_final {
             self.sentences.end(item);
             events.push(Event::SpeechStopped {
                 item,
@@ -217,19 +227,19 @@ impl Inference {
         let message = text_of(header, "error_message").unwrap_or_default();
         let normal: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
         match normal.to_ascii_lowercase().as_str() {
-            // Nothing was said.
+            // No speech in all of the audio.
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" if finishing => Event::Finished,
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" => Event::Failed(
                 Failure::new(
                     Kind::Lost,
                     "The service heard nothing and ended the task.",
-                    "Check that the audio is what it should be.",
+                    "Check that the audio has speech in it, and the caps before this element.",
                 )
-                .with_code(Some(brief(code))),
+                .with_code(Some(code.into())),
             ),
             _ => {
                 let error = json!({ "code": code, "message": message });
-                Event::Failed(diagnosis::error(&self.model, &error))
+                Event::Failed(self.peer.error(&error))
             }
         }
     }
@@ -241,7 +251,7 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
     set("format", json!("pcm"));
     set("sample_rate", json!(recognition.rate));
-    // Silence is sent like everything else, and must not end the task.
+    // Silence is sent like any audio, and must not end the task.
     set("heartbeat", json!(true));
     if let TurnDetection::ServerVad {
         threshold,
@@ -249,12 +259,8 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     } = recognition.turn_detection
     {
         set("max_sentence_silence", json!(silence_ms));
-        if model.noise_threshold && threshold != 0.0 {
-            // Steps of 0.1 are documented.
-            set(
-                "speech_noise_threshold",
-                json!((threshold * 10.0).round() / 10.0),
-            );
+        if let Some(threshold) = noise_threshold(threshold).filter(|_| model.noise_threshold) {
+            set("speech_noise_threshold", json!(threshold));
         }
     }
     if model.semantic_punctuation {
@@ -294,6 +300,13 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     })
 }
 
+/// The threshold in the steps of 0.1 that the service documents; 0 is left to the model.
+fn noise_threshold(threshold: Option<f64>) -> Option<f64> {
+    threshold
+        .map(|threshold| (threshold * 10.0).round() / 10.0)
+        .filter(|threshold| *threshold != 0.0)
+}
+
 /// The part of a payload that carries the context.
 fn input(context: &str) -> Value {
     json!({ "context": [{
@@ -310,21 +323,6 @@ fn usage(payload: &Value) -> Option<Usage> {
         seconds: seconds.unwrap_or_default(),
         tokens: tokens.unwrap_or_default(),
     })
-}
-
-fn word_times(sentence: &Value) -> Vec<WordTime> {
-    let words = sentence.get("words").and_then(Value::as_array);
-    words
-        .into_iter()
-        .flatten()
-        .filter_map(|word| {
-            Some(WordTime {
-                text: text_of(word, "text")?.to_owned(),
-                begin_ms: count_of(word, "begin_time")?,
-                end_ms: count_of(word, "end_time")?,
-            })
-        })
-        .collect()
 }
 
 impl Codec for Inference {
@@ -362,9 +360,8 @@ impl Codec for Inference {
         if self.phase == Phase::Over {
             return;
         }
-        let message = match diagnosis::parse(frame) {
-            Ok(message) => message,
-            Err(warning) => return events.push(Event::Warning(warning)),
+        let Some(message) = incoming::json(frame, events) else {
+            return;
         };
         let (header, payload) = (&message["header"], &message["payload"]);
         if !self.is_ours(header) {
@@ -389,20 +386,17 @@ impl Codec for Inference {
                 let event = self.failed(header);
                 events.push(event);
             }
-            Some(event) => events.push(Event::Warning(format!(
-                "ignored an unknown event '{}'",
-                brief(event)
-            ))),
+            Some(event) => events.push(incoming::unknown(event)),
             None => events.push(Event::Warning("ignored an event without a name".into())),
         }
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        diagnosis::closed(&self.model, code, reason)
+        self.peer.closed(code, reason)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        diagnosis::refused(status, body, PROFILE.path)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
     }
 }
 

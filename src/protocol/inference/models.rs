@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the models of the inference protocol take: the service documents a set of parameters for
-//! each of them.
+//! What the models of the inference protocol take, as a table: the service documents a set of
+//! parameters for each of them. The codec asks [`find`] once, at set-up.
 
 /// What a model takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
     /// What its name begins with.
     name: &'static str,
-    /// The only sample rate it takes; `None` takes any.
+    /// The only sample rate that it takes; `None` takes any.
     pub rate: Option<u32>,
     pub languages: &'static [&'static str],
-    /// Takes a hint which language is spoken.
+    /// Takes a hint as to which language is spoken.
     pub language_hints: bool,
-    /// Takes the choice between meaning and silence to end a sentence.
+    /// Lets meaning rather than silence end a sentence, unless told not to.
     pub semantic_punctuation: bool,
-    /// Can be told not to let sentences grow long.
+    /// Can be told to keep sentences short.
     pub multi_threshold: bool,
     pub noise_threshold: bool,
     pub context: bool,
@@ -33,7 +33,7 @@ const THIRTY: &[&str] = &[
 
 const CHINESE: &[&str] = &["zh"];
 
-/// Continuous transcription, as the newest models do it.
+/// Continuous transcription by the newest models.
 const STREAMING: Model = Model {
     name: "qwen-audio-",
     rate: None,
@@ -63,7 +63,7 @@ const PARAFORMER: Model = Model {
     ..FUN
 };
 
-/// Of those whose name fits the longest one counts.
+/// The longest name that a model's name begins with counts.
 const MODELS: &[Model] = &[
     Model {
         name: "qwen-audio-3.1-asr-flash-streaming",
@@ -104,7 +104,7 @@ const MODELS: &[Model] = &[
     },
 ];
 
-/// A model that is not known: with only what all of them take.
+/// An unknown model gets only what all of them take.
 const UNKNOWN: Model = Model {
     semantic_punctuation: false,
     multi_threshold: false,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::{HotWord, Protocol};
+use crate::protocol::texts::MAX_TEXT;
+use crate::protocol::{HotWord, Protocol, WordTime};
 
 const TASK: &str = "0123456789abcdef0123456789abcdef";
 
@@ -13,9 +14,10 @@ fn recognition(model: &str) -> Recognition {
         vocabulary_id: None,
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
+        official: true,
     }
 }
 
@@ -99,7 +101,7 @@ fn each_model_is_sent_what_is_documented_for_it() {
         }],
         vocabulary_id: Some("vocab-1".into()),
         turn_detection: TurnDetection::ServerVad {
-            threshold: -0.25,
+            threshold: Some(-0.25),
             silence_ms: 600,
         },
         ..recognition(model)
@@ -211,7 +213,7 @@ fn a_sentence_begins_grows_and_ends() {
         [Event::Interim { item: 0, text }]
     );
     // As the documentation has it, with copies of everything and without `sentence_begin`.
-    let last = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
+    let ended = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
  "payload":{"output":{"sentence":{"sentence_id":1,"begin_time":160,"end_time":1640,"text":"欢迎使用阿里云。","channel_id":0,"speaker_id":null,
    "sentence_end":true,
    "words":[{"begin_time":160,"end_time":520,"text":"欢迎","punctuation":"","fixed":true,"speaker_id":null},
@@ -222,7 +224,7 @@ fn a_sentence_begins_grows_and_ends() {
   "output":{"sentence":{"sentence_id":1,"begin_time":160,"end_time":1640,"text":"欢迎使用阿里云。","sentence_end":true},"text":"欢迎使用阿里云。"},
   "usage":{"duration":2,"input_tokens":85,"output_tokens":4,"total_tokens":89}},
  "usage":{"duration":2,"input_tokens":85,"output_tokens":4,"total_tokens":89}}}"#;
-    let events = decode(&mut codec, last);
+    let events = decode(&mut codec, ended);
     let usage = Usage {
         seconds: 2.0,
         tokens: 89,
@@ -239,7 +241,7 @@ fn a_sentence_begins_grows_and_ends() {
     assert_eq!(text.text, "欢迎使用阿里云。");
     let times: Vec<_> = text.words.iter().map(|w| (w.begin_ms, w.end_ms)).collect();
     assert_eq!(times, [(160, 520), (520, 880), (880, 1640)]);
-    let again = decode(&mut codec, last);
+    let again = decode(&mut codec, ended);
     assert!(finals(&again).is_empty(), "a duplicate: {again:?}");
     assert_eq!(decode(&mut codec, &partial), [], "late");
 }
@@ -287,6 +289,25 @@ fn older_and_sloppier_results_are_understood() {
 }
 
 #[test]
+fn texts_are_bounded_and_hold_no_control_characters() {
+    let much = "x\u{7}".repeat(100_000);
+    for end in [Value::Null, json!(900)] {
+        let word = json!({"text": much, "begin_time": 0, "end_time": 900});
+        let words = [&word, &word];
+        let what = json!({"sentence_id": 1, "begin_time": 0, "end_time": end, "text": much,
+            "words": words, "emo_tag": much});
+        let events = decode(&mut running(), &sentence(what));
+        let Some(Event::Interim { text, .. } | Event::Final { text, .. }) = events.last() else {
+            panic!("{events:?}")
+        };
+        assert_eq!(text.text.len() + text.stash.len(), MAX_TEXT);
+        assert!(text.words.is_empty());
+        assert!(text.emotion.as_ref().is_some_and(|name| name.len() <= 256));
+        assert!(!format!("{}{}", text.text, text.stash).contains(char::is_control));
+    }
+}
+
+#[test]
 fn what_is_no_result_is_passed_over() {
     let mut codec = running();
     for frame in [
@@ -308,7 +329,7 @@ fn what_is_no_result_is_passed_over() {
     ] {
         let events = decode(&mut codec, frame);
         assert!(
-            matches!(events[..], [Event::Warning(_)]),
+            matches!(events[..], [Event::Warning(_) | Event::Unknown { .. }]),
             "{frame}: {events:?}"
         );
     }
@@ -415,7 +436,7 @@ fn what_a_model_cannot_do_is_refused_or_warned_about() {
             weight: 1,
         }],
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.5,
+            threshold: Some(0.5),
             silence_ms: 400,
         },
         ..recognition(model)

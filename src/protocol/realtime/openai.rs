@@ -1,16 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The OpenAI flavour of the realtime protocol, as sglang serves it at `/v1/realtime`.
+//! OpenAI's realtime protocol for transcription, as sglang serves it at `/v1/realtime`.
 //!
-//! It differs in the settings, in interim results, which are appended, in that there are no
-//! utterances but those that are committed, and in that nothing answers to the end.
-
-use std::collections::BTreeMap;
+//! Other than in Qwen's the settings are nested, interim results are appended, there are no
+//! utterances but those that are committed, and the end has no answer: all is over when every
+//! commit has one.
 
 use serde_json::{Value, json};
 
-use super::{LANGUAGES, MAX_AUDIO_BYTES, Realtime};
-use crate::protocol::choice::Profile;
-use crate::protocol::{Codec, Failure, ItemKey, Kind, Limits, Recognition, Setup, language};
+use super::conversation::{Conversation, Phase, Told, item_text};
+use super::{LANGUAGES, MAX_AUDIO_BYTES};
+use crate::protocol::diagnosis::Peer;
+use crate::protocol::dialect::Dialect;
+use crate::protocol::incoming::{self, Message};
+use crate::protocol::json::text_of;
+use crate::protocol::{
+    Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
+    Setup, language, no_effect,
+};
 
 /// The rate of the plugin's two that such servers take.
 const RATE: u32 = 16_000;
@@ -20,11 +26,6 @@ const SPEED: f64 = 20.0;
 
 /// Models take half a minute of audio well.
 const MAX_UTTERANCE_MS: u64 = 30_000;
-
-/// Interim text kept of an item, in bytes, and items it is kept of. More is made up by a server
-/// that has lost its mind.
-const LONGEST_TEXT: usize = 65_536;
-const MOST_TEXTS: usize = 64;
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
     nick: "realtime",
@@ -48,24 +49,15 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         ));
     }
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
-    let asked = [
-        ("context", recognition.context.is_some()),
-        ("vocabulary", !recognition.vocabulary.is_empty()),
-        ("vocabulary-id", recognition.vocabulary_id.is_some()),
-    ];
-    let warnings = asked
-        .iter()
-        .filter(|(_, asked)| *asked)
-        .map(|(property, _)| {
-            format!("The server cannot be told of it: the {property} property has no effect.")
-        });
-    let warnings = warnings.collect();
-    let codecs = Box::new(move || {
-        Box::new(Realtime::with_flavour(
-            recognition.clone(),
-            Flavour::OpenAi(Deltas::default()),
-        )) as Box<dyn Codec>
-    });
+    let warnings = no_effect::warnings(
+        "The server cannot be told of it",
+        &[
+            ("context", recognition.context.is_some()),
+            ("vocabulary", !recognition.vocabulary.is_empty()),
+            ("vocabulary-id", recognition.vocabulary_id.is_some()),
+        ],
+    );
+    let codecs = Box::new(move || Box::new(OpenAi::new(recognition.clone())) as Box<dyn Codec>);
     Ok(Setup {
         codecs,
         warnings,
@@ -73,92 +65,178 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     })
 }
 
-/// Whose realtime protocol it is.
+/// One connection's codec.
 #[derive(Debug)]
-pub(super) enum Flavour {
-    Qwen,
-    OpenAi(Deltas),
-}
-
-/// What is known of the items that were committed.
-#[derive(Debug, Default)]
-pub(super) struct Deltas {
-    texts: BTreeMap<ItemKey, String>,
+struct OpenAi {
+    peer: Peer,
+    recognition: Recognition,
+    conversation: Conversation,
+    /// What the greeting says that the server speaks.
+    dialect: Dialect,
     /// Commits without an answer.
-    pub unanswered: usize,
-    pub finishing: bool,
+    unanswered: usize,
+    /// No more audio will come.
+    finishing: bool,
 }
 
-impl Deltas {
-    /// Adds to an item's text; returns all of it.
-    pub fn push(&mut self, item: ItemKey, delta: &str) -> String {
-        if self.texts.len() >= MOST_TEXTS && !self.texts.contains_key(&item) {
-            self.texts.pop_first();
+impl OpenAi {
+    fn new(recognition: Recognition) -> Self {
+        Self {
+            peer: Peer::new(&recognition, &PROFILE),
+            recognition,
+            conversation: Conversation::new("delta"),
+            dialect: Dialect::Unknown,
+            unanswered: 0,
+            finishing: false,
         }
-        let text = self.texts.entry(item).or_default();
-        if text.len() + delta.len() <= LONGEST_TEXT {
-            text.push_str(delta);
+    }
+
+    fn session_event(
+        &mut self,
+        kind: &str,
+        event: &Value,
+        events: &mut Vec<Event>,
+        out: &mut Vec<Frame>,
+    ) {
+        let session = &event["session"];
+        if kind == "session.created" && self.conversation.phase == Phase::Opened {
+            self.dialect = Dialect::of_greeting(event);
+            // A session that says nothing of itself may be one of another server that speaks this.
+            if self.dialect != Dialect::OpenAi
+                && (self.dialect != Dialect::Unknown || !session.is_object())
+            {
+                let failure = self.dialect.instead_of(Dialect::OpenAi);
+                return self.conversation.fail(failure, events);
+            }
         }
-        text.clone()
+        let settings = || settings(&self.recognition);
+        self.conversation
+            .session_event(kind, session, settings, events, out);
     }
 
-    /// The item has its final text, or will have none.
-    pub fn answered(&mut self, item: ItemKey) {
-        self.texts.remove(&item);
-        self.unanswered = self.unanswered.saturating_sub(1);
+    fn item_event(&mut self, kind: &str, event: &Value, events: &mut Vec<Event>) {
+        match self.conversation.item_event(kind, event, events) {
+            Told::Done => {}
+            Told::Interim(item) => {
+                let mut text = item_text(event, "delta");
+                text.text = self.conversation.confirmed.append(item, &text.text);
+                events.push(Event::Interim { item, text });
+            }
+            Told::End(_) => {
+                self.unanswered = self.unanswered.saturating_sub(1);
+                self.finish_if_answered(events);
+            }
+            Told::Unknown => match Dialect::of_event(kind) {
+                Some(dialect) => {
+                    let failure = dialect.instead_of(Dialect::OpenAi);
+                    self.conversation.fail(failure, events);
+                }
+                None => events.push(incoming::unknown(kind)),
+            },
+        }
     }
 
-    /// All is over: nothing says so but the last answer.
-    pub fn is_finished(&self) -> bool {
-        self.finishing && self.unanswered == 0
+    /// Errors of a running session are about a single message, and the connection goes on. Those
+    /// that answer the settings end it.
+    fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
+        let mut failure = self.peer.error(error);
+        let is_about_message = matches!(failure.kind, Kind::Settings | Kind::Lost)
+            && text_of(error, "code") != Some("inference_failed");
+        match self.conversation.phase {
+            Phase::Running if is_about_message => {
+                return events.push(Event::Warning(failure.what));
+            }
+            Phase::Configuring if is_about_message && self.dialect != Dialect::OpenAi => {
+                failure = self.dialect.refuses(Dialect::OpenAi, failure);
+            }
+            _ => {}
+        }
+        self.conversation.fail(failure, events);
     }
-}
 
-pub(super) fn limits() -> Limits {
-    Limits {
-        max_audio_bytes: MAX_AUDIO_BYTES,
-        max_speed: SPEED,
-        max_utterance_ms: Some(MAX_UTTERANCE_MS),
-        keep_alive: None,
+    fn finish_if_answered(&mut self, events: &mut Vec<Event>) {
+        if self.finishing && self.unanswered == 0 {
+            self.conversation.finish(events);
+        }
     }
 }
 
 /// The `session` of `session.update`.
-pub(super) fn settings(recognition: &Recognition) -> Value {
-    // A server of one's own has one model, and the service's is none it could have.
-    let is_theirs = !recognition.model.starts_with("qwen3-asr-flash");
-    let mut transcription = json!({ "model": is_theirs.then_some(&recognition.model) });
-    if let Some(language) = &recognition.language {
+fn settings(recognition: &Recognition) -> Value {
+    let Recognition {
+        model,
+        language,
+        rate,
+        ..
+    } = recognition;
+    // A server of one's own has one model, and cannot have the service's.
+    let is_theirs = !model.starts_with("qwen3-asr-flash");
+    let mut transcription = json!({ "model": is_theirs.then_some(model) });
+    if let Some(language) = language {
         transcription["language"] = json!(language);
     }
     json!({
         "type": "transcription",
         "audio": { "input": {
-            "format": { "type": "audio/pcm", "rate": recognition.rate },
+            "format": { "type": "audio/pcm", "rate": rate },
             "transcription": transcription,
             "turn_detection": null,
         }},
     })
 }
 
-/// Another server than such a one greets like this.
-pub(super) fn check(session: &Value) -> Result<(), Failure> {
-    if session.is_object() {
-        return Ok(());
+impl Codec for OpenAi {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_audio_bytes: MAX_AUDIO_BYTES,
+            max_speed: SPEED,
+            max_utterance_ms: Some(MAX_UTTERANCE_MS),
+            keep_alive: None,
+        }
     }
-    Err(Failure::new(
-        Kind::Settings,
-        "The server does not speak OpenAI's realtime protocol.",
-        "Set protocol=vllm if it is vLLM.",
-    ))
-}
 
-/// Whether the connection goes on after such an error: it says something of a single message.
-pub(super) fn is_bearable(failure: &Failure) -> bool {
-    matches!(failure.kind, Kind::Settings | Kind::Lost)
-        && failure.code.as_deref() != Some("inference_failed")
+    /// The server speaks first.
+    fn open(&mut self, _out: &mut Vec<Frame>) {}
+
+    fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        match command {
+            Command::Audio(audio) => out.push(self.conversation.append(audio)),
+            Command::Commit => {
+                self.unanswered += 1;
+                out.push(self.conversation.bare("input_audio_buffer.commit"));
+            }
+            Command::Context(_) => {}
+            Command::Finish => {
+                self.finishing = true;
+                self.finish_if_answered(events);
+            }
+        }
+    }
+
+    fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        if self.conversation.phase == Phase::Over {
+            return;
+        }
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
+        };
+        match kind.as_str() {
+            "session.created" | "session.updated" => {
+                self.session_event(&kind, &event, events, out);
+            }
+            "error" => self.error(&event["error"], events),
+            kind => self.item_event(kind, &event, events),
+        }
+    }
+
+    fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        self.peer.closed(code, reason)
+    }
+
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
+    }
 }
 
 #[cfg(test)]
-#[path = "openai_tests.rs"]
 mod tests;

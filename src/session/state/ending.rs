@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::super::connections::Role;
 use super::super::{Notice, Output, State, UNSENT, Warning};
 use super::{Phase, Session};
-use crate::protocol::{Failure, Kind};
+use crate::protocol::{Failure, Kind, Statement};
 
 impl Session {
     /// Reports what has become final, and how far everything is.
@@ -95,7 +95,7 @@ impl Session {
     }
 
     /// Ends a session of which not everything was recognised.
-    pub(super) fn end_unfinished(&mut self, what: String, now: Duration) {
+    pub(super) fn end_unfinished(&mut self, what: Statement, now: Duration) {
         self.give_up_serving(now);
         self.outbox.warn(Warning::Unfinished(what));
         self.end(now);
@@ -123,7 +123,7 @@ impl Session {
     }
 
     pub(super) fn end_incomplete(&mut self, failure: &Failure, now: Duration) {
-        let what = format!("The last text may be incomplete: {}", failure.what);
+        let what = Statement::from("The last text may be incomplete: ").and(failure.what.clone());
         self.end_unfinished(what, now);
     }
 

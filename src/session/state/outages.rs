@@ -51,7 +51,7 @@ impl Session {
     pub(super) fn give_up(&mut self, failure: Failure, now: Duration) {
         self.give_up_serving(now);
         self.flush(now);
-        self.announce(State::Failed, &failure.what);
+        self.announce(State::Failed, failure.what.clone());
         self.close_all();
         self.outbox.notice(Notice::Failed(failure));
     }
@@ -75,7 +75,7 @@ impl Session {
         let reason = failure.what.clone();
         // Attempts that fail alike are no news.
         if self.outage.is_news(failure) || was_up {
-            self.announce(State::Reconnecting, &reason);
+            self.announce(State::Reconnecting, reason);
         }
         self.give_up_vain_waits(now);
     }
@@ -122,6 +122,6 @@ impl Session {
             return self.give_up(failure, now);
         }
         let what = format!("The service did not finish within {within} ms (finish-timeout).");
-        self.end_unfinished(what, now);
+        self.end_unfinished(what.into(), now);
     }
 }

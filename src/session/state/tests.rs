@@ -9,7 +9,7 @@ mod service;
 mod stalls;
 
 use super::*;
-use crate::protocol::{Codec, Frame, Incoming, ItemText, WordTime};
+use crate::protocol::{Codec, Frame, Incoming, ItemText, Refusal, WordTime};
 use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
 use crate::transcript::Transcript;
 
@@ -89,10 +89,16 @@ impl Codec for PlainCodec {
         Failure::new(Kind::Lost, reason, "Start again.").with_close_code(code)
     }
 
-    fn refused(&self, status: u16, body: &str) -> Failure {
-        Failure::new(Kind::Unauthorized, body, "Check.").with_http_status(status)
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        Failure::new(Kind::Unauthorized, refusal.body, "Check.").with_http_status(refusal.status)
     }
 }
+
+const REFUSAL: Refusal<'_> = Refusal {
+    status: 401,
+    body: "no",
+    has_key: true,
+};
 
 fn closed(code: Option<u16>, reason: &str) -> Net<'_> {
     Net::Closed { code, reason }
@@ -674,10 +680,7 @@ fn each_step_of_the_beginning_has_its_deadline() {
 #[test]
 fn a_refusal_and_an_early_error_are_failures() {
     let mut s = Script::new(false);
-    s.net(Net::Refused {
-        status: 401,
-        body: "no",
-    });
+    s.net(Net::Refused(REFUSAL));
     s.drain();
     assert_eq!(s.said(), ["CONNECT", "CLOSE", "FAILED Unauthorized"]);
     let mut s = Script::running(false);
@@ -1049,19 +1052,13 @@ fn what_no_retry_mends_ends_the_session_unless_it_must_go_on() {
     s.now = s.due();
     s.pass(Duration::ZERO);
     s.said();
-    s.net(Net::Refused {
-        status: 401,
-        body: "no",
-    });
+    s.net(Net::Refused(REFUSAL));
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "FAILED Unauthorized"]);
 
     let mut s = Script::with(false, |config| config.retry.keep_going = true);
     s.said();
-    s.net(Net::Refused {
-        status: 401,
-        body: "no",
-    });
+    s.net(Net::Refused(REFUSAL));
     s.drain();
     assert_eq!(s.said(), ["CLOSE", "OUTAGE Unauthorized"]);
     let due = s.due();

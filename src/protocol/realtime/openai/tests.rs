@@ -14,6 +14,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: RATE,
         turn_detection: TurnDetection::Manual,
+        official: false,
     }
 }
 
@@ -149,22 +150,102 @@ fn errors_of_single_messages_are_borne() {
 }
 
 #[test]
-fn another_server_is_recognised_by_its_greeting() {
+fn another_server_is_recognised_by_its_first_words() {
+    const BARE: &str = r#"{"type":"session.created","session":{"id":"s","model":"m"}}"#;
+    const REFUSAL: &str = r#"{"type":"error","error":{"type":"invalid_request_error","message":"Extra inputs are not permitted: ['audio', 'type']"}}"#;
+    for (frames, says) in [
+        (
+            &[r#"{"type":"session.created","id":"s"}"#][..],
+            "Set protocol=vllm",
+        ),
+        (
+            &[r#"{"type":"session.created","event_id":"e"}"#],
+            "does not speak OpenAI's",
+        ),
+        (
+            &[r#"{"type":"session.created","session":{"intent":"transcription","id":"s"}}"#],
+            "The server speaks sglang-omni's",
+        ),
+        (
+            &[BARE, REFUSAL],
+            "does not speak OpenAI's realtime protocol. The service reports an error: Extra inputs",
+        ),
+        (
+            &[
+                BARE,
+                r#"{"type":"transcription.segment","segment_id":0,"text":"x"}"#,
+            ],
+            "The server speaks sglang-omni's",
+        ),
+        (
+            &[
+                CREATED,
+                UPDATED,
+                r#"{"type":"transcription.delta","delta":"x"}"#,
+            ],
+            "Set protocol=vllm",
+        ),
+    ] {
+        let mut codec = codec(recognition());
+        let decoded = frames.iter().map(|frame| decode(&mut *codec, frame).0);
+        let events: Vec<Event> = decoded.flatten().collect();
+        let Some(Event::Failed(failure)) = events.last() else {
+            panic!("{frames:?}: {events:?}")
+        };
+        assert_eq!(failure.kind, Kind::Settings, "{failure}");
+        let text = failure.to_string();
+        assert!(text.contains(says), "{text}");
+        for property in ["language-code", "vad"] {
+            assert!(!text.contains(property), "{text}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_is_the_right_one_may_refuse_a_setting() {
     let mut codec = codec(recognition());
-    let (events, _) = decode(&mut *codec, r#"{"type":"session.created","id":"s"}"#);
+    decode(&mut *codec, CREATED);
+    let error = r#"{"type":"error","error":{"type":"invalid_request_error","param":"session.audio.input.transcription.language"}}"#;
+    let (events, _) = decode(&mut *codec, error);
     let [Event::Failed(failure)] = &events[..] else {
         panic!("{events:?}")
     };
-    assert!(failure.remedy.contains("protocol=vllm"), "{failure}");
+    assert!(failure.remedy.contains("language-code"), "{failure}");
+}
+
+#[test]
+fn unknown_events_are_named() {
+    let (events, _) = decode(&mut *running(), r#"{"type":"response.created"}"#);
+    let name = "response.created".into();
+    assert_eq!(events, [Event::Unknown { name }]);
+}
+
+#[test]
+fn a_blank_final_stands_for_the_deltas() {
+    let mut codec = running();
+    let mut events = Vec::new();
+    for (kind, item, text) in [
+        ("delta", "a", "so "),
+        ("delta", "a", "much"),
+        ("completed", "a", ""),
+        ("completed", "b", ""),
+    ] {
+        events.extend(decode(&mut *codec, &transcription(kind, item, text)).0);
+    }
+    assert_eq!(texts(&events), ["so ", "so much", "so much", ""]);
 }
 
 #[test]
 fn a_server_without_end_costs_bounded_memory() {
-    let mut deltas = Deltas::default();
-    for item in 0..1000 {
-        assert!(deltas.push(item, &"x".repeat(LONGEST_TEXT + 1)).is_empty());
-        deltas.push(item, &"x".repeat(LONGEST_TEXT));
-        assert_eq!(deltas.push(item, "y").len(), LONGEST_TEXT);
+    let mut codec = running();
+    for item in 0..200 {
+        for _ in 0..3 {
+            let delta = transcription("delta", &item.to_string(), &"x".repeat(30_000));
+            let (events, _) = decode(&mut *codec, &delta);
+            assert!(texts(&events)[0].len() <= 65_536);
+        }
     }
-    assert!(deltas.texts.len() <= MOST_TEXTS);
+    // Of the first ones nothing is kept.
+    let (events, _) = decode(&mut *codec, &transcription("completed", "0", ""));
+    assert_eq!(texts(&events), [""]);
 }

@@ -13,6 +13,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: RATE,
         turn_detection: TurnDetection::Manual,
+        official: false,
     }
 }
 
@@ -26,7 +27,7 @@ struct Script {
 impl Script {
     fn running() -> Self {
         let mut script = Script {
-            codec: Vllm::new(recognition().model),
+            codec: Vllm::new(&recognition()),
             events: Vec::new(),
             out: Vec::new(),
         };
@@ -103,6 +104,30 @@ fn an_utterance_is_a_generation() {
     s.done("");
     assert_eq!(s.texts(), ["1 "]);
     assert_eq!(s.sent(), ["commit false", "AQID", "commit true"]);
+}
+
+#[test]
+fn a_blank_final_stands_for_the_deltas() {
+    for (deltas, done, expected) in [
+        (
+            &["language English<asr_text>so ", "much"][..],
+            "",
+            "so much",
+        ),
+        (&["so much"], "language None<asr_text>", "so much"),
+        (&["so much"], "。", "so much"),
+        (&["so much"], "So much.", "So much."),
+        (&["。"], "", ""),
+    ] {
+        let mut s = Script::running();
+        s.say(Command::Audio(&[0, 0, 0]));
+        for delta in deltas {
+            s.delta(delta);
+        }
+        s.texts();
+        s.done(done);
+        assert_eq!(s.texts(), [format!("0 {expected}")], "{deltas:?} {done}");
+    }
 }
 
 #[test]
@@ -183,7 +208,9 @@ fn tags_never_show_and_tell_the_language() {
         ("tall", true, "tal", None),
         ("language Klingon<asr_text>Qapla'", false, "Qapla'", None),
     ] {
-        assert_eq!(untagged(said, more), (text.to_owned(), language), "{said}");
+        let untagged = untagged(said, more);
+        let found = (untagged.text.as_str(), untagged.language.as_deref());
+        assert_eq!(found, (text, language), "{said}");
     }
     let mut s = Script::running();
     s.say(Command::Audio(&[0, 0, 0]));
@@ -213,7 +240,7 @@ fn errors_are_told_apart() {
             panic!("{event:?}")
         };
         assert_eq!(failure.kind, kind, "{failure}");
-        assert_eq!(failure.code.as_deref(), Some(code));
+        assert_eq!(failure.code, Some(code.into()));
     }
     let harmless = json!({"type": "error", "error": "Invalid audio data", "code": "invalid_audio"});
     assert!(matches!(error(harmless), Event::Warning(_)));
@@ -229,19 +256,25 @@ fn a_looping_model_costs_bounded_memory() {
         s.delta(&"again ".repeat(200));
         s.events.clear();
     }
-    assert!(s.codec.said.len() <= LONGEST_TEXT);
+    assert!(s.codec.deltas.len() <= texts::MAX_TEXT);
 }
 
 #[test]
 fn another_server_is_recognised_by_its_greeting() {
-    let mut codec = Vllm::new("m".into());
-    let created = r#"{"type":"session.created","session":{"type":"transcription"}}"#;
-    let mut events = Vec::new();
-    codec.decode(Incoming::Text(created), &mut events, &mut Vec::new());
-    let [Event::Failed(failure)] = &events[..] else {
-        panic!("{events:?}")
-    };
-    assert!(failure.remedy.contains("protocol=realtime"), "{failure}");
+    for (session, says) in [
+        (json!({"type": "transcription"}), "Set protocol=realtime"),
+        (json!({"intent": "transcription"}), "speaks sglang-omni's"),
+        (json!({}), "does not speak vLLM's"),
+    ] {
+        let created = json!({"type": "session.created", "session": session}).to_string();
+        let mut events = Vec::new();
+        Vllm::new(&recognition()).decode(Incoming::Text(&created), &mut events, &mut Vec::new());
+        let [Event::Failed(failure)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(failure.kind, Kind::Settings);
+        assert!(failure.to_string().contains(says), "{failure}");
+    }
 }
 
 #[test]
@@ -258,7 +291,7 @@ fn what_the_server_cannot_do_is_said_before() {
     assert!(setup.warnings[1].contains("context"));
     let with_vad = Recognition {
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
         ..recognition()

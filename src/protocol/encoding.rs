@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Base64 with what the processor has for it: it was a third of the work that audio makes.
+//! Base64 for the audio in JSON, with the SIMD instructions that the processor has: without them it
+//! was a third of the work of sending audio.
 
 use base64::Engine as _;
 
@@ -25,7 +26,7 @@ mod engine {
     pub(super) use base64::engine::general_purpose::STANDARD as ENGINE;
 }
 
-/// Characters that so many bytes become.
+/// Characters that this number of bytes becomes.
 pub(super) fn length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }

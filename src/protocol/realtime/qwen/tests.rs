@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 use super::*;
-use crate::protocol::ItemKey;
+use crate::protocol::{ItemKey, ItemText, Protocol, Usage};
 
 const CREATED: &str = r#"{"event_id":"e","type":"session.created","session":{"object":"realtime.session","model":"qwen3-asr-flash-realtime","modalities":["text"],"input_audio_format":"pcm","sample_rate":16000,"input_audio_transcription":{"model":"qwen3-asr-flash-realtime"},"turn_detection":{"type":"server_vad","threshold":0.2,"silence_duration_ms":800},"id":"sess_1"}}"#;
 const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr-flash-realtime","input_audio_format":"pcm16","turn_detection":{"type":"server_vad","threshold":0,"create_response":true}}}"#;
@@ -14,20 +14,21 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         rate: 16000,
         turn_detection: TurnDetection::ServerVad {
-            threshold: 0.0,
+            threshold: Some(0.0),
             silence_ms: 400,
         },
+        official: true,
     }
 }
 
-fn decode(codec: &mut Realtime, text: &str) -> Vec<Event> {
+fn decode(codec: &mut Qwen, text: &str) -> Vec<Event> {
     let (mut events, mut out) = (Vec::new(), Vec::new());
     codec.decode(Incoming::Text(text), &mut events, &mut out);
     events
 }
 
-fn running() -> Realtime {
-    let mut codec = Realtime::new(recognition());
+fn running() -> Qwen {
+    let mut codec = Qwen::new(recognition());
     decode(&mut codec, CREATED);
     assert_eq!(
         decode(&mut codec, UPDATED),
@@ -39,7 +40,10 @@ fn running() -> Realtime {
 }
 
 fn transcription(kind: &str, fields: Value) -> String {
-    let mut event = json!({ "type": format!("{TRANSCRIPTION}{kind}"), "content_index": 0 });
+    let mut event = json!({
+        "type": format!("conversation.item.input_audio_transcription.{kind}"),
+        "content_index": 0,
+    });
     event
         .as_object_mut()
         .unwrap()
@@ -58,7 +62,7 @@ fn texts(events: &[Event]) -> Vec<(ItemKey, String)> {
 }
 
 fn update_of(recognition: Recognition) -> Value {
-    let mut codec = Realtime::new(recognition);
+    let mut codec = Qwen::new(recognition);
     let (mut events, mut out) = (Vec::new(), Vec::new());
     codec.decode(Incoming::Text(CREATED), &mut events, &mut out);
     let [Frame::Text(update)] = &out[..] else {
@@ -69,7 +73,7 @@ fn update_of(recognition: Recognition) -> Value {
 
 #[test]
 fn the_settings_go_out_once_created_arrives_and_nothing_before() {
-    let mut codec = Realtime::new(recognition());
+    let mut codec = Qwen::new(recognition());
     let mut out = Vec::new();
     codec.open(&mut out);
     assert!(out.is_empty());
@@ -106,6 +110,80 @@ fn language_context_and_manual_mode_are_asked_for() {
     assert_eq!(session["sample_rate"], 8000);
     assert!(session.as_object().unwrap().contains_key("turn_detection"));
     assert!(session["turn_detection"].is_null());
+}
+
+#[test]
+fn an_unset_threshold_is_left_to_servers_that_are_not_the_services() {
+    for (threshold, official, sent) in [
+        (Some(0.3), true, json!(0.3)),
+        (Some(0.3), false, json!(0.3)),
+        (Some(0.0), false, json!(0.0)),
+        (None, true, json!(0.0)),
+        (None, false, Value::Null),
+    ] {
+        let update = update_of(Recognition {
+            turn_detection: TurnDetection::ServerVad {
+                threshold,
+                silence_ms: 400,
+            },
+            official,
+            ..recognition()
+        });
+        let turn_detection = &update["session"]["turn_detection"];
+        assert_eq!(turn_detection["type"], "server_vad");
+        assert_eq!(turn_detection["silence_duration_ms"], 400);
+        assert_eq!(
+            turn_detection["threshold"], sent,
+            "{threshold:?} {official}"
+        );
+    }
+}
+
+#[test]
+fn a_context_that_fits_no_frame_is_refused_before_connecting() {
+    let set_up = |context: String| {
+        let context = Some(context);
+        Protocol::Realtime.set_up(Recognition {
+            context,
+            ..recognition()
+        })
+    };
+    // Line breaks are two characters in JSON.
+    for context in ["x".repeat(262_144), "\n".repeat(131_072)] {
+        let Err(failure) = set_up(context) else {
+            panic!("accepted")
+        };
+        assert_eq!(failure.kind, Kind::Settings);
+        assert!(failure.remedy.contains("context property"), "{failure}");
+    }
+    let context = "x".repeat(261_700);
+    assert!(set_up(context.clone()).is_ok());
+    let update = update_of(Recognition {
+        context: Some(context),
+        ..recognition()
+    });
+    assert!(update.to_string().len() < MAX_FRAME_BYTES);
+}
+
+#[test]
+fn a_frame_too_large_before_any_audio_is_the_contexts() {
+    let configuring = |context: Option<&str>| {
+        let mut codec = Qwen::new(Recognition {
+            context: context.map(str::to_owned),
+            ..recognition()
+        });
+        decode(&mut codec, CREATED);
+        codec
+    };
+    for (codec, kind, names_context) in [
+        (configuring(Some("names")), Kind::Settings, true),
+        (configuring(None), Kind::Lost, false),
+        (running(), Kind::Lost, false),
+    ] {
+        let failure = codec.closed(Some(1009), "Max frame length of 262144 has been exceeded.");
+        assert_eq!((failure.kind, failure.close_code), (kind, Some(1009)));
+        assert_eq!(failure.remedy.contains("context property"), names_context);
+    }
 }
 
 #[test]
@@ -311,6 +389,105 @@ fn missing_and_odd_fields_are_borne() {
 }
 
 #[test]
+fn half_an_emoji_costs_no_utterance() {
+    let completed = r#"{"type":"conversation.item.input_audio_transcription.completed","item_id":"a","transcript":"hello \ud83d world","usage":{"duration":NaN}}"#;
+    let events = decode(&mut running(), completed);
+    assert_eq!(texts(&events), [(0, "hello \u{fffd} world".to_owned())]);
+}
+
+#[test]
+fn a_blank_final_stands_for_the_confirmed_text() {
+    let interim = |text: &str, stash: &str| {
+        let fields = json!({"item_id": "a", "text": text, "stash": stash});
+        transcription("text", fields)
+    };
+    for (interims, transcript, expected) in [
+        (&[("n1", " n2"), ("n1 n2", " n3")][..], "", "n1 n2"),
+        (&[("n1 n2", " n3")], "。", "n1 n2"),
+        (&[("n1 n2", " n3")], "n1 n2 n3.", "n1 n2 n3."),
+        // A cough.
+        (&[("", "hm")], "", ""),
+        (&[("", "hm")], "。", "。"),
+        (&[("，", "hm")], "", ""),
+        (&[], "", ""),
+    ] {
+        let mut codec = running();
+        for (text, stash) in interims {
+            decode(&mut codec, &interim(text, stash));
+        }
+        let completed = transcription(
+            "completed",
+            json!({"item_id": "a", "transcript": transcript}),
+        );
+        let events = decode(&mut codec, &completed);
+        assert_eq!(
+            texts(&events),
+            [(0, expected.to_owned())],
+            "{interims:?} {transcript}"
+        );
+        // Nothing of it is left for the next one.
+        let next = transcription("completed", json!({"item_id": "b", "transcript": ""}));
+        assert_eq!(texts(&decode(&mut codec, &next)), [(1, String::new())]);
+    }
+}
+
+#[test]
+fn a_final_without_a_transcript_ends_nothing() {
+    let mut codec = running();
+    decode(
+        &mut codec,
+        &transcription("text", json!({"item_id": "a", "text": "one"})),
+    );
+    let malformed = transcription(
+        "completed",
+        json!({"item_id": "a", "usage": {"duration": 1}}),
+    );
+    let events = decode(&mut codec, &malformed);
+    let usage = Usage {
+        seconds: 1.0,
+        tokens: 0,
+    };
+    assert_eq!(events[0], Event::Billed(usage));
+    assert!(matches!(events[1..], [Event::Warning(_)]), "{events:?}");
+    let completed = transcription(
+        "completed",
+        json!({"item_id": "a", "transcript": "one two"}),
+    );
+    assert_eq!(
+        texts(&decode(&mut codec, &completed)),
+        [(0, "one two".to_owned())]
+    );
+}
+
+#[test]
+fn texts_and_ids_are_bounded_and_hold_no_control_characters() {
+    let mut codec = running();
+    let much = "x\u{1b}[2J\0".repeat(100_000);
+    for event in [
+        transcription(
+            "text",
+            json!({"item_id": much, "text": much, "stash": much, "language": much}),
+        ),
+        transcription(
+            "completed",
+            json!({"item_id": much, "transcript": much, "emotion": much}),
+        ),
+    ] {
+        for event in decode(&mut codec, &event) {
+            let (Event::Interim { text, .. } | Event::Final { text, .. }) = event else {
+                panic!("{event:?}")
+            };
+            assert!(text.text.len() + text.stash.len() <= MAX_TEXT);
+            let names = [text.language, text.emotion, Some(text.item_id)];
+            for name in names.into_iter().flatten() {
+                assert!(name.len() <= 256 && !name.contains(char::is_control));
+            }
+            assert!(!text.text.contains(char::is_control));
+        }
+    }
+}
+
+#[test]
 fn garbage_costs_a_warning_at_most() {
     let mut codec = running();
     for garbage in [
@@ -327,7 +504,10 @@ fn garbage_costs_a_warning_at_most() {
         "{\"type\":\"\\ud800\"}",
     ] {
         assert!(
-            matches!(decode(&mut codec, garbage)[..], [Event::Warning(_)]),
+            matches!(
+                decode(&mut codec, garbage)[..],
+                [Event::Warning(_) | Event::Unknown { .. }]
+            ),
             "{garbage}"
         );
     }
@@ -376,7 +556,7 @@ fn another_model_than_the_asked_one_is_a_failure() {
             } else {
                 session["input_audio_transcription"] = json!({"model": answering});
             }
-            let mut codec = Realtime::new(Recognition {
+            let mut codec = Qwen::new(Recognition {
                 model: asked.into(),
                 ..recognition()
             });
@@ -393,6 +573,31 @@ fn another_model_than_the_asked_one_is_a_failure() {
                 other => panic!("{other:?}"),
             }
         }
+    }
+}
+
+#[test]
+fn what_the_service_says_is_quoted_on_one_short_line() {
+    let long = "x\n\u{202e}".repeat(500_000);
+    for event in [
+        json!({"type": "session.created", "session": {"model": long}}),
+        json!({"type": "error", "error": {"message": long, "code": long}}),
+        json!({"type": "error", "error": {"message": format!("model not found {long}")}}),
+        json!({"type": long}),
+        json!({"type": "conversation.item.input_audio_transcription.failed", "error": long}),
+    ] {
+        let events = decode(&mut running(), &event.to_string());
+        let said = match &events[..] {
+            [Event::Failed(failure)] => failure.to_string(),
+            [Event::Warning(what) | Event::ItemFailed { message: what, .. }] => what.to_string(),
+            [Event::Unknown { name }] => name.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(said.chars().count() < 500, "{said}");
+        assert!(
+            !said.contains(|c: char| c.is_control() || c == '\u{202e}'),
+            "{said:?}"
+        );
     }
 }
 
@@ -458,7 +663,7 @@ fn a_rejected_language_names_its_property() {
 
 #[test]
 fn closes_are_told_apart() {
-    let opened = Realtime::new(recognition());
+    let opened = Qwen::new(recognition());
     let running = running();
     for (codec, code, reason, kind) in [
         (&running, Some(1000), "", Kind::Lost),
@@ -481,49 +686,9 @@ fn closes_are_told_apart() {
 }
 
 #[test]
-fn refused_upgrades_are_told_apart() {
-    let codec = Realtime::new(recognition());
-    for (status, body, kind, says) in [
-        (
-            401,
-            r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
-            Kind::Unauthorized,
-            "DASHSCOPE_API_KEY",
-        ),
-        (
-            403,
-            r#"{"code":"AllocationQuota.FreeTierOnly","message":"The free tier is used up."}"#,
-            Kind::Unauthorized,
-            "free tier",
-        ),
-        (404, "", Kind::NotFound, "url property"),
-        (429, "slow down", Kind::Limit, "slow down"),
-        (503, "<html>busy</html>", Kind::Unreachable, "later"),
-        (302, "", Kind::Settings, "redirects"),
-        (418, "", Kind::Settings, "url"),
-    ] {
-        let failure = codec.refused(status, body);
-        assert_eq!((failure.kind, failure.http_status), (kind, Some(status)));
-        let text = failure.to_string();
-        assert!(
-            text.contains(says) && text.contains(&status.to_string()),
-            "{text}"
-        );
-        assert!(!text.contains("html"), "{text}");
-    }
-    assert_eq!(
-        codec
-            .refused(401, r#"{"code":"InvalidApiKey"}"#)
-            .code
-            .as_deref(),
-        Some("InvalidApiKey")
-    );
-}
-
-#[test]
-fn caps_follow_the_mode() {
+fn limits_follow_the_mode() {
     assert_eq!(running().limits().max_utterance_ms, None);
-    let manual = Realtime::new(Recognition {
+    let manual = Qwen::new(Recognition {
         turn_detection: TurnDetection::Manual,
         ..recognition()
     });

@@ -1,0 +1,163 @@
+// SPDX-License-Identifier: MPL-2.0
+use crate::protocol::{Protocol, Recognition, Refusal, TurnDetection};
+
+use super::*;
+
+/// What a codec of this protocol makes of a refusal.
+fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure {
+    let recognition = Recognition {
+        model: "fun-asr-realtime".into(),
+        language: None,
+        context: None,
+        vocabulary: Vec::new(),
+        vocabulary_id: None,
+        rate: 16_000,
+        turn_detection: TurnDetection::ServerVad {
+            threshold: Some(0.0),
+            silence_ms: 400,
+        },
+        official,
+    };
+    let setup = protocol.set_up(recognition).ok().unwrap();
+    (setup.codecs)().refused(refusal)
+}
+
+#[test]
+fn the_service_refuses() {
+    for (status, body, kind, says) in [
+        (
+            401,
+            r#"{"code":"InvalidApiKey","message":"Invalid API-key provided."}"#,
+            Kind::Unauthorized,
+            "DASHSCOPE_API_KEY",
+        ),
+        (
+            403,
+            r#"{"code":"AllocationQuota.FreeTierOnly","message":"The free tier is used up."}"#,
+            Kind::Unauthorized,
+            "(HTTP 403: The free tier is used up). Check the key's permissions, the account's quota",
+        ),
+        (404, "", Kind::NotFound, "url property"),
+        (429, "slow down", Kind::Limit, "slow down"),
+        (503, "<html>busy</html>", Kind::Unreachable, "later"),
+        (
+            200,
+            "<html>welcome</html>",
+            Kind::NotFound,
+            "no WebSocket at this address (HTTP 200)",
+        ),
+        (302, "", Kind::Settings, "redirects"),
+        (418, "", Kind::Settings, "url"),
+    ] {
+        let refusal = Refusal {
+            status,
+            body,
+            has_key: true,
+        };
+        let failure = refused(Protocol::Realtime, true, &refusal);
+        assert_eq!((failure.kind, failure.http_status), (kind, Some(status)));
+        let text = failure.to_string();
+        assert!(text.contains(says), "{text}");
+        assert!(text.contains(&status.to_string()), "{text}");
+        assert!(!text.contains("html"), "{text}");
+    }
+}
+
+#[test]
+fn the_code_of_a_refusal_is_kept() {
+    for (body, code) in [
+        (r#"{"code":"InvalidApiKey"}"#, Some("InvalidApiKey")),
+        (
+            r#"{"error":{"code":"unavailable","message":"full"}}"#,
+            Some("unavailable"),
+        ),
+        (r#"{"error":"Unauthorized"}"#, None),
+        (r#"{"detail":"Forbidden"}"#, None),
+        ("[]", None),
+    ] {
+        let refusal = Refusal {
+            status: 403,
+            body,
+            has_key: true,
+        };
+        let failure = refused(Protocol::Realtime, true, &refusal);
+        assert_eq!(failure.code, code.map(Quote::new), "{body}");
+    }
+}
+
+#[test]
+fn a_server_of_ones_own_or_a_gateway_refuses() {
+    let gateway = "The server, or a gateway before it,";
+    for (status, has_key, body, says) in [
+        (
+            403,
+            true,
+            r#"{"detail":"Forbidden"}"#,
+            format!(
+                "{gateway} refused the connection (HTTP 403: Forbidden). Check the url property"
+            ),
+        ),
+        (
+            403,
+            false,
+            r#"{"detail":"Forbidden"}"#,
+            "if it wants a key, set api-key: no key is set.".into(),
+        ),
+        (
+            401,
+            true,
+            r#"{"error":"Unauthorized"}"#,
+            format!("{gateway} did not accept the API key (HTTP 401: Unauthorized)."),
+        ),
+        (
+            401,
+            false,
+            "",
+            format!("{gateway} asks for an API key, and no key is set (HTTP 401). Set the api-key"),
+        ),
+        (
+            422,
+            false,
+            r#"{"detail":[{"type":"missing","loc":["query","model"],"msg":"Field required"}]}"#,
+            "(HTTP 422: Field required)".into(),
+        ),
+        (502, true, "<html>", "(HTTP 502). Try again later".into()),
+    ] {
+        for protocol in [
+            Protocol::Realtime,
+            Protocol::Inference,
+            Protocol::Vllm,
+            Protocol::OpenAi,
+        ] {
+            let refusal = Refusal {
+                status,
+                body,
+                has_key,
+            };
+            let text = refused(protocol, false, &refusal).to_string();
+            assert!(text.contains(&says), "{protocol:?} {text}");
+            for alien in ["account", "workspace", "region", "detail"] {
+                assert!(!text.contains(alien), "{protocol:?} {text}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_path_that_is_not_there_is_told_the_one_of_the_protocol() {
+    for (protocol, path) in [
+        (Protocol::Realtime, "/api-ws/v1/realtime"),
+        (Protocol::Inference, "/api-ws/v1/inference"),
+        (Protocol::Vllm, "/v1/realtime"),
+        (Protocol::OpenAi, "/v1/realtime"),
+    ] {
+        let refusal = Refusal {
+            status: 404,
+            body: r#"{"detail":"Not Found"}"#,
+            has_key: false,
+        };
+        let text = refused(protocol, false, &refusal).to_string();
+        assert!(text.contains("(HTTP 404: Not Found)"), "{text}");
+        assert!(text.ends_with(&format!("usually {path}.")), "{text}");
+    }
+}

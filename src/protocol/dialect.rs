@@ -1,0 +1,141 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Which of the protocols at `/v1/realtime` a server speaks: they share that path, and the names of
+//! many events. A server's greeting, or an event that only one of them has, tells.
+//!
+//! The codecs of these protocols ask here before they blame the settings.
+
+use serde_json::Value;
+
+use super::json::text_of;
+use super::{Failure, Kind, Statement};
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Dialect {
+    Vllm,
+    /// OpenAI's for transcription, as sglang speaks it.
+    OpenAi,
+    /// sglang-omni's for transcription.
+    SglangOmni,
+    /// sglang-omni's for conversations, which is what its address means without an intent.
+    SglangOmniChat,
+    Unknown,
+}
+
+impl Dialect {
+    /// What a `session.created` tells.
+    pub fn of_greeting(created: &Value) -> Self {
+        let session = &created["session"];
+        if !session.is_object() {
+            return if text_of(created, "id").is_some() {
+                Self::Vllm
+            } else {
+                Self::Unknown
+            };
+        }
+        if text_of(session, "intent") == Some("transcription") {
+            Self::SglangOmni
+        } else if session["capabilities"].is_object() || session["sglang"].is_object() {
+            Self::SglangOmniChat
+        } else if text_of(session, "type") == Some("transcription") {
+            Self::OpenAi
+        } else {
+            Self::Unknown
+        }
+    }
+
+    /// What an event of this name tells.
+    pub fn of_event(kind: &str) -> Option<Self> {
+        match kind {
+            "transcription.delta" | "transcription.done" => Some(Self::Vllm),
+            "transcription.segment" | "transcription.completed" => Some(Self::SglangOmni),
+            _ => None,
+        }
+    }
+
+    /// What it means that a server speaks this where it should speak another one.
+    pub fn instead_of(self, expected: Self) -> Failure {
+        let what = match self {
+            Self::Unknown => format!("The server does not speak {}.", expected.name()),
+            dialect => format!(
+                "The server speaks {}, not {}.",
+                dialect.name(),
+                expected.name()
+            ),
+        };
+        Failure::new(Kind::Settings, what, self.remedy())
+    }
+
+    /// What it means that a server refuses the settings of the expected protocol.
+    pub fn refuses(self, expected: Self, failure: Failure) -> Failure {
+        let what = Statement::from(format!(
+            "The server refused the settings, so it probably does not speak {}. ",
+            expected.name()
+        ));
+        Failure {
+            kind: Kind::Settings,
+            what: what.and(failure.what),
+            remedy: self.remedy().to_owned(),
+            ..failure
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Vllm => "vLLM's realtime protocol",
+            Self::OpenAi => "OpenAI's realtime protocol",
+            Self::SglangOmni => "sglang-omni's realtime protocol",
+            Self::SglangOmniChat => "sglang-omni's protocol for conversations",
+            Self::Unknown => "a protocol that is not known",
+        }
+    }
+
+    fn remedy(self) -> &'static str {
+        match self {
+            Self::Vllm => "Set protocol=vllm.",
+            Self::OpenAi => "Set protocol=realtime.",
+            Self::SglangOmni | Self::SglangOmniChat => {
+                "This element does not speak it: serve the model with sglang or vLLM instead."
+            }
+            Self::Unknown => {
+                "Check what the server speaks, and the url and protocol properties; sglang and vLLM \
+                 are known at this path."
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn greetings_tell() {
+        use Dialect::*;
+        for (created, dialect) in [
+            (json!({"id": "sess-6f", "created": 1763640000}), Vllm),
+            (json!({"event_id": "e"}), Unknown),
+            (json!({"session": null}), Unknown),
+            (json!({"session": {"id": "s", "model": "m"}}), Unknown),
+            (
+                json!({"session": {"type": "transcription", "object": "realtime.transcription_session"}}),
+                OpenAi,
+            ),
+            (
+                json!({"session": {"object": "realtime.session", "model": "m", "intent": "transcription"}}),
+                SglangOmni,
+            ),
+            (
+                json!({"session": {"object": "realtime.session", "capabilities": {}}}),
+                SglangOmniChat,
+            ),
+            (
+                json!({"session": {"type": "realtime", "sglang": {"granted": null}}}),
+                SglangOmniChat,
+            ),
+        ] {
+            assert_eq!(Dialect::of_greeting(&created), dialect, "{created}");
+        }
+    }
+}
