@@ -10,6 +10,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::input::{Feeding, Input, Placed, Uplink};
+use super::properties::Effect;
 use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
 use super::{CAT, Settings, lock};
 
@@ -32,11 +33,33 @@ impl Base {
         lock(&self.input)
     }
 
-    pub fn set_property(&self, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.settings().set(value, pspec);
-        if pspec.name() == "context" {
-            let context = self.settings().context();
-            self.input().set_context(context);
+    /// Sets a property; what concerns the recognition counts for a session that has begun, too.
+    pub fn set_property(
+        &self,
+        element: &gst::Element,
+        value: &glib::Value,
+        pspec: &glib::ParamSpec,
+    ) {
+        let effect = self.settings().set(value, pspec);
+        let uplink = self.input().uplink();
+        let (Some(uplink), name) = (uplink, pspec.name()) else {
+            return;
+        };
+        match effect {
+            Effect::AtOnce => {}
+            Effect::NextConnection => {
+                let settings = self.settings().clone();
+                if let Err(failure) = uplink.update(&settings, name) {
+                    post_outage(element, &failure, "Until then the previous value counts.");
+                }
+            }
+            Effect::NextStart => post_without_effect(
+                element,
+                &[format!(
+                    "The property {name} counts from the next start: set the element to READY, and \
+                     then to PLAYING again."
+                )],
+            ),
         }
     }
 

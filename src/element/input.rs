@@ -15,7 +15,7 @@ use super::enums::TurnDetection;
 use super::properties::Settings;
 use super::report::{Report, Stats, TextOutput, post_audio_lost};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
-use crate::net::{self, AudioQueue, Full, Link, PushError};
+use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::Failure;
 
 /// Bytes in a frame of S16LE mono.
@@ -34,6 +34,7 @@ pub struct Uplink {
     queue: Arc<AudioQueue>,
     completion: Arc<Completion>,
     full: Full,
+    rate: u32,
     segment: gst::FormattedSegment<gst::ClockTime>,
     /// Stops the session when dropped.
     _link: Link,
@@ -275,11 +276,9 @@ impl Input {
         }
     }
 
-    /// Another context from here on.
-    pub fn set_context(&self, context: Option<String>) {
-        if let Some(run) = &self.run {
-            run.uplink.queue.set_context(context);
-        }
+    /// The session that gets the audio, if there is one.
+    pub fn uplink(&self) -> Option<Arc<Uplink>> {
+        self.run.as_ref().map(|run| run.uplink.clone())
     }
 
     fn uplinks(&self) -> impl Iterator<Item = &Arc<Uplink>> {
@@ -431,6 +430,19 @@ impl Feeding {
 }
 
 impl Uplink {
+    /// Gives the session other settings, after the property `changed`.
+    pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
+        let endpoint = settings.endpoint()?;
+        let setup = settings.setup(self.rate, endpoint.is_official())?;
+        self.queue.update(Update {
+            endpoint,
+            rotate: changed != "context" || !(setup.codecs)().limits().takes_context,
+            codecs: setup.codecs,
+            context: settings.context(),
+        });
+        Ok(())
+    }
+
     /// Starts a session. Returns with it what of the settings has no effect.
     pub fn start(
         element: &gst::Element,
@@ -466,6 +478,7 @@ impl Uplink {
             queue,
             completion,
             full: if live { Full::DropOldest } else { Full::Wait },
+            rate,
             segment: segment.clone(),
             _link: link,
         };

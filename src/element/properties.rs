@@ -11,25 +11,38 @@ use crate::protocol::Secret;
 /// The longest time that a property takes, in milliseconds: a day.
 const DAY: f64 = 86_400_000.0;
 
+/// From when on the value of a property counts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Effect {
+    AtOnce,
+    NextConnection,
+    NextStart,
+}
+
 /// When a property may be set, and which values it takes.
 #[derive(Debug, Clone, Copy)]
 struct Form {
     min: f64,
     max: f64,
-    /// Also while the element runs; otherwise it counts from the next start.
-    in_playing: bool,
+    effect: Effect,
     write_only: bool,
 }
 
 const READY: Form = Form {
     min: 0.0,
     max: DAY,
-    in_playing: false,
+    effect: Effect::NextStart,
     write_only: false,
 };
 
+/// Counts from the next connection, which replaces the present one soon.
+const CONNECTION: Form = Form {
+    effect: Effect::NextConnection,
+    ..READY
+};
+
 const PLAYING: Form = Form {
-    in_playing: true,
+    effect: Effect::AtOnce,
     ..READY
 };
 
@@ -56,10 +69,9 @@ impl Form {
             glib::ParamFlags::READWRITE
         };
         access
-            | if self.in_playing {
-                gst::PARAM_FLAG_MUTABLE_PLAYING
-            } else {
-                gst::PARAM_FLAG_MUTABLE_READY
+            | match self.effect {
+                Effect::AtOnce | Effect::NextConnection => gst::PARAM_FLAG_MUTABLE_PLAYING,
+                Effect::NextStart => gst::PARAM_FLAG_MUTABLE_READY,
             }
     }
 }
@@ -168,10 +180,10 @@ macro_rules! settings {
 
 settings! {
     SESSION {
-        "api-key" api_key: Option<Secret> = None, PLAYING.write_only(), "API key",
+        "api-key" api_key: Option<Secret> = None, CONNECTION.write_only(), "API key",
             "Key of the service, write-only; if unset, api-key-file or the environment's \
              DASHSCOPE_API_KEY is used. A change counts from the next connection";
-        "api-key-file" api_key_file: Option<String> = None, PLAYING, "API key file",
+        "api-key-file" api_key_file: Option<String> = None, CONNECTION, "API key file",
             "Path of a file that holds the key, read at each attempt to connect; api-key has \
              precedence";
         "url" url: Option<String> = None, READY, "URL",
@@ -185,13 +197,13 @@ settings! {
             "Model that recognises the speech";
         "protocol" protocol: Protocol = Protocol::default(), READY, "Protocol",
             "What is spoken with the service";
-        "language-code" language_code: Option<String> = None, PLAYING, "Language code",
+        "language-code" language_code: Option<String> = None, CONNECTION, "Language code",
             "Language that is spoken, as a BCP 47 tag such as en-US; unset, empty or auto: \
              detected. A wrong one makes the service translate";
-        "context" context: Option<String> = None, PLAYING, "Context",
+        "context" context: Option<String> = None, CONNECTION, "Context",
             "Text with names and terms that may be spoken. A change counts at once with the models \
              of the inference protocol, with others from the next connection";
-        "vocabulary" vocabulary: Option<String> = None, PLAYING, "Vocabulary",
+        "vocabulary" vocabulary: Option<String> = None, CONNECTION, "Vocabulary",
             "Hot words with weights from 1 to 5, or 50: Lingxi=4,Bailian=5. For the models \
              qwen-audio-…-asr";
         "vocabulary-id" vocabulary_id: Option<String> = None, READY, "Vocabulary id",
@@ -243,13 +255,16 @@ settings! {
 }
 
 impl Settings {
-    /// Sets a property. Returns whether there is such a setting, and it counts while the element
-    /// runs.
-    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> bool {
-        row(pspec.name()).is_some_and(|row| {
-            (row.set)(self, value);
-            row.form.in_playing
-        })
+    /// Sets a property. Returns from when on it counts.
+    pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> Effect {
+        match row(pspec.name()) {
+            Some(row) => {
+                (row.set)(self, value);
+                row.form.effect
+            }
+            // GObject lets no other property through.
+            None => Effect::AtOnce,
+        }
     }
 
     pub fn get(&self, pspec: &glib::ParamSpec) -> Option<glib::Value> {

@@ -232,6 +232,10 @@ impl<T: TextOutput> Report<T> {
                 gst::StreamError::Decode,
                 format!("The service could not recognise an utterance: {why}."),
             ),
+            Warning::NotTaken(failure) => {
+                let next = "The session goes on with the settings that it had.";
+                return post_outage(&element, &failure, next);
+            }
             Warning::Unfinished(what) => (gst::StreamError::Failed, what.to_string()),
         };
         gst::warning!(CAT, obj = element, "{text}");

@@ -28,6 +28,8 @@ enum Wire {
 /// Whoever drives the session, and watches that it keeps its promises.
 struct Driver {
     session: Session,
+    /// What was set up.
+    words: String,
     now: Duration,
     /// Stream time of the next audio, in nanoseconds.
     time: u64,
@@ -64,7 +66,7 @@ struct Driver {
 /// | `j5000` | The time of the audio jumps forward by so many milliseconds |
 /// | `w1000` | So many milliseconds pass; all that is due happens |
 /// | `c`, `f`, `e` | An utterance is committed, the audio ends, the audio will end |
-/// | `C…` | There is another context |
+/// | `C…` | There is another context, and with `!` in it other settings |
 ///
 /// # Panics
 ///
@@ -112,6 +114,7 @@ impl Driver {
             seed: 7,
         };
         Some(Driver {
+            words: words.to_owned(),
             session: Session::new(config, setup.codecs, Duration::ZERO),
             now: Duration::ZERO,
             time: 0,
@@ -149,7 +152,12 @@ impl Driver {
             b'c' => session.handle_commit(now),
             b'f' => session.handle_finish(now),
             b'e' => session.handle_end_announced(now),
-            b'C' => session.handle_context((!rest.is_empty()).then(|| rest.to_owned()), now),
+            b'C' => {
+                let context = (!rest.is_empty()).then(|| rest.to_owned());
+                if let Some(setup) = set_up(&self.words) {
+                    session.handle_settings(setup.codecs, context, rest.contains('!'), now);
+                }
+            }
             b'O' => self.happen(false, b'o', rest),
             b'>' => self.happen(false, b'<', rest),
             letter @ (b'X' | b'U' | b'H' | b'P') => {

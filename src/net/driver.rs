@@ -15,7 +15,7 @@ use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connect::{ConnectError, Socket, connect};
-use super::queue::{AudioQueue, Lost, Taken};
+use super::queue::{AudioQueue, Lost, Taken, Update};
 use super::runtime;
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Usage};
@@ -135,8 +135,16 @@ impl<L: Listener> Driver<L> {
                 self.session.handle_give_up(self.now());
                 continue;
             }
-            if let Some(context) = self.queue.take_context() {
-                self.session.handle_context(context, self.now());
+            if let Some(update) = self.queue.take_update() {
+                let Update {
+                    endpoint,
+                    codecs,
+                    context,
+                    rotate,
+                } = update;
+                self.endpoint = endpoint;
+                let now = self.now();
+                self.session.handle_settings(codecs, context, rotate, now);
                 continue;
             }
             let wait_for_audio = self.feed_audio();

@@ -9,7 +9,7 @@ mod runtime;
 mod turns;
 
 pub use driver::{Link, Listener, spawn};
-pub use queue::{AudioQueue, Full, Lost, PushError};
+pub use queue::{AudioQueue, Full, Lost, PushError, Update};
 
 #[cfg(test)]
 mod tests;

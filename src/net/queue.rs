@@ -2,11 +2,13 @@
 //! The bounded queue between the streaming thread and the session's task.
 
 use std::collections::VecDeque;
+use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
 use crate::continuity::Moved;
+use crate::protocol::{CodecFactory, Endpoint};
 use crate::timeline::duration_of;
 
 /// What to do with audio that finds the queue full.
@@ -49,6 +51,22 @@ pub(super) enum Taken {
     Nothing,
 }
 
+/// Settings of a session that has begun. They count from its next connection, the context at once
+/// where the protocol bears that.
+pub struct Update {
+    pub endpoint: Endpoint,
+    pub codecs: CodecFactory,
+    pub context: Option<String>,
+    /// The next connection is to take over in the next pause.
+    pub rotate: bool,
+}
+
+impl fmt::Debug for Update {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Update").finish_non_exhaustive()
+    }
+}
+
 #[derive(Debug, Clone, Copy)]
 enum Mark {
     /// The audio from here on starts at this stream time.
@@ -72,8 +90,8 @@ struct State {
     lossy: bool,
     /// Threads that wait for room: telling nobody costs as much as telling somebody.
     waiting: usize,
-    /// A new context that the session has not been told of.
-    context: Option<Option<String>>,
+    /// Settings that the session has not been told of.
+    update: Option<Update>,
 }
 
 /// Audio on its way to the service, with the stream time of every sample.
@@ -157,9 +175,9 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
-    /// Another context for what is recognised from now on; `None` for none.
-    pub fn set_context(&self, context: Option<String>) {
-        self.lock().context = Some(context);
+    /// Other settings from now on.
+    pub fn update(&self, update: Update) {
+        self.lock().update = Some(update);
         self.work.notify_one();
     }
 
@@ -219,9 +237,9 @@ impl AudioQueue {
         }
     }
 
-    /// The new context, if there is one.
-    pub(super) fn take_context(&self) -> Option<Option<String>> {
-        self.lock().context.take()
+    /// Settings that have changed.
+    pub(super) fn take_update(&self) -> Option<Update> {
+        self.lock().update.take()
     }
 
     /// Whether the session is to end at once.

@@ -228,6 +228,8 @@ pub struct Limits {
     pub max_utterance_ms: Option<u64>,
     /// Something has to be sent this often, if only silence; `None` where nothing has.
     pub keep_alive: Option<Duration>,
+    /// [`Command::Context`] counts at once.
+    pub takes_context: bool,
 }
 
 /// What sets a protocol apart before anything is said.

@@ -354,6 +354,7 @@ impl Codec for Vllm {
             max_speed: SPEED,
             max_utterance_ms: Some(MAX_UTTERANCE_MS),
             keep_alive: None,
+            takes_context: false,
         }
     }
 

@@ -12,7 +12,7 @@ use super::outbox::Outbox;
 use super::reporter::{Numbers, Reporter};
 use super::utterances::{Ended, Utterances};
 use super::{Config, ConnId, Notice, Warning};
-use crate::protocol::{Codec, Command, Event, ItemText, Limits, Usage};
+use crate::protocol::{Codec, Command, Event, ItemText, Limits, Quote, Usage};
 use crate::timeline::{Timeline, duration_of};
 use crate::transcript::Transcript;
 
@@ -50,6 +50,8 @@ pub(super) struct Connection {
     pub liveness: Liveness,
     timeline: Timeline,
     utterances: Utterances,
+    /// The first event that the protocol does not have.
+    unknown: Option<Quote>,
     billed: Usage,
     backlog: Backlog,
     /// The latest [`QUIET`] of the audio.
@@ -96,6 +98,7 @@ impl Connection {
             timeline: Timeline::new(config.rate),
             utterances: Utterances::new(config.rate, manual),
             liveness: Liveness::new(config.response_timeout, keep_alive, unresponsive, now),
+            unknown: None,
             billed: Usage::default(),
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),
@@ -210,6 +213,9 @@ impl Connection {
         out: &mut Outbox,
     ) {
         self.liveness.result(now);
+        if matches!(event, Event::Interim { .. } | Event::Final { .. }) {
+            self.liveness.text();
+        }
         let (utterances, timeline) = (&mut self.utterances, &self.timeline);
         match event {
             Event::ItemSeen { item } => utterances.seen(item, timeline),
@@ -262,6 +268,17 @@ impl Connection {
             | Event::Unknown { .. }
             | Event::Warning(_) => {}
         }
+    }
+
+    /// The service said something that its protocol does not have.
+    pub fn unknown(&mut self, name: &Quote) {
+        self.liveness.unknown();
+        self.unknown.get_or_insert_with(|| name.clone());
+    }
+
+    /// The first of those.
+    pub fn first_unknown(&self) -> Option<&Quote> {
+        self.unknown.as_ref()
     }
 
     /// The next utterance to report, see [`Utterances::next_ended`].

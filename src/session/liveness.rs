@@ -7,7 +7,11 @@ use std::time::Duration;
 const LOUD: u64 = 328;
 
 /// How often patience with a service that hears nothing may double.
-const MOST_DOUBLINGS: u32 = 5;
+const MAX_DOUBLINGS: u32 = 5;
+
+/// A server that answers speech with foreign events only is given this part of the time that a
+/// silent one has: it works, and says something else.
+const FOREIGN_PART: u32 = 3;
 
 /// What is to be done to stay connected, or to notice that one is not.
 #[derive(Debug, PartialEq, Eq)]
@@ -20,6 +24,8 @@ pub(super) enum Need {
     Dead,
     /// The service answers, but not to the speech it is sent.
     Unresponsive,
+    /// It answers speech with events that its protocol does not have, and with no text.
+    Foreign,
 }
 
 /// Watches one connection.
@@ -27,16 +33,20 @@ pub(super) enum Need {
 pub(super) struct Liveness {
     timeout: Duration,
     keep_alive: Option<Duration>,
-    last_received: Duration,
+    received_at: Duration,
     pinged: bool,
-    last_sent: Duration,
+    sent_at: Duration,
     /// Since when, and for how long, something loud was sent without a result.
-    last_result: Duration,
+    result_at: Duration,
     loud_for: Duration,
     /// How much was sent since something loud.
     quiet_for: Duration,
     /// How often the service was found unresponsive in a row.
     unresponsive: u32,
+    /// The service said something that its protocol does not have, and no text so far; and for how
+    /// long something loud was sent without text.
+    is_foreign: bool,
+    loud_without_text: Duration,
 }
 
 impl Liveness {
@@ -51,13 +61,15 @@ impl Liveness {
         Liveness {
             timeout,
             keep_alive,
-            last_received: now,
+            received_at: now,
             pinged: false,
-            last_sent: now,
-            last_result: now,
+            sent_at: now,
+            result_at: now,
             loud_for: Duration::ZERO,
             quiet_for: Duration::ZERO,
             unresponsive,
+            is_foreign: false,
+            loud_without_text: Duration::ZERO,
         }
     }
 
@@ -72,28 +84,40 @@ impl Liveness {
 
     /// Anything arrived, be it an answer to a ping.
     pub fn received(&mut self, now: Duration) {
-        self.last_received = now;
+        self.received_at = now;
         self.pinged = false;
     }
 
     /// A result arrived.
     pub fn result(&mut self, now: Duration) {
-        self.last_result = now;
+        self.result_at = now;
         self.loud_for = Duration::ZERO;
         self.unresponsive = 0;
     }
 
+    /// Text arrived.
+    pub fn text(&mut self) {
+        self.is_foreign = false;
+        self.loud_without_text = Duration::ZERO;
+    }
+
+    /// An event arrived that the protocol does not have.
+    pub fn unknown(&mut self) {
+        self.is_foreign = true;
+    }
+
     /// Whether a result arrived since then.
     pub fn answered_since(&self, since: Duration) -> bool {
-        self.last_result >= since
+        self.result_at >= since
     }
 
     /// Audio was sent. Returns whether it is loud.
     pub fn sent(&mut self, audio: &[u8], length: Duration, now: Duration) -> bool {
-        self.last_sent = now;
+        self.sent_at = now;
         let loud = is_loud(audio);
         if loud {
             self.loud_for += length;
+            self.loud_without_text += length;
             self.quiet_for = Duration::ZERO;
         } else {
             self.quiet_for += length;
@@ -108,29 +132,35 @@ impl Liveness {
 
     /// When [`Self::need`] is to be asked again.
     pub fn next(&self) -> Duration {
-        let answer = self.last_received
+        let answer = self.received_at
             + if self.pinged {
                 self.timeout
             } else {
                 self.timeout / 2
             };
         let mut next = self.silence_due().map_or(answer, |due| answer.min(due));
+        if self.is_foreign && self.loud_without_text >= self.timeout / FOREIGN_PART {
+            return self.sent_at;
+        }
         if self.loud_for >= self.patience() {
-            next = next.min(self.last_result + self.patience());
+            next = next.min(self.result_at + self.patience());
         }
         next
     }
 
     pub fn need(&mut self, now: Duration) -> Option<Need> {
         let patience = self.patience();
-        if now >= self.last_received + self.timeout && self.pinged {
+        if self.is_foreign && self.loud_without_text >= self.timeout / FOREIGN_PART {
+            return Some(Need::Foreign);
+        }
+        if now >= self.received_at + self.timeout && self.pinged {
             return Some(Need::Dead);
         }
-        if self.loud_for >= patience && now >= self.last_result + patience {
-            self.unresponsive = (self.unresponsive + 1).min(MOST_DOUBLINGS);
+        if self.loud_for >= patience && now >= self.result_at + patience {
+            self.unresponsive = (self.unresponsive + 1).min(MAX_DOUBLINGS);
             return Some(Need::Unresponsive);
         }
-        if !self.pinged && now >= self.last_received + self.timeout / 2 {
+        if !self.pinged && now >= self.received_at + self.timeout / 2 {
             self.pinged = true;
             return Some(Need::Ping);
         }
@@ -140,7 +170,7 @@ impl Liveness {
     }
 
     fn silence_due(&self) -> Option<Duration> {
-        self.keep_alive.map(|interval| self.last_sent + interval)
+        self.keep_alive.map(|interval| self.sent_at + interval)
     }
 
     /// Noise is no speech: after a reconnect that changed nothing there is no hurry.
@@ -222,6 +252,27 @@ mod tests {
         assert_eq!(again.need(SECOND * 12), None, "twice the patience");
         again.result(SECOND * 13);
         assert_eq!(again.unresponsive(), 0);
+    }
+
+    #[test]
+    fn a_server_that_speaks_another_protocol_is_recognised_by_its_answers_to_speech() {
+        let foreign = |text_at: Option<u32>, loud: i16| {
+            let mut liveness = Liveness::new(SECOND * 15, KEEP_ALIVE, 0, Duration::ZERO);
+            liveness.unknown();
+            for second in 0..12 {
+                speak(&mut liveness, second..second + 1, loud);
+                liveness.received(SECOND * second);
+                // As other protocols' servers say it, too.
+                liveness.result(SECOND * second);
+                if text_at == Some(second) {
+                    liveness.text();
+                }
+            }
+            liveness.next() <= SECOND * 12 && liveness.need(SECOND * 12) == Some(Need::Foreign)
+        };
+        assert!(foreign(None, 3000));
+        assert!(!foreign(None, 100), "nobody has spoken");
+        assert!(!foreign(Some(4), 3000), "it is odd, but it understands");
     }
 
     #[test]

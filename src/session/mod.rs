@@ -201,6 +201,7 @@ impl Notice {
             Notice::Warning(warning) => Notice::Warning(match warning {
                 Warning::Ignored(what) => Warning::Ignored(what.without(secret)),
                 Warning::NotRecognised(why) => Warning::NotRecognised(why.without(secret)),
+                Warning::NotTaken(failure) => Warning::NotTaken(failure.without(secret)),
                 Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
             }),
             // Nothing of an error in these.
@@ -226,6 +227,8 @@ pub enum Warning {
     Ignored(Statement),
     /// The service could not recognise an utterance.
     NotRecognised(Statement),
+    /// Settings that were changed could not be taken: the session goes on with those before.
+    NotTaken(Failure),
     /// The service did not finish in time, or not in order: the last text may be incomplete.
     Unfinished(Statement),
 }

@@ -36,6 +36,8 @@ pub(super) struct Rotation {
     due: Duration,
     /// Attempts in a row that came to nothing.
     attempts: u32,
+    /// Settings have changed that count from the next connection.
+    demanded: bool,
     /// Keeps apart what began together.
     random: fastrand::Rng,
 }
@@ -46,6 +48,7 @@ impl Rotation {
             after,
             due: Duration::MAX,
             attempts: 0,
+            demanded: false,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -55,6 +58,19 @@ impl Rotation {
         let age = 1.0 - self.random.f64() / 10.0;
         self.due = now.saturating_add(self.after.mul_f64(age));
         self.attempts = 0;
+        self.demanded = false;
+    }
+
+    /// The next connection is wanted now.
+    pub fn demand(&mut self, now: Duration) {
+        self.due = now;
+        self.attempts = 0;
+        self.demanded = true;
+    }
+
+    /// Whether somebody waits for the next connection.
+    pub fn is_demanded(&self) -> bool {
+        self.demanded
     }
 
     /// The successor did not come about, or found no seam.

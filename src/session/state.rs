@@ -29,7 +29,9 @@ use super::rotation::{MAX_STANDBY, Rotation};
 use super::segmenter::Segmenter;
 use super::stall::Stall;
 use super::{Config, ConnId, Net, Output, State, Warning};
-use crate::protocol::{CodecFactory, Command, Event, Failure, Kind, Limits, Statement, Usage};
+use crate::protocol::{
+    CodecFactory, Command, Event, Failure, Kind, Limits, Quote, Statement, Usage,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -219,6 +221,27 @@ impl Session {
         self.phase == Phase::Serving && !self.is_down()
     }
 
+    /// Other settings, which count from the next connection: the protocol's in `make_codec`, and
+    /// the context, which counts at once where the protocol bears that. With `rotate` the next
+    /// connection takes over in the next pause.
+    pub fn handle_settings(
+        &mut self,
+        make_codec: CodecFactory,
+        context: Option<String>,
+        rotate: bool,
+        now: Duration,
+    ) {
+        self.make_codec = make_codec;
+        if self.config.context != context {
+            self.config.context = context;
+            self.context_changed = true;
+            self.send_context(now);
+        }
+        if rotate {
+            self.demand_rotation(now);
+        }
+    }
+
     /// Something has come from the network.
     pub fn handle_net(&mut self, id: ConnId, net: Net<'_>, now: Duration) {
         // What comes from a connection that is gone concerns nobody.
@@ -271,11 +294,12 @@ impl Session {
             (Event::Ready { session_id }, _) => self.ready(id, session_id, now),
             (Event::Finished, Role::Serving) => self.finished(now),
             (Event::Finished, Role::Retiring) => self.end_retirement(now),
-            (Event::Finished, Role::Successor) => self.postpone_rotation(now),
+            (Event::Finished, Role::Successor) => self.postpone_rotation(None, now),
             (Event::Failed(failure), _) => self.connection_failed(id, failure, now),
             (_, Role::Successor) => {}
             (Event::Warning(message), _) => self.outbox.warn(Warning::Ignored(message)),
             (Event::Unknown { name }, _) => {
+                connection.unknown(&name);
                 let what = Statement::from("ignored an unknown event '").quoting(name);
                 self.outbox.warn(Warning::Ignored(what.then("'")));
             }
@@ -371,6 +395,10 @@ impl Session {
         };
         let what = match serving.liveness.need(now) {
             None => return,
+            Some(Need::Foreign) => {
+                let name = serving.first_unknown().cloned();
+                return self.fail(foreign(name), now);
+            }
             Some(Need::Ping) => return self.outbox.push(Output::Ping(serving.id)),
             Some(Need::Silence) => return self.keep_alive(now),
             Some(Need::Dead) => "The service stopped responding.",
@@ -409,6 +437,21 @@ impl Session {
         let session_id = serving.and_then(Connection::session_id);
         self.outbox.state(state, session_id, reason.into());
     }
+}
+
+fn foreign(name: Option<Quote>) -> Failure {
+    let mut what = Statement::from(
+        "The server answers speech with events that this protocol does \
+                                    not have",
+    );
+    if let Some(name) = name {
+        what = what.quoting_within(", the first of them '", name, "'");
+    }
+    Failure::new(
+        Kind::Settings,
+        what.then("."),
+        "Set the protocol property, or the path of the url property, to what the server speaks.",
+    )
 }
 
 #[cfg(test)]

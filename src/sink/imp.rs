@@ -113,7 +113,8 @@ impl ObjectImpl for QwenAsrSink {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.base.set_property(value, pspec);
+        self.base
+            .set_property(self.obj().upcast_ref(), value, pspec);
     }
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {

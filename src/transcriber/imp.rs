@@ -313,7 +313,8 @@ impl ObjectImpl for QwenAsr {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.base.set_property(value, pspec);
+        self.base
+            .set_property(self.obj().upcast_ref(), value, pspec);
         if pspec.name() == "latency" {
             let obj = self.obj();
             let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());

@@ -332,6 +332,7 @@ impl Codec for Inference {
             max_speed: SPEED,
             max_utterance_ms: None,
             keep_alive: Some(KEEP_ALIVE),
+            takes_context: true,
         }
     }
 

@@ -192,6 +192,7 @@ impl Codec for OpenAi {
             max_speed: SPEED,
             max_utterance_ms: Some(MAX_UTTERANCE_MS),
             keep_alive: None,
+            takes_context: false,
         }
     }
 

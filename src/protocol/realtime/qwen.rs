@@ -158,6 +158,7 @@ impl Codec for Qwen {
             max_speed: if manual { MANUAL_SPEED } else { VAD_SPEED },
             max_utterance_ms: manual.then_some(MAX_UTTERANCE_MS),
             keep_alive: Some(KEEP_ALIVE),
+            takes_context: false,
         }
     }
 

@@ -235,13 +235,6 @@ impl Session {
         }
     }
 
-    /// Another context from here on, where the protocol bears that.
-    pub fn handle_context(&mut self, context: Option<String>, now: Duration) {
-        self.config.context = context;
-        self.context_changed = true;
-        self.send_context(now);
-    }
-
     pub(super) fn send_context(&mut self, now: Duration) {
         if self.is_running() && self.context_changed {
             let context = self.config.context.clone().unwrap_or_default();

@@ -25,6 +25,15 @@ impl Session {
         }
     }
 
+    /// The next connection is to take over as soon as it can.
+    pub(super) fn demand_rotation(&mut self, now: Duration) {
+        // One that is under way has the old settings.
+        if self.connections.second_role() == Some(Role::Successor) {
+            self.close_second();
+        }
+        self.rotation.demand(now);
+    }
+
     fn open_successor(&mut self, now: Duration) {
         let successor = self.new_connection(0, now);
         self.outbox.push(Output::Connect(successor.id));
@@ -88,8 +97,11 @@ impl Session {
     }
 
     /// The successor did not come about, or not at the right time: another one may.
-    pub(super) fn postpone_rotation(&mut self, now: Duration) {
+    pub(super) fn postpone_rotation(&mut self, failure: Option<Failure>, now: Duration) {
         if self.connections.second_role() == Some(Role::Successor) {
+            if let Some(failure) = failure.filter(|_| self.rotation.is_demanded()) {
+                self.outbox.warn(Warning::NotTaken(failure));
+            }
             self.rotation.postpone(now);
             self.close_second();
         }
@@ -104,7 +116,7 @@ impl Session {
 
     pub(super) fn handle_second_timeout(&mut self, now: Duration) {
         match self.connections.retiring() {
-            None => self.postpone_rotation(now),
+            None => self.postpone_rotation(None, now),
             Some(retiring) if retiring.any_open() => {
                 let what = "The service did not finish a connection that was replaced.";
                 let remedy = "Check the service's status.";

@@ -16,7 +16,7 @@ impl Session {
         match self.connections.get(id) {
             None => {}
             Some((Role::Serving, _)) => self.fail(failure, now),
-            Some((Role::Successor, _)) => self.postpone_rotation(now),
+            Some((Role::Successor, _)) => self.postpone_rotation(Some(failure), now),
             // Without the rest of its text its audio has to be sent again, before that of the
             // connection that serves: this is an outage like any other.
             Some((Role::Retiring, retiring)) if retiring.owes_text() => self.fail(failure, now),

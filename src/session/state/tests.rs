@@ -25,6 +25,7 @@ impl Codec for PlainCodec {
             max_speed: 2.0,
             max_utterance_ms: self.manual.then_some(1000),
             keep_alive: Some(Duration::from_secs(50)),
+            takes_context: true,
         }
     }
 
@@ -182,6 +183,14 @@ impl Script {
         if let Some(beside) = self.session.connections.any_second() {
             self.session.handle_net(beside.id, net, self.now);
         }
+        self.drain();
+    }
+
+    fn context(&mut self, context: Option<String>) {
+        let manual = self.session.limits.max_utterance_ms.is_some();
+        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec { manual }));
+        self.session
+            .handle_settings(make_codec, context, false, self.now);
         self.drain();
     }
 
@@ -779,7 +788,7 @@ fn usage_is_counted() {
 fn a_new_context_is_told_at_once_and_again_after_a_reconnect() {
     let mut s = persistent(false);
     s.said();
-    s.session.handle_context(Some("names".into()), s.now);
+    s.context(Some("names".into()));
     s.drain();
     assert_eq!(s.said(), ["context names"]);
     s.lose();

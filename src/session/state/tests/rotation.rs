@@ -339,3 +339,42 @@ fn an_hour_of_rotations_loses_and_doubles_nothing() {
         .collect();
     assert_eq!(finals, (0..1200).collect::<Vec<_>>());
 }
+
+#[test]
+fn settings_that_change_count_from_a_connection_that_comes_soon() {
+    let change = |s: &mut Script| {
+        let make_codec: CodecFactory = Box::new(|| Box::new(PlainCodec { manual: false }));
+        s.session.handle_settings(make_codec, None, true, s.now);
+        s.drain();
+    };
+    let mut s = persistent(false);
+    s.shout(1000);
+    s.receive("start 0 0");
+    s.said();
+    change(&mut s);
+    s.shout(100);
+    assert_eq!(s.said(), ["+CONNECT"]);
+    // What is under way has the old settings, when they change again.
+    change(&mut s);
+    s.shout(100);
+    assert_eq!(s.said(), ["+CLOSE", "+CONNECT"]);
+    s.beside_is_ready();
+    s.shout(500);
+    assert_eq!(s.said(), ["+hello"], "not in an utterance");
+    s.receive("final 0 One.");
+    s.speak(600);
+    let said = s.said();
+    assert_eq!(said.last().unwrap(), "+finish", "{said:?}");
+    // A service that does not take them is said so, and the session goes on.
+    let mut s = persistent(false);
+    s.speak(100);
+    change(&mut s);
+    s.speak(100);
+    s.said();
+    s.net_beside(Net::Refused(REFUSAL));
+    let said = s.said();
+    assert!(said[0].starts_with("WARNING NotTaken"), "{said:?}");
+    assert_eq!(said[1..], ["+CLOSE"]);
+    s.speak(1000);
+    assert!(s.said().is_empty());
+}
