@@ -10,7 +10,8 @@
 //!   been since; nothing is put into the audio.
 //! - Something is missing. The hole is filled with silence: all of it if it is small, or else as
 //!   much as ends an utterance. Audio whose timestamps are so far off is held back until it is
-//!   clear, since a single wild timestamp would tear an utterance in two.
+//!   clear, since a single wild timestamp would tear an utterance in two. (Where it is not live all
+//!   audio that is off is held back: nobody waits for it.)
 //! - Timestamps went back. The session has to end, as at a new segment.
 //!
 //! Used by the streaming thread, for all sessions that its audio goes to. Times are timestamps in
@@ -98,6 +99,7 @@ pub struct Continuity {
     rate: u32,
     /// Silence that surely ends an utterance.
     pause: u64,
+    is_live: bool,
     /// Position and timestamp from which both are counted on.
     anchor: Option<(u64, u64)>,
     clock: u64,
@@ -107,11 +109,13 @@ pub struct Continuity {
 }
 
 impl Continuity {
-    /// `pause` is the silence after which the recogniser ends an utterance, in nanoseconds.
-    pub fn new(rate: u32, pause: u64) -> Self {
+    /// `pause` is the silence after which the recogniser ends an utterance, in nanoseconds. Audio
+    /// that is not live can be held back for as long as it takes to be sure.
+    pub fn new(rate: u32, pause: u64, is_live: bool) -> Self {
         Self {
             rate,
             pause,
+            is_live,
             anchor: None,
             clock: 0,
             silent_for: 0,
@@ -163,13 +167,18 @@ impl Continuity {
             return Placement::Send(Plan::default());
         }
         if discont {
-            return self.decide(time, expected, samples);
+            return self.decide(time, expected, samples, true);
         }
-        let is_hole = time >= expected.saturating_add(self.pause.max(MIN_HOLE));
-        if is_hole || expected >= time.saturating_add(MIN_LEAP_BACK) {
+        let leaps_back = expected >= time.saturating_add(MIN_LEAP_BACK);
+        if !self.is_live || leaps_back || self.is_hole(time, expected) {
             return self.hold(time, expected, samples);
         }
         Placement::Send(self.bear(time, expected, samples))
+    }
+
+    /// Whether so much is missing that an utterance cannot have gone on.
+    fn is_hole(&self, time: u64, expected: u64) -> bool {
+        time >= expected.saturating_add(self.pause.max(MIN_HOLE))
     }
 
     /// Sends audio whose timestamp is off by less than a pause, and moves them if it has been.
@@ -227,27 +236,35 @@ impl Continuity {
             };
             return Placement::Hold { release: false };
         }
-        self.decide(start, expected, all)
+        self.decide(start, expected, all, false)
     }
 
     /// Nothing follows what is held back, at least not at once: what is to be done with it.
     pub fn flush(&mut self) -> Placement {
         match (self.state, self.expected()) {
             (State::Holding { time, samples }, Some(expected)) => {
-                self.decide(time, expected, samples)
+                self.decide(time, expected, samples, false)
             }
             _ => Placement::Send(Plan::default()),
         }
     }
 
-    /// The audio is where its timestamp says.
-    fn decide(&mut self, time: u64, expected: u64, samples: u64) -> Placement {
+    /// The audio is where its timestamp says. If it does not say that something is missing, little
+    /// may be missing without a word being torn by silence.
+    fn decide(&mut self, time: u64, expected: u64, samples: u64, discont: bool) -> Placement {
         self.state = State::Aligned;
         let back = expected.saturating_sub(time);
         if back >= MIN_LEAP_BACK {
             return Placement::Restart { back };
         }
-        let plan = self.reach(time, expected);
+        let plan = if discont || self.is_hole(time, expected) {
+            self.reach(time, expected)
+        } else {
+            Plan {
+                jump: Some(self.start_at(time)),
+                ..Plan::default()
+            }
+        };
         self.take(samples);
         Placement::Send(plan)
     }

@@ -109,8 +109,8 @@ impl Sent {
 
 #[test]
 fn every_sample_is_sent_once_and_silence_is_bounded() {
-    check(500, arrivals(), |arrivals| {
-        let mut continuity = Continuity::new(RATE, PAUSE);
+    check(500, (arrivals(), any::<bool>()), |(arrivals, is_live)| {
+        let mut continuity = Continuity::new(RATE, PAUSE, is_live);
         let mut sent = Sent {
             timeline: Timeline::new(RATE),
             held: 0,
@@ -141,7 +141,7 @@ fn every_sample_is_sent_once_and_silence_is_bounded() {
                 }
             };
             if let Placement::Restart { .. } = placement {
-                continuity = Continuity::new(RATE, PAUSE);
+                continuity = Continuity::new(RATE, PAUSE, is_live);
                 continue;
             }
             assert_eq!(sent.came, sent.timeline.clock() - sent.silence + sent.held);

@@ -8,7 +8,7 @@ const RATE: u32 = 16_000;
 
 /// One second of audio has come, from 1 s on.
 fn continuity() -> Continuity {
-    let mut continuity = Continuity::new(RATE, 800 * MS);
+    let mut continuity = Continuity::new(RATE, 800 * MS, true);
     let first = continuity.audio(Some(SECOND), 0, 16_000, true);
     assert_eq!(first, jump(SECOND));
     continuity
@@ -186,8 +186,28 @@ fn time_that_goes_back_begins_anew() {
 }
 
 #[test]
+fn what_is_not_live_is_sent_when_it_is_clear_where_it_belongs() {
+    let mut continuity = Continuity::new(RATE, 800 * MS, false);
+    continuity.audio(Some(0), 0, 16_000, true);
+    for n in 0..3 {
+        assert_eq!(off(&mut continuity, 60 + 20 * n), Hold { release: false });
+        assert_eq!(continuity.expected(), Some(SECOND));
+    }
+    assert_eq!(continuity.audio(Some(1060 * MS), 0, 320, false), GOES_ON);
+    assert_eq!(continuity.expected(), Some(1080 * MS));
+    for n in 0..49 {
+        let time = 1480 * MS + n * 20 * MS;
+        let placed = continuity.audio(Some(time), 0, 320, false);
+        assert_eq!(placed, Hold { release: false });
+    }
+    let placed = continuity.audio(Some(2460 * MS), 0, 320, false);
+    assert_eq!(placed, jump(1480 * MS), "without silence");
+    assert_eq!(continuity.expected(), Some(2480 * MS));
+}
+
+#[test]
 fn buffers_without_timestamps_follow_each_other() {
-    let mut continuity = Continuity::new(8000, SECOND);
+    let mut continuity = Continuity::new(8000, SECOND, true);
     let first = continuity.audio(None, 5 * SECOND, 800, false);
     assert_eq!(first, jump(5 * SECOND));
     assert_eq!(continuity.audio(None, 5 * SECOND, 800, false), GOES_ON);
@@ -210,7 +230,7 @@ fn endless_gaps_cost_a_bounded_amount_of_silence() {
 
 #[test]
 fn a_gap_before_any_audio_starts_the_clock() {
-    let mut continuity = Continuity::new(RATE, SECOND);
+    let mut continuity = Continuity::new(RATE, SECOND, true);
     let gap = continuity.gap(3 * SECOND, 3500 * MS);
     assert_eq!(gap, silence(3 * SECOND, 500));
     let plan = continuity.audio(Some(3500 * MS), 0, 160, false);

@@ -223,9 +223,10 @@ impl Input {
             uplink.completion.interrupt();
         }
         self.capacity = settings.queue_bytes(self.rate);
+        let is_live = uplink.full == Full::DropOldest;
         self.run = Some(Run {
             uplink,
-            continuity: Continuity::new(self.rate, settings.pause()),
+            continuity: Continuity::new(self.rate, settings.pause(), is_live),
             odd_byte: None,
             held: Vec::new(),
             another_stream: false,

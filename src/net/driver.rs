@@ -210,6 +210,9 @@ impl<L: Listener> Driver<L> {
         let now = self.now();
         if self.session.is_down() && self.queue.is_finished() {
             self.session.handle_end_announced(now);
+            if self.session.is_over() {
+                return fed;
+            }
         }
         let serving = self.session.serving();
         if serving.is_some_and(|id| self.wires.is_busy(id)) || self.listener.is_congested() {

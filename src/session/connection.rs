@@ -271,8 +271,8 @@ impl Connection {
     }
 
     /// The service said something that its protocol does not have.
-    pub fn unknown(&mut self, name: &Quote) {
-        self.liveness.unknown();
+    pub fn unknown(&mut self, name: &Quote, now: Duration) {
+        self.liveness.unknown(now);
         self.unknown.get_or_insert_with(|| name.clone());
     }
 

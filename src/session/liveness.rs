@@ -43,9 +43,9 @@ pub(super) struct Liveness {
     quiet_for: Duration,
     /// How often the service was found unresponsive in a row.
     unresponsive: u32,
-    /// The service said something that its protocol does not have, and no text so far; and for how
-    /// long something loud was sent without text.
-    is_foreign: bool,
+    /// Since when the service says things that its protocol does not have, and no text; and for how
+    /// long something loud was sent meanwhile.
+    foreign_since: Option<Duration>,
     loud_without_text: Duration,
 }
 
@@ -68,7 +68,7 @@ impl Liveness {
             loud_for: Duration::ZERO,
             quiet_for: Duration::ZERO,
             unresponsive,
-            is_foreign: false,
+            foreign_since: None,
             loud_without_text: Duration::ZERO,
         }
     }
@@ -97,13 +97,22 @@ impl Liveness {
 
     /// Text arrived.
     pub fn text(&mut self) {
-        self.is_foreign = false;
+        self.foreign_since = None;
         self.loud_without_text = Duration::ZERO;
     }
 
     /// An event arrived that the protocol does not have.
-    pub fn unknown(&mut self) {
-        self.is_foreign = true;
+    pub fn unknown(&mut self, now: Duration) {
+        self.foreign_since.get_or_insert(now);
+    }
+
+    /// When it is clear that it speaks another protocol.
+    fn foreign_due(&self) -> Option<Duration> {
+        let patience = self.timeout / FOREIGN_PART;
+        let since = self
+            .foreign_since
+            .filter(|_| self.loud_without_text >= patience)?;
+        Some(since + patience)
     }
 
     /// Whether a result arrived since then.
@@ -138,10 +147,8 @@ impl Liveness {
             } else {
                 self.timeout / 2
             };
-        let mut next = self.silence_due().map_or(answer, |due| answer.min(due));
-        if self.is_foreign && self.loud_without_text >= self.timeout / FOREIGN_PART {
-            return self.sent_at;
-        }
+        let others = [self.silence_due(), self.foreign_due()];
+        let mut next = others.into_iter().flatten().fold(answer, Duration::min);
         if self.loud_for >= self.patience() {
             next = next.min(self.result_at + self.patience());
         }
@@ -150,7 +157,7 @@ impl Liveness {
 
     pub fn need(&mut self, now: Duration) -> Option<Need> {
         let patience = self.patience();
-        if self.is_foreign && self.loud_without_text >= self.timeout / FOREIGN_PART {
+        if self.foreign_due().is_some_and(|due| now >= due) {
             return Some(Need::Foreign);
         }
         if now >= self.received_at + self.timeout && self.pinged {
@@ -258,7 +265,7 @@ mod tests {
     fn a_server_that_speaks_another_protocol_is_recognised_by_its_answers_to_speech() {
         let foreign = |text_at: Option<u32>, loud: i16| {
             let mut liveness = Liveness::new(SECOND * 15, KEEP_ALIVE, 0, Duration::ZERO);
-            liveness.unknown();
+            liveness.unknown(SECOND);
             for second in 0..12 {
                 speak(&mut liveness, second..second + 1, loud);
                 liveness.received(SECOND * second);

@@ -159,7 +159,7 @@ impl<H: Detector> Segmenter<H> {
         if let Some(expected) = self.timeline.end_time(self.end()) {
             let sample = duration_of(1, self.timeline.rate()) + 1;
             if time.abs_diff(expected) > sample {
-                self.jump(time.checked_sub(expected));
+                self.jump(time.abs_diff(expected));
             }
         }
         self.timeline.append(time, audio.len() as u64 / 2);
@@ -215,12 +215,12 @@ impl<H: Detector> Segmenter<H> {
         self.timeline.clock()
     }
 
-    /// What was held back does not continue: `forward` is the time left out, if it is not one
-    /// that comes again.
-    fn jump(&mut self, forward: Option<u64>) {
+    /// What was held back does not go on: timestamps are this many nanoseconds ahead of it, or
+    /// behind.
+    fn jump(&mut self, distance: u64) {
         self.send_rest();
         let pause = duration_of(self.silence, self.timeline.rate());
-        if forward.is_none_or(|time| time >= pause) {
+        if distance >= pause {
             self.end_turn();
         }
         self.drop_until(self.end());

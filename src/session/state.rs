@@ -299,7 +299,7 @@ impl Session {
             (_, Role::Successor) => {}
             (Event::Warning(message), _) => self.outbox.warn(Warning::Ignored(message)),
             (Event::Unknown { name }, _) => {
-                connection.unknown(&name);
+                connection.unknown(&name, now);
                 let what = Statement::from("ignored an unknown event '").quoting(name);
                 self.outbox.warn(Warning::Ignored(what.then("'")));
             }

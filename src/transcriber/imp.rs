@@ -22,8 +22,8 @@ use super::lane::Lane;
 use super::outlet::Outlet;
 use super::pusher::Pusher;
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Settings, TextOutput, audio_caps, commit_signal,
-    is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
+    Base, CAT, Commit, Feed, Feeding, Input, Settings, TextOutput, audio_caps, clock_time,
+    commit_signal, is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
 };
 
 /// What upstream says about time.
@@ -120,7 +120,8 @@ impl Feed for QwenAsr {
         post_went_back(self.obj().upcast_ref(), back);
         let mut segment = self.input().segment().clone();
         if let Some(pts) = first.pts() {
-            let reached = segment.to_running_time(pts + gst::ClockTime::from_nseconds(back));
+            let reached = clock_time(pts.nseconds().saturating_add(back));
+            let reached = segment.to_running_time(reached);
             segment.set_time(segment.to_stream_time(pts));
             segment.set_start(pts);
             segment.set_base(reached);

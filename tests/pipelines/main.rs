@@ -19,6 +19,7 @@ mod outages;
 mod protocols;
 mod recipes;
 mod sink;
+mod sources;
 mod stable;
 mod stopping;
 mod timing;

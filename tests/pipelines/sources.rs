@@ -1,0 +1,384 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Audio as real sources bring it: jittered, in bursts, drifting, stalling, leaping; and streams as
+//! players make them.
+
+use super::common::*;
+use gst::prelude::*;
+use offline_service::Faults;
+
+const FAST: &str = "max-speed=100";
+
+/// Buffers of 64 ms whose timestamps are off as `off` says, in milliseconds, by their number and
+/// their own time.
+fn stamped(speech: &Speech, off: impl Fn(u64, u64) -> i64) -> Vec<gst::Buffer> {
+    let mut buffers = speech.buffers(&[1024], 100);
+    for (n, buffer) in buffers.iter_mut().enumerate() {
+        let time = ms(buffer.pts().unwrap());
+        let off = off(n as u64, time) * 1_000_000;
+        let pts = buffer.pts().unwrap().nseconds().saturating_add_signed(off);
+        let buffer = buffer.get_mut().unwrap();
+        buffer.set_pts(gst::ClockTime::from_nseconds(pts));
+    }
+    buffers
+}
+
+/// Plays it live or as a file.
+fn rig(server: &Service, live: bool, properties: &str) -> Rig {
+    if live {
+        Rig::live(server, properties)
+    } else {
+        Rig::with(server, 16_000, properties)
+    }
+}
+
+pub fn arrival_timestamps_cut_nothing(protocol: Protocol) {
+    // Jitter that has no pattern, and the first buffer's counts as well.
+    let jitter = |n: u64, _: u64| ((n * 7919 + 13) % 81) as i64 - 40;
+    // A stall of 400 ms each 1.3 s, and then everything at once.
+    let stall = |_: u64, time: u64| 400i64.saturating_sub((time % 1300) as i64).max(0);
+    let fast = |_: u64, time: u64| (time / 1000) as i64;
+    let slow = |_: u64, time: u64| -((time / 1000) as i64);
+    type Off<'a> = &'a dyn Fn(u64, u64) -> i64;
+    let kinds: [(&str, Off<'_>); 4] = [
+        ("jitter", &jitter),
+        ("stalls", &stall),
+        ("fast clock", &fast),
+        ("slow clock", &slow),
+    ];
+    let speech = Speech::usual(16_000);
+    for live in [true, false] {
+        for (kind, off) in kinds {
+            let server = service(protocol, |_| {});
+            let mut rig = rig(&server, live, FAST);
+            rig.run(stamped(&speech, off));
+            let (texts, what) = (rig.texts(), format!("{kind}, live: {live}"));
+            let heard: Vec<u32> = texts.iter().flat_map(|(text, ..)| numbers(text)).collect();
+            assert_eq!(heard, speech.numbers(), "{what}");
+            assert!(
+                (3..=4).contains(&rig.finals().len()),
+                "{what}: {:?}",
+                rig.finals()
+            );
+            let sent = server.sessions()[0].audio_bytes();
+            assert!(
+                sent * 100 <= speech.bytes().len() * 102,
+                "{what}: {sent} bytes"
+            );
+            for (text, start, _) in &texts {
+                let first = speech.truth.iter().find(|(n, ..)| *n == numbers(text)[0]);
+                let said = first.unwrap().1 + 100;
+                assert!(
+                    start.abs_diff(said) <= 500,
+                    "{what}: {text} at {start}, not {said}"
+                );
+            }
+            assert_eq!(server.connections(), 1, "{what}");
+        }
+    }
+}
+
+pub fn one_wild_timestamp_moves_nothing(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let speech = Speech::usual(16_000);
+    for live in [true, false] {
+        for off in [3_600_000, 5000] {
+            let mut rig = rig(&server, live, FAST);
+            rig.run(stamped(&speech, |n, _| if n == 23 { off } else { 0 }));
+            server.check_cues(&speech, &rig.texts(), 100);
+            let far = |left: &Left| matches!(left, Left::Gap { end, .. } if *end > 20_000);
+            assert!(!rig.left().iter().any(far), "{:?}", rig.left());
+        }
+    }
+}
+
+pub fn timestamps_that_go_back_begin_anew(protocol: Protocol) {
+    let speech = Speech::usual(16_000);
+    for live in [true, false] {
+        let server = service(protocol, |_| {});
+        // In the pause before the third utterance.
+        let mut rig = rig(&server, live, FAST);
+        rig.run(stamped(
+            &speech,
+            |_, time| if time > 5000 { -4000 } else { 0 },
+        ));
+        // Running time goes on, and timestamps are those of the audio.
+        server.check_cues(&speech, &rig.texts(), 100);
+        let [warning] = &rig.warnings[..] else {
+            panic!("one warning: {:?}", rig.warnings)
+        };
+        assert!(
+            warning.contains("went back by 3.9 s") || warning.contains("went back by 4.0 s"),
+            "{warning}"
+        );
+        let third = rig.messages.iter().find(|s| {
+            s.name() == "qwenasr/transcript"
+                && s.get::<bool>("final").unwrap()
+                && s.get::<&str>("text").unwrap().starts_with("w0032")
+        });
+        let timestamp = third.unwrap().get::<gst::ClockTime>("timestamp").unwrap();
+        let said = speech.truth[32].1 + 100 - 4000;
+        assert!(
+            ms(timestamp).abs_diff(said) <= 150,
+            "{timestamp} for {said}"
+        );
+        assert_eq!(server.connections(), 2);
+    }
+}
+
+pub fn a_source_that_stalls_in_mid_utterance_gets_its_text(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    // The 21st word is not whole.
+    let mut speech = Speech::new(16_000).silence(500).say(0..21);
+    speech.samples.truncate(speech.samples.len() - 16 * 50);
+    let rest = Speech::new(16_000).silence(6000).say(30..40).silence(1000);
+    let mut rig = Rig::live(&server, "");
+    rig.play();
+    rig.push_all(speech.buffers(&[320], 0));
+    let transcript = rig.wait_for("final", |message| {
+        let said = message
+            .structure()
+            .filter(|s| s.name() == "qwenasr/transcript")?;
+        said.get::<bool>("final").unwrap().then(|| said.to_owned())
+    });
+    let heard = numbers(&transcript.get::<String>("text").unwrap());
+    assert_eq!(heard[..20], (0..20).collect::<Vec<_>>(), "{heard:?}");
+    let begin = ms(transcript.get("timestamp").unwrap());
+    assert!(begin.abs_diff(500) <= 150, "{begin}");
+    let length = ms(transcript.get("duration").unwrap());
+    assert!((1950..=2200).contains(&length), "{length}");
+    assert_eq!(rig.stat("queue-level"), 0, "nothing is left");
+    // It comes back, and all of it is there.
+    let begin = speech.length_ms();
+    let mut buffers = rest.buffers(&[320], begin);
+    buffers.retain(|buffer| ms(buffer.pts().unwrap()) >= begin + 6000);
+    rig.push_all(buffers);
+    rig.push_eos();
+    rig.wait_for_eos();
+    let texts = rig.texts();
+    let (text, start, _) = texts.last().unwrap();
+    assert_eq!(numbers(text), (30..40).collect::<Vec<_>>());
+    assert!(start.abs_diff(begin + 6000) <= 150, "{start}");
+    assert_eq!(server.connections(), 1);
+}
+
+/// Plays part of a file as one segment, and waits until SEGMENT_DONE has left.
+pub fn a_segment_that_is_done_is_over(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let speech = Speech::new(16_000)
+        .say(0..8)
+        .silence(800)
+        .say(8..16)
+        .silence(9000);
+    let wav = speech.wav();
+    let rig = Rig::launch(&format!(
+        "filesrc location={} ! wavparse ! qwenasr name=asr {} {FAST} min-duration=0 \
+         ! fakesink name=out sync=false",
+        wav.0.display(),
+        server.properties()
+    ));
+    rig.pipeline.set_state(gst::State::Paused).unwrap();
+    let seek = |rig: &Rig, flags| {
+        let end = gst::ClockTime::from_mseconds(2400);
+        rig.pipeline
+            .seek(
+                1.0,
+                flags,
+                gst::SeekType::Set,
+                gst::ClockTime::ZERO,
+                gst::SeekType::Set,
+                end,
+            )
+            .unwrap();
+    };
+    let prerolled = rig
+        .pipeline
+        .state(gst::ClockTime::from_seconds(LONG.as_secs()));
+    assert_eq!(prerolled.0, Ok(gst::StateChangeSuccess::Success));
+    rig.play();
+    seek(&rig, gst::SeekFlags::FLUSH | gst::SeekFlags::SEGMENT);
+    for round in 1..=2 {
+        let done = Left::Event("segment-done".into());
+        let start = std::time::Instant::now();
+        while rig.left().iter().filter(|left| **left == done).count() < round {
+            assert!(start.elapsed() < LONG, "{:?}", rig.left());
+            std::thread::yield_now();
+        }
+        let left = rig.left();
+        let flushed = Left::Event("flush-stop".into());
+        let since = left.iter().rposition(|left| *left == flushed).unwrap();
+        let words = left[since..].iter().filter_map(|left| match left {
+            Left::Text { text, .. } => Some(numbers(text)),
+            _ => None,
+        });
+        let expected: Vec<u32> = (0..round).flat_map(|_| 0..16).collect();
+        let words: Vec<u32> = words.flatten().collect();
+        assert_eq!(words, expected, "all of it, and before the event");
+        assert_eq!(left.last(), Some(&done));
+        if round == 1 {
+            seek(&rig, gst::SeekFlags::SEGMENT);
+        }
+    }
+}
+
+/// Streams that follow each other on a pad without anything else between them.
+struct Streams {
+    rig: Rig,
+    sink: gst::Pad,
+}
+
+impl Streams {
+    fn new(server: &Service, properties: &str) -> Self {
+        let rig = Rig::launch(&format!(
+            "qwenasr name=asr {} {FAST} {properties} ! fakesink name=out sync=false async=false",
+            server.properties()
+        ));
+        let sink = rig.element.static_pad("sink").unwrap();
+        rig.play();
+        Self { rig, sink }
+    }
+
+    fn begin(&self, id: &str) {
+        let caps = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
+        let caps: gst::Caps = caps.parse().unwrap();
+        assert!(self.sink.send_event(gst::event::StreamStart::new(id)));
+        assert!(self.sink.send_event(gst::event::Caps::new(&caps)));
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        assert!(self.sink.send_event(gst::event::Segment::new(&segment)));
+    }
+
+    fn push(&self, buffers: impl IntoIterator<Item = gst::Buffer>) {
+        for buffer in buffers {
+            self.sink.chain(buffer).unwrap();
+        }
+    }
+
+    fn end(&mut self) {
+        assert!(self.sink.send_event(gst::event::Eos::new()));
+        self.rig.wait_for_eos();
+    }
+}
+
+pub fn another_stream_with_the_same_segment_is_another_session(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let speech = Speech::new(16_000)
+        .say(0..5)
+        .silence(800)
+        .say(5..25)
+        .silence(800)
+        .say(25..27);
+    let mut streams = Streams::new(&server, "min-duration=0");
+    for id in ["a", "b"] {
+        streams.begin(id);
+        streams.push(speech.buffers(&[320], 0));
+    }
+    streams.end();
+    let texts = streams.rig.texts();
+    let half = texts.len() / 2;
+    server.check_cues(&speech, &texts[..half], 0);
+    server.check_cues(&speech, &texts[half..], 0);
+    // In order: what is of the one leaves before the other begins.
+    let left = streams.rig.left();
+    let start = Left::Event("stream-start".into());
+    let second = left.iter().rposition(|l| *l == start).unwrap();
+    let texts = |left: &[Left]| {
+        left.iter()
+            .filter(|l| matches!(l, Left::Text { .. }))
+            .count()
+    };
+    assert_eq!(
+        (texts(&left[..second]), texts(&left[second..])),
+        (half, half),
+        "{left:?}"
+    );
+    assert_eq!(server.connections(), 2);
+}
+
+pub fn a_switched_input_goes_on_in_one_session(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let speech = Speech::usual(16_000);
+    let mut streams = Streams::new(&server, "");
+    for (n, second) in speech.buffers(&[1600], 0).chunks(10).enumerate() {
+        streams.begin(&format!("input {}", n % 2));
+        streams.push(second.iter().cloned());
+    }
+    streams.end();
+    server.check_cues(&speech, &streams.rig.texts(), 0);
+    assert_eq!(server.connections(), 1);
+}
+
+/// Takes of a second whose service is away, one after the other, each with a segment of its own.
+pub fn short_takes_wait_for_a_service_that_is_away(protocol: Protocol) {
+    let away = Faults {
+        http_status: Some((503, String::new())),
+        ..Faults::default()
+    };
+    let server = service(protocol, |options| options.first_faults = vec![away; 8]);
+    let mut rig = Rig::live(&server, "failure-policy=continue");
+    rig.play();
+    let sink = rig.element.static_pad("sink").unwrap();
+    let mut expected = Vec::new();
+    for take in 0..8 {
+        let words = take * 10..take * 10 + 8;
+        let speech = Speech::new(16_000).say(words.clone()).silence(200);
+        rig.push_all(speech.buffers(&[320], 0));
+        expected.extend(words);
+        // Once all of it was taken.
+        let taken = (u64::from(take) + 1) * 1000;
+        while rig.stat("queue-level") / 1_000_000 + rig.stat("bytes-sent") / 32 < taken {
+            std::thread::yield_now();
+        }
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_base(gst::ClockTime::from_seconds(u64::from(take) + 1));
+        assert!(sink.send_event(gst::event::Segment::new(&segment)));
+    }
+    rig.push_eos();
+    rig.wait_for_eos();
+    let lost = rig
+        .messages
+        .iter()
+        .any(|s| s.name() == "qwenasr/audio-lost");
+    assert!(!lost, "{:?}", rig.messages);
+    assert_eq!(rig.heard(), expected);
+}
+
+#[test]
+fn a_language_that_changes_counts_from_the_next_pause() {
+    let server = service(Protocol::Realtime, |_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::with(&server, 16_000, "max-speed=20 language-code=en");
+    rig.play();
+    let buffers = speech.buffers(&[320], 0);
+    rig.push_all(buffers[..150].iter().cloned());
+    rig.wait_for_message("qwenasr/speech-stopped");
+    rig.element.set_property("language-code", "de");
+    rig.push_all(buffers[150..].iter().cloned());
+    rig.push_eos();
+    rig.wait_for_eos();
+    server.check_cues(&speech, &rig.texts(), 0);
+    let languages: Vec<_> = server
+        .sessions()
+        .iter()
+        .flat_map(|session| {
+            let updates = session.received_events("session.update");
+            let language = |update: &serde_json::Value| {
+                update["session"]["input_audio_transcription"]["language"].to_string()
+            };
+            updates.map(language).collect::<Vec<_>>()
+        })
+        .collect();
+    assert_eq!(languages, ["\"en\"", "\"de\""]);
+    assert_eq!(rig.stat("rotations"), 1);
+    // What makes no sense is said so, and the session goes on.
+    let mut rig = Rig::with(&server, 16_000, "max-speed=20 language-code=en");
+    rig.play();
+    rig.push_all(buffers[..150].iter().cloned());
+    rig.wait_for_state("connected");
+    rig.element.set_property("language-code", "tlh");
+    rig.element.set_property("max-speed", 100.0);
+    rig.push_all(buffers[150..].iter().cloned());
+    rig.push_eos();
+    rig.wait_for_eos();
+    server.check_cues(&speech, &rig.texts(), 0);
+    assert!(rig.warnings[0].contains("'tlh'"), "{:?}", rig.warnings);
+    assert!(rig.warnings[1].contains("max-speed"), "{:?}", rig.warnings);
+}
