@@ -125,6 +125,21 @@ plain_setting! {
     Results: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
 }
 
+/// A number that may be left to others as long as it is not set.
+impl Setting for Option<f64> {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        self.unwrap_or_default().spec(name, nick, blurb, form)
+    }
+
+    fn value(&self) -> glib::Value {
+        self.unwrap_or_default().value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        Some(value.get().ok())
+    }
+}
+
 impl Setting for Option<Secret> {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
         None::<String>.spec(name, nick, blurb, form)
@@ -210,9 +225,9 @@ settings! {
             "A list of hot words that the service keeps, for the models of the inference protocol";
         "turn-detection" turn_detection: TurnDetection = TurnDetection::default(), READY,
             "Turn detection", "Who decides where an utterance ends";
-        "vad-threshold" vad_threshold: f64 = 0.0, READY.range(-1.0, 1.0), "VAD threshold",
+        "vad-threshold" vad_threshold: Option<f64> = None, READY.range(-1.0, 1.0), "VAD threshold",
             "Sensitivity of the voice activity detection, the service's or the element's; lower \
-             hears more";
+             hears more. A server of one's own keeps its default while this is not set";
         "vad-silence-duration" vad_silence_duration: u32 = 400, READY.range(200.0, 6000.0),
             "VAD silence duration", "Silence that ends an utterance, in milliseconds";
         "chunk-duration" chunk_duration: u32 = 100, READY.range(10.0, 5000.0), "Chunk duration",

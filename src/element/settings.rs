@@ -76,7 +76,7 @@ impl Settings {
     pub fn setup(&self, rate: u32, official: bool) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
-                threshold: Some(self.vad_threshold),
+                threshold: self.vad_threshold,
                 silence_ms: self.vad_silence_duration,
             },
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
@@ -126,7 +126,7 @@ impl Settings {
             TurnDetection::ClientVad => true,
         };
         finds_them.then_some(ClientVad {
-            threshold: self.vad_threshold,
+            threshold: self.vad_threshold.unwrap_or_default(),
             silence_ms: self.vad_silence_duration,
         })
     }

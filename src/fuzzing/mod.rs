@@ -35,7 +35,8 @@ fn number(text: &str, most: u64) -> u64 {
     number.min(most)
 }
 
-/// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`) and, as
+/// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`,
+/// `sglang-omni`) and, as
 /// wanted, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`. The rest is for sessions.
 fn set_up(words: &str) -> Option<Setup> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
@@ -50,6 +51,8 @@ fn set_up(words: &str) -> Option<Setup> {
         (Protocol::Vllm, "m")
     } else if has("openai") {
         (Protocol::OpenAi, "m")
+    } else if has("sglang-omni") {
+        (Protocol::SglangOmni, "m")
     } else {
         (Protocol::Realtime, "m")
     };

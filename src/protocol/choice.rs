@@ -6,7 +6,10 @@
 
 use url::Url;
 
-use super::{Failure, Kind, Profile, Recognition, Setup, TurnDetection, inference, realtime, vllm};
+use super::{
+    Failure, Kind, Profile, Recognition, Setup, TurnDetection, inference, realtime, sglang_omni,
+    vllm,
+};
 
 /// A way to talk to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,11 +22,19 @@ pub enum Protocol {
     Vllm,
     /// OpenAI's realtime protocol, `/v1/realtime` of sglang.
     OpenAi,
+    /// `/v1/realtime?intent=transcription` of sglang-omni.
+    SglangOmni,
 }
 
 impl Protocol {
-    /// Of those with the same path the first one is meant, unless the user asks for another.
-    const ALL: [Self; 4] = [Self::Realtime, Self::Inference, Self::Vllm, Self::OpenAi];
+    /// Of those that an address fits the first one is meant, unless the user asks for another.
+    const ALL: [Self; 5] = [
+        Self::Realtime,
+        Self::Inference,
+        Self::SglangOmni,
+        Self::Vllm,
+        Self::OpenAi,
+    ];
 
     pub(super) fn profile(self) -> &'static Profile {
         match self {
@@ -31,6 +42,7 @@ impl Protocol {
             Self::Inference => &inference::PROFILE,
             Self::Vllm => &vllm::PROFILE,
             Self::OpenAi => &realtime::openai::PROFILE,
+            Self::SglangOmni => &sglang_omni::PROFILE,
         }
     }
 
@@ -43,8 +55,8 @@ impl Protocol {
     /// apart by the address.
     fn is_meant_by(self, asked: Self) -> bool {
         match self {
-            Self::OpenAi => matches!(asked, Self::Realtime | Self::OpenAi),
-            other => other == asked,
+            Self::OpenAi | Self::SglangOmni => asked == Self::Realtime || asked == self,
+            other => asked == other,
         }
     }
 
@@ -76,21 +88,19 @@ impl Protocol {
         let url = url.map(str::trim).filter(|url| !url.is_empty());
         // `Endpoint::new` reports an invalid URL.
         let parsed = url.and_then(|url| Url::parse(url).ok());
-        let of_path = parsed
-            .as_ref()
-            .and_then(|url| Self::of_path(url.path(), asked));
+        let of_url = parsed.as_ref().and_then(|url| Self::of_url(url, asked));
         let of_model = Self::of_model(model.trim());
-        let chosen = match (asked, of_path) {
-            (Some(asked), Some(path)) if path.is_meant_by(asked) => path,
+        let chosen = match (asked, of_url) {
+            (Some(asked), Some(of_url)) if of_url.is_meant_by(asked) => of_url,
             (Some(asked), _) => asked,
-            (None, path) => path.or(of_model).unwrap_or(Self::Realtime),
+            (None, of_url) => of_url.or(of_model).unwrap_or(Self::Realtime),
         };
-        if let Some(path) = of_path.filter(|path| *path != chosen) {
+        if let Some(of_url) = of_url.filter(|of_url| *of_url != chosen) {
             return Err(Failure::new(
                 Kind::Settings,
                 format!(
                     "The url's path is that of the {} protocol, and the protocol property is {}.",
-                    path.nick(),
+                    of_url.nick(),
                     chosen.nick()
                 ),
                 format!(
@@ -99,8 +109,11 @@ impl Protocol {
                 ),
             ));
         }
-        // The operator of a server may give a model any name.
-        let is_own_server = asked.is_some() && (parsed.is_some() || chosen.profile().self_hosted);
+        // The operator of a server may give a model any name; and an address with a query of its
+        // own is one of such a server.
+        let profile = chosen.profile();
+        let is_own_server =
+            profile.query.is_some() || asked.is_some() && (parsed.is_some() || profile.self_hosted);
         if let Some(of_model) = of_model.filter(|of| *of != chosen)
             && !is_own_server
         {
@@ -126,17 +139,22 @@ impl Protocol {
         Ok(chosen)
     }
 
-    /// The protocol with this path; of several one that was asked for, if possible.
-    fn of_path(path: &str, asked: Option<Self>) -> Option<Self> {
-        let path = path.trim_end_matches('/');
-        let with_path = || {
-            Self::ALL
-                .into_iter()
-                .filter(move |protocol| protocol.profile().path == path)
+    /// The protocol whose address this is; of several one that was asked for, if possible.
+    fn of_url(url: &Url, asked: Option<Self>) -> Option<Self> {
+        let path = url.path().trim_end_matches('/');
+        let says = |(name, value): (&str, &str)| {
+            url.query_pairs()
+                .any(|(key, said)| key == name && said.eq_ignore_ascii_case(value))
         };
-        with_path()
+        let fitting = || {
+            Self::ALL.into_iter().filter(|protocol| {
+                let profile = protocol.profile();
+                profile.path == path && profile.query.is_none_or(says)
+            })
+        };
+        fitting()
             .find(|protocol| asked.is_some_and(|asked| protocol.is_meant_by(asked)))
-            .or_else(|| with_path().next())
+            .or_else(|| fitting().next())
     }
 
     fn of_model(model: &str) -> Option<Self> {
@@ -171,6 +189,21 @@ mod tests {
             (Some("wss://h/proxy/asr"), "fun-asr-realtime", Inference),
             (Some("not a url"), "fun-asr-realtime", Inference),
             (Some("ws://h:8000/v1/realtime"), "Qwen/Qwen3-ASR-1.7B", Vllm),
+            (
+                Some("ws://h:8000/v1/realtime?intent=transcription"),
+                "Qwen/Qwen3-ASR-1.7B",
+                SglangOmni,
+            ),
+            (
+                Some("ws://h:8000/v1/realtime/?model=m&intent=Transcription"),
+                "qwen3-asr-flash-realtime",
+                SglangOmni,
+            ),
+            (
+                Some("ws://h:8000/v1/realtime?intent=conversation"),
+                "whatever",
+                Vllm,
+            ),
         ] {
             let chosen = Protocol::choose(None, url, model);
             assert_eq!(chosen, Ok(expected), "{url:?} {model}");
@@ -187,6 +220,9 @@ mod tests {
         let openai = Some("ws://h:8000/v1/realtime");
         assert_eq!(Protocol::choose(Some(Realtime), openai, "m"), Ok(OpenAi));
         assert_eq!(Protocol::choose(Some(Vllm), openai, "m"), Ok(Vllm));
+        let omni = Some("ws://h:8000/v1/realtime?intent=transcription");
+        assert_eq!(Protocol::choose(Some(Realtime), omni, "m"), Ok(SglangOmni));
+        assert_eq!(Protocol::choose(Some(Vllm), omni, "m"), Ok(Vllm));
     }
 
     #[test]

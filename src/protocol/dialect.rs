@@ -23,7 +23,7 @@ pub(super) enum Dialect {
 
 impl Dialect {
     /// What a `session.created` tells.
-    pub fn of_greeting(created: &Value) -> Self {
+    fn of_greeting(created: &Value) -> Self {
         let session = &created["session"];
         if !session.is_object() {
             return if text_of(created, "id").is_some() {
@@ -43,17 +43,37 @@ impl Dialect {
         }
     }
 
-    /// What an event of this name tells.
-    pub fn of_event(kind: &str) -> Option<Self> {
-        match kind {
-            "transcription.delta" | "transcription.done" => Some(Self::Vllm),
-            "transcription.segment" | "transcription.completed" => Some(Self::SglangOmni),
-            _ => None,
+    /// The dialect of a greeting; unknown if the server does not introduce itself.
+    ///
+    /// # Errors
+    ///
+    /// If it cannot be the expected one.
+    pub fn check(created: &Value, expected: Self) -> Result<Self, Failure> {
+        let has_session = created["session"].is_object();
+        match Self::of_greeting(created) {
+            dialect if dialect == expected => Ok(dialect),
+            Self::Unknown if has_session == (expected != Self::Vllm) => Ok(Self::Unknown),
+            dialect => Err(dialect.instead_of(expected)),
         }
     }
 
+    /// What it means that a server sends an event of this name which the expected protocol does not
+    /// have: nothing, unless another one has it and the greeting left open which one it is.
+    pub fn contradicted_by(self, kind: &str, expected: Self) -> Option<Failure> {
+        if self != Self::Unknown {
+            return None;
+        }
+        let dialect = match kind {
+            "transcription.delta" | "transcription.done" => Self::Vllm,
+            "transcription.segment" | "transcription.completed" => Self::SglangOmni,
+            kind if kind.starts_with("conversation.item.") => Self::OpenAi,
+            _ => return None,
+        };
+        (dialect != expected).then(|| dialect.instead_of(expected))
+    }
+
     /// What it means that a server speaks this where it should speak another one.
-    pub fn instead_of(self, expected: Self) -> Failure {
+    fn instead_of(self, expected: Self) -> Failure {
         let what = match self {
             Self::Unknown => format!("The server does not speak {}.", expected.name()),
             dialect => format!(
@@ -92,13 +112,13 @@ impl Dialect {
     fn remedy(self) -> &'static str {
         match self {
             Self::Vllm => "Set protocol=vllm.",
-            Self::OpenAi => "Set protocol=realtime.",
+            Self::OpenAi => "Set protocol=realtime, and take an intent out of the url's query.",
             Self::SglangOmni | Self::SglangOmniChat => {
-                "This element does not speak it: serve the model with sglang or vLLM instead."
+                "Add ?intent=transcription to the url, and set protocol=auto."
             }
             Self::Unknown => {
-                "Check what the server speaks, and the url and protocol properties; sglang and vLLM \
-                 are known at this path."
+                "Check what the server speaks, and the url and protocol properties; sglang, \
+                 sglang-omni and vLLM are known at this path."
             }
         }
     }

@@ -4,6 +4,8 @@
 
 use base64::Engine as _;
 
+use super::Frame;
+
 #[cfg(any(
     target_arch = "x86_64",
     all(target_arch = "aarch64", target_feature = "neon")
@@ -26,13 +28,26 @@ mod engine {
     pub(super) use base64::engine::general_purpose::STANDARD as ENGINE;
 }
 
+/// The client event that carries audio, in all protocols with audio in JSON: sized in advance.
+pub(super) fn audio_event(event_id: Option<&str>, audio: &[u8]) -> Frame {
+    let mut text = String::with_capacity(length(audio.len()) + 96);
+    text.push('{');
+    if let Some(id) = event_id {
+        text.extend([r#""event_id":""#, id, r#"","#]);
+    }
+    text.push_str(r#""type":"input_audio_buffer.append","audio":""#);
+    append(audio, &mut text);
+    text.push_str(r#""}"#);
+    Frame::Text(text)
+}
+
 /// Characters that this number of bytes becomes.
-pub(super) fn length(bytes: usize) -> usize {
+fn length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }
 
 /// Appends the bytes in base64, with padding.
-pub(super) fn append(bytes: &[u8], text: &mut String) {
+fn append(bytes: &[u8], text: &mut String) {
     engine::ENGINE.encode_string(bytes, text);
 }
 

@@ -7,6 +7,59 @@
 
 use super::{Failure, Kind, Statement};
 
+/// The languages of the open Qwen3-ASR models: the names that the models give and take, and codes.
+const QWEN3_ASR: [(&str, &str); 30] = [
+    ("Chinese", "zh"),
+    ("Cantonese", "yue"),
+    ("English", "en"),
+    ("Arabic", "ar"),
+    ("German", "de"),
+    ("French", "fr"),
+    ("Spanish", "es"),
+    ("Portuguese", "pt"),
+    ("Indonesian", "id"),
+    ("Italian", "it"),
+    ("Korean", "ko"),
+    ("Russian", "ru"),
+    ("Thai", "th"),
+    ("Vietnamese", "vi"),
+    ("Japanese", "ja"),
+    ("Turkish", "tr"),
+    ("Hindi", "hi"),
+    ("Malay", "ms"),
+    ("Dutch", "nl"),
+    ("Swedish", "sv"),
+    ("Danish", "da"),
+    ("Finnish", "fi"),
+    ("Polish", "pl"),
+    ("Czech", "cs"),
+    ("Filipino", "fil"),
+    ("Persian", "fa"),
+    ("Greek", "el"),
+    ("Romanian", "ro"),
+    ("Hungarian", "hu"),
+    ("Macedonian", "mk"),
+];
+
+/// The codes of these languages.
+pub(super) const QWEN3_ASR_CODES: [&str; 30] = {
+    let mut codes = [""; 30];
+    let mut at = 0;
+    while at < codes.len() {
+        codes[at] = QWEN3_ASR[at].1;
+        at += 1;
+    }
+    codes
+};
+
+/// The code of a language that an open Qwen3-ASR model names.
+pub(super) fn code_of(name: &str) -> Option<&'static str> {
+    let mut languages = QWEN3_ASR.iter();
+    languages
+        .find(|(known, _)| *known == name)
+        .map(|(_, code)| *code)
+}
+
 /// Reduces a BCP 47 tag to one of the `supported` codes: `en-US` -> `en`, `zh-Hant-HK` -> `zh`,
 /// `nb-NO` -> `no`. `None` means that the language is to be detected: for an absent tag, `""`,
 /// `auto` and `und`.

@@ -19,11 +19,13 @@
 //! |---|---|---|
 //! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and what is compatible |
 //! | realtime | `realtime::openai` | `/v1/realtime` of sglang |
+//! | realtime | `sglang_omni` | `/v1/realtime?intent=transcription` of sglang-omni |
 //! | inference | `inference` | `/api-ws/v1/inference` of the service |
 //! | vllm | `vllm` | `/v1/realtime` of vLLM |
 //!
 //! A new one takes a module with a [`Profile`] and a codec, and its row in [`choice`].
 
+mod checks;
 mod choice;
 mod diagnosis;
 mod dialect;
@@ -36,8 +38,8 @@ mod inference;
 mod items;
 mod json;
 mod language;
-mod no_effect;
 mod realtime;
+mod sglang_omni;
 mod statement;
 mod texts;
 mod vllm;
@@ -238,6 +240,8 @@ pub(super) struct Profile {
     pub nick: &'static str,
     /// Path of its endpoints, for a URL that has none.
     pub path: &'static str,
+    /// What the query of its endpoints says, where their path is another protocol's as well.
+    pub query: Option<(&'static str, &'static str)>,
     /// What the names of its models begin with.
     pub models: &'static [&'static str],
     /// Only servers of one's own speak it: it needs a URL.

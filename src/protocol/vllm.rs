@@ -18,7 +18,7 @@ use super::json::text_of;
 use super::texts::{self, has_words, name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Refusal, Setup, Statement, encoding, no_effect,
+    Recognition, Refusal, Setup, Statement, checks, encoding, language,
 };
 
 /// One second: the server takes far more.
@@ -41,6 +41,7 @@ const TAG_END: &str = "<asr_text>";
 pub(super) const PROFILE: Profile = Profile {
     nick: "vllm",
     path: "/v1/realtime",
+    query: None,
     models: &[],
     self_hosted: true,
     model_in_query: false,
@@ -49,17 +50,8 @@ pub(super) const PROFILE: Profile = Profile {
 };
 
 fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
-    if recognition.rate != RATE {
-        return Err(Failure::new(
-            Kind::Settings,
-            format!(
-                "vLLM takes audio of 16000 Hz, not of {} Hz.",
-                recognition.rate
-            ),
-            "Put audioresample ! audio/x-raw,rate=16000 before this element.",
-        ));
-    }
-    let warnings = no_effect::warnings(
+    checks::rate("vLLM", RATE, recognition.rate)?;
+    let warnings = checks::without_effect(
         "vLLM cannot be told of it",
         &[
             ("language-code", recognition.language.is_some()),
@@ -102,6 +94,8 @@ enum Held {
 struct Vllm {
     peer: Peer,
     phase: Phase,
+    /// What the greeting says that the server speaks.
+    dialect: Dialect,
     session_id: Option<String>,
     /// The utterance that is being sent or answered; the server has no names for them.
     item: ItemKey,
@@ -116,6 +110,7 @@ impl Vllm {
         Self {
             peer: Peer::new(recognition, &PROFILE),
             phase: Phase::Opened,
+            dialect: Dialect::Unknown,
             session_id: None,
             item: 0,
             deltas: String::new(),
@@ -128,10 +123,9 @@ impl Vllm {
         if self.phase != Phase::Opened {
             return;
         }
-        if event["session"].is_object() {
-            self.phase = Phase::Over;
-            let failure = Dialect::of_greeting(event).instead_of(Dialect::Vllm);
-            return events.push(Event::Failed(failure));
+        match Dialect::check(event, Dialect::Vllm) {
+            Ok(dialect) => self.dialect = dialect,
+            Err(failure) => return self.fail(failure, events),
         }
         self.phase = Phase::Idle;
         self.session_id = name_of(event, "id");
@@ -153,11 +147,7 @@ impl Vllm {
             Phase::Listening => {}
             Phase::Opened | Phase::Over => return,
         }
-        let mut text = String::with_capacity(encoding::length(audio.len()) + 64);
-        text.push_str(r#"{"type":"input_audio_buffer.append","audio":""#);
-        encoding::append(audio, &mut text);
-        text.push_str(r#""}"#);
-        out.push(Frame::Text(text));
+        out.push(encoding::audio_event(None, audio));
     }
 
     fn end_utterance(&mut self, out: &mut Vec<Frame>) {
@@ -244,6 +234,10 @@ impl Vllm {
             .with_code(code),
             _ => self.peer.error(&error),
         };
+        self.fail(failure, events);
+    }
+
+    fn fail(&mut self, failure: Failure, events: &mut Vec<Event>) {
         self.phase = Phase::Over;
         events.push(Event::Failed(failure));
     }
@@ -264,7 +258,7 @@ fn untagged(said: &str, more_to_come: bool) -> ItemText {
         let before = &rest[..end];
         match before.rfind(TAG_START) {
             Some(start) if is_name(&before[start + TAG_START.len()..]) => {
-                language = code_of(&before[start + TAG_START.len()..]).or(language);
+                language = language::code_of(&before[start + TAG_START.len()..]).or(language);
                 text.push_str(&before[..start]);
             }
             _ => text.push_str(before),
@@ -307,46 +301,6 @@ fn is_name(text: &str) -> bool {
     (1..=MAX_NAME).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphabetic())
 }
 
-/// ISO 639 code of a language that the model names in English.
-fn code_of(name: &str) -> Option<&'static str> {
-    const NAMES: [(&str, &str); 30] = [
-        ("Chinese", "zh"),
-        ("Cantonese", "yue"),
-        ("English", "en"),
-        ("Arabic", "ar"),
-        ("German", "de"),
-        ("French", "fr"),
-        ("Spanish", "es"),
-        ("Portuguese", "pt"),
-        ("Indonesian", "id"),
-        ("Italian", "it"),
-        ("Korean", "ko"),
-        ("Russian", "ru"),
-        ("Thai", "th"),
-        ("Vietnamese", "vi"),
-        ("Japanese", "ja"),
-        ("Turkish", "tr"),
-        ("Hindi", "hi"),
-        ("Malay", "ms"),
-        ("Dutch", "nl"),
-        ("Swedish", "sv"),
-        ("Danish", "da"),
-        ("Finnish", "fi"),
-        ("Polish", "pl"),
-        ("Czech", "cs"),
-        ("Filipino", "fil"),
-        ("Persian", "fa"),
-        ("Greek", "el"),
-        ("Romanian", "ro"),
-        ("Hungarian", "hu"),
-        ("Macedonian", "mk"),
-    ];
-    NAMES
-        .iter()
-        .find(|(known, _)| *known == name)
-        .map(|(_, code)| *code)
-}
-
 impl Codec for Vllm {
     fn limits(&self) -> Limits {
         Limits {
@@ -387,7 +341,10 @@ impl Codec for Vllm {
             "transcription.delta" => self.delta(&event, events),
             "transcription.done" => self.done(&event, events, out),
             "error" => self.error(&event, events),
-            kind => events.push(incoming::unknown(kind)),
+            kind => match self.dialect.contradicted_by(kind, Dialect::Vllm) {
+                Some(failure) => self.fail(failure, events),
+                None => events.push(incoming::unknown(kind)),
+            },
         }
     }
 

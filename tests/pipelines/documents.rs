@@ -58,7 +58,7 @@ fn the_operators_page_explains_everything() {
     let failures = std::fs::read_to_string(root().join("src/protocol/failure.rs")).unwrap();
     let kinds: Vec<&str> = failures
         .lines()
-        .filter_map(|line| line.trim().strip_prefix("Kind::")?.split_once("=> \""))
+        .filter_map(|line| line.trim().strip_prefix("Self::")?.split_once("=> \""))
         .map(|(_, nick)| nick.trim_end_matches("\","))
         .collect();
     assert!(kinds.contains(&"unreachable"));

@@ -21,7 +21,7 @@ use super::json::{count_of, is_set, text_of};
 use super::texts::{name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Refusal, Setup, TurnDetection, Usage, language, no_effect,
+    Recognition, Refusal, Setup, TurnDetection, Usage, checks, language,
 };
 use models::Model;
 
@@ -40,6 +40,7 @@ const MAX_CONTEXT: usize = 400;
 pub(super) const PROFILE: Profile = Profile {
     nick: "inference",
     path: "/api-ws/v1/inference",
+    query: None,
     models: &["qwen-audio-", "fun-asr-", "paraformer-realtime"],
     self_hosted: false,
     model_in_query: false,
@@ -57,22 +58,13 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
             "Set turn-detection=server-vad, or use a model of the realtime protocol.",
         ));
     };
-    if let Some(rate) = model.rate.filter(|rate| *rate != recognition.rate) {
-        return Err(Failure::new(
-            Kind::Settings,
-            format!(
-                "The model '{name}' takes audio of {rate} Hz, not of {} Hz.",
-                recognition.rate
-            ),
-            format!("Put audioresample ! audio/x-raw,rate={rate} before this element."),
-        ));
+    if let Some(rate) = model.rate {
+        checks::rate(&format!("The model '{name}'"), rate, recognition.rate)?;
     }
     let mut warnings = Vec::new();
     let mut without = |property: &str, what: &str| {
-        warnings.push(no_effect::warning(
-            &format!("The model '{name}' {what}"),
-            property,
-        ));
+        let why = format!("The model '{name}' {what}");
+        warnings.push(checks::no_effect(&why, property));
     };
     recognition.language = language::hint(recognition.language.as_deref(), model.languages)?;
     if recognition.language.is_some() && !model.language_hints {
@@ -332,7 +324,7 @@ impl Codec for Inference {
             max_speed: SPEED,
             max_utterance_ms: None,
             keep_alive: Some(KEEP_ALIVE),
-            takes_context: true,
+            takes_context: self.takes_context,
         }
     }
 

@@ -19,8 +19,6 @@ use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Statement, Usage
 /// Items whose confirmed text is kept: services have one or two open.
 const MAX_CONFIRMED: usize = 64;
 
-const APPEND_PREFIX: &str = r#"","type":"input_audio_buffer.append","audio":""#;
-
 /// What the names of an item's transcription events begin with.
 const TRANSCRIPTION: &str = "conversation.item.input_audio_transcription.";
 
@@ -44,8 +42,8 @@ pub(super) enum Told {
     Done,
     /// The interim result of an open item: what it says is for the codec to read.
     Interim(ItemKey),
-    /// Dealt with, and the item has ended.
-    End(ItemKey),
+    /// Dealt with, and an item has ended.
+    End,
 }
 
 /// One connection's conversation.
@@ -76,13 +74,7 @@ impl Conversation {
     /// The client event that carries audio.
     pub fn append(&mut self, audio: &[u8]) -> Frame {
         let id = self.event_id();
-        let mut text = String::with_capacity(encoding::length(audio.len()) + 96);
-        text.push_str(r#"{"event_id":""#);
-        text.push_str(&id);
-        text.push_str(APPEND_PREFIX);
-        encoding::append(audio, &mut text);
-        text.push_str(r#""}"#);
-        Frame::Text(text)
+        encoding::audio_event(Some(&id), audio)
     }
 
     /// A client event that is only a name.
@@ -239,7 +231,7 @@ impl Conversation {
 
     fn ended(&mut self, item: ItemKey) -> Told {
         self.items.end(item);
-        Told::End(item)
+        Told::End
     }
 }
 

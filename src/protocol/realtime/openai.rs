@@ -15,7 +15,7 @@ use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
-    Setup, language, no_effect,
+    Setup, checks, language,
 };
 
 /// The rate of the plugin's two that such servers take.
@@ -30,6 +30,7 @@ const MAX_UTTERANCE_MS: u64 = 30_000;
 pub(in crate::protocol) const PROFILE: Profile = Profile {
     nick: "realtime",
     path: "/v1/realtime",
+    query: None,
     models: &[],
     self_hosted: true,
     model_in_query: false,
@@ -38,18 +39,9 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
 };
 
 fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
-    if recognition.rate != RATE {
-        return Err(Failure::new(
-            Kind::Settings,
-            format!(
-                "This protocol takes audio of 16000 Hz, not of {} Hz.",
-                recognition.rate
-            ),
-            "Put audioresample ! audio/x-raw,rate=16000 before this element.",
-        ));
-    }
+    checks::rate("This protocol", RATE, recognition.rate)?;
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
-    let warnings = no_effect::warnings(
+    let warnings = checks::without_effect(
         "The server cannot be told of it",
         &[
             ("context", recognition.context.is_some()),
@@ -100,13 +92,9 @@ impl OpenAi {
     ) {
         let session = &event["session"];
         if kind == "session.created" && self.conversation.phase == Phase::Opened {
-            self.dialect = Dialect::of_greeting(event);
-            // A session that says nothing of itself may be one of another server that speaks this.
-            if self.dialect != Dialect::OpenAi
-                && (self.dialect != Dialect::Unknown || !session.is_object())
-            {
-                let failure = self.dialect.instead_of(Dialect::OpenAi);
-                return self.conversation.fail(failure, events);
+            match Dialect::check(event, Dialect::OpenAi) {
+                Ok(dialect) => self.dialect = dialect,
+                Err(failure) => return self.conversation.fail(failure, events),
             }
         }
         let settings = || settings(&self.recognition);
@@ -122,15 +110,12 @@ impl OpenAi {
                 text.text = self.conversation.confirmed.append(item, &text.text);
                 events.push(Event::Interim { item, text });
             }
-            Told::End(_) => {
+            Told::End => {
                 self.unanswered = self.unanswered.saturating_sub(1);
                 self.finish_if_answered(events);
             }
-            Told::Unknown => match Dialect::of_event(kind) {
-                Some(dialect) => {
-                    let failure = dialect.instead_of(Dialect::OpenAi);
-                    self.conversation.fail(failure, events);
-                }
+            Told::Unknown => match self.dialect.contradicted_by(kind, Dialect::OpenAi) {
+                Some(failure) => self.conversation.fail(failure, events),
                 None => events.push(incoming::unknown(kind)),
             },
         }

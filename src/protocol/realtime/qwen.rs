@@ -24,6 +24,7 @@ use crate::protocol::{
 pub(in crate::protocol) const PROFILE: Profile = Profile {
     nick: "realtime",
     path: "/api-ws/v1/realtime",
+    query: None,
     models: &["qwen3-asr-flash-realtime"],
     self_hosted: false,
     model_in_query: true,
@@ -136,7 +137,7 @@ impl Qwen {
 
     fn item_event(&mut self, kind: &str, event: &Value, events: &mut Vec<Event>) {
         match self.conversation.item_event(kind, event, events) {
-            Told::Done | Told::End(_) => {}
+            Told::Done | Told::End => {}
             Told::Interim(item) => {
                 let mut text = item_text(event, "text");
                 self.conversation.confirmed.replace(item, &text.text);

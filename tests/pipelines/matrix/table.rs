@@ -290,7 +290,7 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
         row("close 1007", GoesOn).first(close(1007)).outage("lost"),
         row("close 1009", GoesOn).first(close(1009)).outage("lost"),
         // Before it has said anything, this is how a host says that it lacks the model.
-        if first && has_items {
+        if first && protocol == Protocol::Realtime {
             row("close 1011", Stops("not-found"))
         } else {
             row("close 1011", GoesOn).outage("lost")

@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What the `set_up` of several protocols checks, so that it is refused or warned about in the same
+//! words. A setting that only has no effect never fails a session: it is one of
+//! [`Setup::warnings`](super::Setup::warnings).
+
+use super::{Failure, Kind};
+
+/// Refuses audio of another sample rate than `who` takes, for instance `The model 'x'`.
+pub(super) fn rate(who: &str, takes: u32, rate: u32) -> Result<(), Failure> {
+    if rate == takes {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::Settings,
+        format!("{who} takes audio of {takes} Hz, not of {rate} Hz."),
+        format!("Put audioresample ! audio/x-raw,rate={takes} before this element."),
+    ))
+}
+
+/// The warning about a property; `why` is a clause such as `The model 'x' takes no context`.
+pub(super) fn no_effect(why: &str, property: &str) -> String {
+    format!("{why}: the {property} property has no effect.")
+}
+
+/// The warnings about those of these properties that are set, for one reason.
+pub(super) fn without_effect(why: &str, set: &[(&str, bool)]) -> Vec<String> {
+    set.iter()
+        .filter(|(_, is_set)| *is_set)
+        .map(|(property, _)| no_effect(why, property))
+        .collect()
+}

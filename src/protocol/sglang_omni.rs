@@ -1,0 +1,433 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The protocol of sglang-omni's `/v1/realtime?intent=transcription` for self-hosted Qwen3-ASR, as
+//! of sglang-omni 0.1.9 (all of it read in its source).
+//!
+//! The server detects utterances itself, or is told with commits. It calls them segments, says
+//! where each begins and ends to the sample, and transcribes all of an open segment anew every two
+//! seconds: each text replaces the one before. It cuts a segment after 30 s and goes on with the
+//! next one without saying that it began. Invariants: segments are numbered and end in order, so
+//! one that is overtaken by the final of a later one was lost; positions count all audio that was
+//! sent, so a message of audio that the server refuses ends the connection.
+
+use std::collections::VecDeque;
+
+use serde_json::{Value, json};
+
+use super::diagnosis::{Peer, error_text};
+use super::dialect::Dialect;
+use super::incoming::{self, Message};
+use super::items::{Items, Unnamed};
+use super::json::{count_of, is_set, text_of};
+use super::language::{self, QWEN3_ASR_CODES};
+use super::texts::{name_of, said};
+use super::{
+    Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
+    Quote, Recognition, Refusal, Setup, Statement, TurnDetection, checks, encoding,
+};
+
+/// The only sample rate that the server takes.
+const RATE: u32 = 16_000;
+
+/// One second; the server has room for four beyond the longest segment.
+const MAX_AUDIO_BYTES: usize = 32_000;
+
+/// As with the service's own manual mode. The server reads no faster than it detects speech.
+const SPEED: f64 = 20.0;
+
+/// Below the 30 s after which the server cuts a segment: a commit right there would end nothing.
+const MAX_UTTERANCE_MS: u64 = 28_000;
+
+/// How long before speech is detected its segment begins, unless there is less silence than that,
+/// and the frame of the detection that has to fit into the silence besides.
+const PREFIX_PADDING_MS: u32 = 300;
+const VAD_FRAME_MS: u32 = 32;
+
+/// Segments whose final text is awaited; the server has one or two.
+const MAX_AWAITED: usize = 64;
+
+pub(super) const PROFILE: Profile = Profile {
+    nick: "realtime",
+    path: "/v1/realtime",
+    query: Some(("intent", "transcription")),
+    models: &[],
+    self_hosted: true,
+    model_in_query: false,
+    beijing_only: |_| false,
+    set_up,
+};
+
+fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+    checks::rate("sglang-omni", RATE, recognition.rate)?;
+    recognition.language = language::hint(recognition.language.as_deref(), &QWEN3_ASR_CODES)?;
+    let mut warnings = checks::without_effect(
+        "sglang-omni cannot be told of it",
+        &[
+            ("context", recognition.context.is_some()),
+            ("vocabulary", !recognition.vocabulary.is_empty()),
+            ("vocabulary-id", recognition.vocabulary_id.is_some()),
+        ],
+    );
+    if let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection
+        && threshold.is_some_and(|threshold| threshold < 0.0)
+    {
+        let why = "sglang-omni takes thresholds from 0 to 1";
+        warnings.push(checks::no_effect(why, "vad-threshold"));
+    }
+    let codecs = Box::new(move || Box::new(SglangOmni::new(recognition.clone())) as Box<dyn Codec>);
+    Ok(Setup {
+        codecs,
+        warnings,
+        lacks_vad: false,
+    })
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Waiting for `session.created`.
+    Opened,
+    /// Settings sent, waiting for `session.updated`.
+    Configuring,
+    Running,
+    /// Failed or finished.
+    Over,
+}
+
+/// One connection's codec.
+#[derive(Debug)]
+struct SglangOmni {
+    peer: Peer,
+    recognition: Recognition,
+    phase: Phase,
+    /// What the greeting says that the server speaks.
+    dialect: Dialect,
+    session_id: Option<String>,
+    segments: Items,
+    /// Segments before these have had their [`Event::SpeechStarted`] and [`Event::SpeechStopped`].
+    started: ItemKey,
+    stopped: ItemKey,
+    /// Segments that have ended and whose final text is to come, in order.
+    awaited: VecDeque<ItemKey>,
+    /// What the server said when it failed to transcribe, but not which segment.
+    trouble: Quote,
+}
+
+impl SglangOmni {
+    fn new(recognition: Recognition) -> Self {
+        Self {
+            peer: Peer::new(&recognition, &PROFILE),
+            recognition,
+            phase: Phase::Opened,
+            dialect: Dialect::Unknown,
+            session_id: None,
+            segments: Items::default(),
+            started: 0,
+            stopped: 0,
+            awaited: VecDeque::new(),
+            trouble: Quote::default(),
+        }
+    }
+
+    fn created(&mut self, event: &Value, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        if self.phase != Phase::Opened {
+            return;
+        }
+        match Dialect::check(event, Dialect::SglangOmni) {
+            Ok(dialect) => self.dialect = dialect,
+            Err(failure) => return self.fail(failure, events),
+        }
+        self.session_id = name_of(&event["session"], "id");
+        self.phase = Phase::Configuring;
+        let update = json!({ "type": "session.update", "session": settings(&self.recognition) });
+        out.push(Frame::Text(update.to_string()));
+    }
+
+    fn updated(&mut self, events: &mut Vec<Event>) {
+        if self.phase == Phase::Configuring {
+            self.phase = Phase::Running;
+            events.push(Event::Ready {
+                session_id: self.session_id.clone(),
+            });
+        }
+    }
+
+    /// The segment that an event is about, unless it has ended.
+    fn resolve(&mut self, event: &Value, unnamed: Unnamed) -> Option<(ItemKey, String)> {
+        let id = count_of(event, "segment_id").map(|id| id.to_string());
+        let item = self.segments.resolve(id.as_deref(), unnamed)?;
+        Some((item, id.unwrap_or_default()))
+    }
+
+    fn speech_started(&mut self, event: &Value, events: &mut Vec<Event>) {
+        if let Some((item, item_id)) = self.resolve(event, Unnamed::Newest) {
+            self.announce_start(item, &item_id, event, events);
+        }
+    }
+
+    fn speech_stopped(&mut self, event: &Value, events: &mut Vec<Event>) {
+        // For a segment that turned out to be empty it names the one before, or none.
+        if count_of(event, "segment_id").is_none() {
+            return;
+        }
+        if let Some((item, item_id)) = self.resolve(event, Unnamed::Newest)
+            && !self.awaited.contains(&item)
+        {
+            self.announce_end(item, &item_id, event, events);
+        }
+    }
+
+    /// Says once where the segment begins; where we commit, the session knows.
+    fn announce_start(
+        &mut self,
+        item: ItemKey,
+        item_id: &str,
+        event: &Value,
+        events: &mut Vec<Event>,
+    ) {
+        if item >= self.started && self.has_vad() {
+            self.started = item + 1;
+            events.push(Event::SpeechStarted {
+                item,
+                item_id: item_id.to_owned(),
+                at_ms: count_of(event, "audio_start_ms"),
+            });
+        }
+    }
+
+    /// Says once where the segment ends.
+    fn announce_end(
+        &mut self,
+        item: ItemKey,
+        item_id: &str,
+        event: &Value,
+        events: &mut Vec<Event>,
+    ) {
+        if item >= self.stopped && self.has_vad() {
+            self.stopped = item + 1;
+            events.push(Event::SpeechStopped {
+                item,
+                item_id: item_id.to_owned(),
+                at_ms: count_of(event, "audio_end_ms"),
+            });
+        }
+    }
+
+    fn has_vad(&self) -> bool {
+        self.recognition.turn_detection != TurnDetection::Manual
+    }
+
+    fn committed(&mut self, event: &Value, events: &mut Vec<Event>) {
+        let Some((item, _)) = self.resolve(event, Unnamed::Newest) else {
+            return;
+        };
+        events.push(Event::ItemSeen { item });
+        if !self.awaited.contains(&item) {
+            self.awaited.push_back(item);
+        }
+        if self.awaited.len() > MAX_AWAITED
+            && let Some(lost) = self.awaited.pop_front()
+        {
+            self.lost(lost, events);
+        }
+    }
+
+    fn segment(&mut self, event: &Value, events: &mut Vec<Event>) {
+        let Some((item, item_id)) = self.resolve(event, Unnamed::Oldest) else {
+            return;
+        };
+        self.announce_start(item, &item_id, event, events);
+        let said = said(event, "text");
+        if is_set(event, "is_final") {
+            self.announce_end(item, &item_id, event, events);
+            self.lost_before(item, events);
+            self.segments.end(item);
+            let text = ItemText {
+                item_id,
+                text: said,
+                ..ItemText::default()
+            };
+            events.push(Event::Final { item, text });
+        } else if !said.is_empty() {
+            // Any of it may be revised.
+            let text = ItemText {
+                item_id,
+                stash: said,
+                ..ItemText::default()
+            };
+            events.push(Event::Interim { item, text });
+        }
+    }
+
+    /// Finals come in order: segments that were to have theirs before this one have none.
+    fn lost_before(&mut self, item: ItemKey, events: &mut Vec<Event>) {
+        while let Some(awaited) = self.awaited.pop_front_if(|awaited| *awaited <= item) {
+            if awaited < item {
+                self.lost(awaited, events);
+            }
+        }
+    }
+
+    fn lost(&mut self, item: ItemKey, events: &mut Vec<Event>) {
+        self.segments.end(item);
+        let message = Statement::from("the server gave no final text").quoting_within(
+            ": ",
+            self.trouble.clone(),
+            "",
+        );
+        events.push(Event::ItemFailed { item, message });
+    }
+
+    /// Everything that was sent is transcribed; the server waits for us to close.
+    fn completed(&mut self, events: &mut Vec<Event>) {
+        self.lost_before(ItemKey::MAX, events);
+        self.phase = Phase::Over;
+        events.push(Event::Finished);
+    }
+
+    fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
+        let (code, message) = error_text(error);
+        let server_says = Statement::from("the server says: ").quoting(message.clone());
+        let failure = match (self.phase, text_of(error, "code")) {
+            // Of the open segment or of one that has ended: the next final tells.
+            (Phase::Running, Some("transcription_failed")) => {
+                self.trouble = message;
+                return events.push(Event::Warning(server_says));
+            }
+            (
+                Phase::Running,
+                Some(
+                    "invalid_json" | "invalid_event" | "unsupported_event" | "session_active"
+                    | "input_already_done",
+                ),
+            ) => return events.push(Event::Warning(server_says)),
+            (
+                Phase::Running,
+                Some("invalid_audio" | "audio_buffer_overflow" | "internal_error"),
+            ) => Failure::new(
+                Kind::Lost,
+                Statement::from("The server lost audio")
+                    .quoting_within(": ", message, "")
+                    .then("."),
+                "Look into the server's log, or lower max-speed.",
+            )
+            .with_code(code),
+            (_, Some("unsupported_turn_detection")) => Failure::new(
+                Kind::Settings,
+                "The model that the server serves does not detect utterances.",
+                "Set turn-detection=client-vad.",
+            )
+            .with_code(code),
+            (_, Some("unsupported_realtime_intent")) => Failure::new(
+                Kind::Settings,
+                Statement::from("The model that the server serves does not transcribe live")
+                    .quoting_within(" (", message, ")")
+                    .then("."),
+                "Serve a model that does, such as Qwen3-ASR.",
+            )
+            .with_code(code),
+            (Phase::Configuring, _) if self.dialect != Dialect::SglangOmni => self
+                .dialect
+                .refuses(Dialect::SglangOmni, self.peer.error(error)),
+            _ => self.peer.error(error),
+        };
+        self.fail(failure, events);
+    }
+
+    fn fail(&mut self, failure: Failure, events: &mut Vec<Event>) {
+        self.phase = Phase::Over;
+        events.push(Event::Failed(failure));
+    }
+}
+
+/// The `session` of `session.update`: the server refuses any other member.
+fn settings(recognition: &Recognition) -> Value {
+    let mut settings = json!({
+        "input_audio_format": "pcm16",
+        // Explicit null: leaving it out means VAD.
+        "turn_detection": null,
+    });
+    if let Some(language) = &recognition.language {
+        settings["language"] = json!(language);
+    }
+    if let TurnDetection::ServerVad {
+        threshold,
+        silence_ms,
+    } = recognition.turn_detection
+    {
+        // The server refuses padding that would reach into the segment before.
+        let padding = PREFIX_PADDING_MS.min(silence_ms.saturating_sub(VAD_FRAME_MS));
+        let mut server_vad = json!({
+            "type": "server_vad",
+            "prefix_padding_ms": padding,
+            "silence_duration_ms": silence_ms,
+        });
+        // A probability: everything passes 0.
+        if let Some(threshold) = threshold.filter(|threshold| *threshold > 0.0) {
+            server_vad["threshold"] = json!(threshold);
+        }
+        settings["turn_detection"] = server_vad;
+    }
+    settings
+}
+
+fn bare(kind: &str) -> Frame {
+    Frame::Text(format!(r#"{{"type":"{kind}"}}"#))
+}
+
+impl Codec for SglangOmni {
+    fn limits(&self) -> Limits {
+        Limits {
+            max_audio_bytes: MAX_AUDIO_BYTES,
+            max_speed: SPEED,
+            max_utterance_ms: (!self.has_vad()).then_some(MAX_UTTERANCE_MS),
+            keep_alive: None,
+            takes_context: false,
+        }
+    }
+
+    /// The server speaks first.
+    fn open(&mut self, _out: &mut Vec<Frame>) {}
+
+    fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        out.push(match command {
+            Command::Audio(audio) => encoding::audio_event(None, audio),
+            Command::Commit => bare("input_audio_buffer.commit"),
+            Command::Context(_) => return,
+            Command::Finish => bare("transcription.done"),
+        });
+    }
+
+    fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+        if self.phase == Phase::Over {
+            return;
+        }
+        let Some(Message { kind, body: event }) = incoming::message(frame, events) else {
+            return;
+        };
+        match kind.as_str() {
+            "session.created" => self.created(&event, events, out),
+            "session.updated" => self.updated(events),
+            "input_audio_buffer.speech_started" => self.speech_started(&event, events),
+            "input_audio_buffer.speech_stopped" => self.speech_stopped(&event, events),
+            "input_audio_buffer.committed" => self.committed(&event, events),
+            "input_audio_buffer.cleared" => {}
+            "transcription.segment" => self.segment(&event, events),
+            "transcription.completed" => self.completed(events),
+            "error" => self.error(&event["error"], events),
+            kind => match self.dialect.contradicted_by(kind, Dialect::SglangOmni) {
+                Some(failure) => self.fail(failure, events),
+                None => events.push(incoming::unknown(kind)),
+            },
+        }
+    }
+
+    fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
+        self.peer.closed(code, reason)
+    }
+
+    fn refused(&self, refusal: &Refusal<'_>) -> Failure {
+        self.peer.refused(refusal)
+    }
+}
+
+#[cfg(test)]
+mod tests;
