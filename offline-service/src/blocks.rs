@@ -8,10 +8,8 @@
 
 use std::sync::Arc;
 
-use crate::{
-    recogniser::{Factory, Hypothesis, Recogniser},
-    words::Span,
-};
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
+use crate::words::Span;
 
 /// Length of a block in milliseconds.
 pub const BLOCK_MS: u32 = 100;

@@ -15,18 +15,18 @@ const TENTATIVE_MS: u64 = 3000;
 /// Splits the successive hypotheses of an item into a part that does not change any more and
 /// one that may.
 #[derive(Debug, Default)]
-pub(crate) struct Stabiliser {
+pub struct Stabiliser {
     confirmed: Vec<String>,
-    last: Vec<String>,
+    previous: Vec<String>,
 }
 
 impl Stabiliser {
     /// Takes the hypothesis for the first `ms` milliseconds of the item. Words are confirmed
     /// when two in a row agree on them.
-    pub(crate) fn update(&mut self, words: Vec<String>, ms: u64) -> Hypothesis {
+    pub fn update(&mut self, words: Vec<String>, ms: u64) -> Hypothesis {
         let agreed = words
             .iter()
-            .zip(&self.last)
+            .zip(&self.previous)
             .take_while(|(a, b)| a == b)
             .count();
         let stable = agreed.min(words.len().saturating_sub(TENTATIVE_WORDS));
@@ -44,13 +44,13 @@ impl Stabiliser {
         if !text.is_empty() {
             text.push(' ');
         }
-        self.last = words;
+        self.previous = words;
         Hypothesis { text, stash }
     }
 }
 
 /// The final transcript made of `words`: a sentence with a full stop.
-pub(crate) fn transcript(words: &[String]) -> String {
+pub fn transcript(words: &[String]) -> String {
     let mut text = sentence(words);
     if !text.is_empty() {
         text.push('.');
@@ -59,7 +59,7 @@ pub(crate) fn transcript(words: &[String]) -> String {
 }
 
 /// The words of a hypothesis, without markers of sentences, noises and pronunciations.
-pub(crate) fn words(hypothesis: &str) -> Vec<String> {
+pub fn words(hypothesis: &str) -> Vec<String> {
     hypothesis
         .split_ascii_whitespace()
         .filter(|word| !word.starts_with(['<', '[', '+']))

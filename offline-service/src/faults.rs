@@ -26,7 +26,7 @@ impl Items {
         Self::Only(vec![number])
     }
 
-    pub(crate) fn contains(&self, number: usize) -> bool {
+    pub(super) fn contains(&self, number: usize) -> bool {
         match self {
             Self::None => false,
             Self::All => true,

@@ -41,7 +41,7 @@ pub trait Recogniser: Send {
     /// Ends the item and returns its final transcript, empty if there was no speech in it.
     fn finish(&mut self) -> String;
 
-    /// Begin and end of each word of the last hypothesis or final transcript, in milliseconds
+    /// Begin and end of each word of the latest hypothesis or final transcript, in milliseconds
     /// of the item's audio. Nothing if they are not known; the service estimates them then.
     fn spans(&mut self) -> Vec<Span> {
         Vec::new()

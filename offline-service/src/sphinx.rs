@@ -5,21 +5,17 @@
 //! The libraries are looked for when the service starts, so that building it, and testing
 //! with other recognisers, takes no more than Rust.
 
-use std::{
-    borrow::Cow,
-    ffi::{CStr, CString, c_char, c_int, c_void},
-    path::Path,
-    ptr::{self, NonNull},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::borrow::Cow;
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::Library;
 
-use crate::{
-    caption::{self, Stabiliser},
-    recogniser::{Factory, Hypothesis, Recogniser},
-    words::Span,
-};
+use crate::caption::{self, Stabiliser};
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
+use crate::words::Span;
 
 /// Where Debian's package `pocketsphinx-en-us` puts its model.
 const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";

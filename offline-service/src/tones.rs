@@ -6,12 +6,11 @@
 //! It is made of tones of 200 ms, each of which carries its number as its frequency. They are
 //! recognised as the same [words](crate::blocks::word) as numbered [blocks](crate::blocks).
 
-use std::{f64::consts::TAU, sync::Arc};
+use std::f64::consts::TAU;
+use std::sync::Arc;
 
-use crate::{
-    blocks::word,
-    recogniser::{Factory, Hypothesis, Recogniser},
-};
+use crate::blocks::word;
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
 
 /// Length of a tone in milliseconds.
 pub const TONE_MS: u32 = 200;

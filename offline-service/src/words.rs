@@ -7,18 +7,18 @@ pub type Span = (u64, u64);
 
 /// A word with its times. The words of a text, with their punctuation, make up the text.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Word {
-    pub(crate) text: String,
+pub struct Word {
+    pub text: String,
     /// What follows the word, if more than spaces do.
-    pub(crate) punctuation: String,
-    pub(crate) span: Span,
+    pub punctuation: String,
+    pub span: Span,
 }
 
 /// The words of `text`, which was said within `whole`.
 ///
 /// `spans` are the times of its words between spaces. Unless there are as many of them as
 /// words, the words share `whole` by their lengths.
-pub(crate) fn timed(text: &str, spans: &[Span], whole: Span) -> Vec<Word> {
+pub fn timed(text: &str, spans: &[Span], whole: Span) -> Vec<Word> {
     let words = split(text);
     let spread = spread(&words, whole);
     let known = spans.len() == words.len();
