@@ -350,19 +350,23 @@ impl Core {
         if now < item.partial_ms {
             return;
         }
-        while item.partial_ms <= now {
-            item.partial_ms += interval;
-        }
-        let (item, begin, origin) = (item.number, item.begin, item.origin);
+        let (number, begin, origin) = (item.number, item.begin, item.origin);
         let Some(recogniser) = self.recogniser() else {
             return self.fail(out);
         };
-        let hypothesis = recogniser.hypothesis();
+        let Some(hypothesis) = recogniser.hypothesis() else {
+            return;
+        };
+        if let Some(item) = &mut self.item {
+            while item.partial_ms <= now {
+                item.partial_ms += interval;
+            }
+        }
         if !hypothesis.is_empty() {
             let text = format!("{}{}", hypothesis.text, hypothesis.stash);
             let (language, words) = self.details(&text, begin, self.clock, origin);
             out(Act::Partial(Partial {
-                item,
+                item: number,
                 language,
                 hypothesis,
                 begin: self.ms(begin),

@@ -20,6 +20,7 @@ mod handshake;
 pub mod recogniser;
 pub mod record;
 mod registry;
+mod resample;
 pub mod script;
 pub mod server;
 pub mod session;

@@ -29,14 +29,15 @@ impl Hypothesis {
 /// [`finish`](Self::finish), which is omitted when the session ends early. They come from a
 /// thread that may block.
 pub trait Recogniser: Send {
-    /// Begins an item. `rate` is the number of samples per second of what is fed, 8000 or 16000.
+    /// Begins an item. `rate` is the number of samples per second of what is fed.
     fn start(&mut self, rate: u32);
 
     /// Takes the next samples of the item.
     fn feed(&mut self, pcm: &[i16]);
 
-    /// The provisional result for what was fed so far.
-    fn hypothesis(&mut self) -> Hypothesis;
+    /// The provisional result for what was fed so far. `None` if there is no time for it now;
+    /// it is asked for again after the next audio then.
+    fn hypothesis(&mut self) -> Option<Hypothesis>;
 
     /// Ends the item and returns its final transcript, empty if there was no speech in it.
     fn finish(&mut self) -> String;

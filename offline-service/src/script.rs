@@ -96,12 +96,13 @@ impl Recogniser for ScriptRecogniser {
         self.samples += pcm.len() as u64;
     }
 
-    fn hypothesis(&mut self) -> Hypothesis {
+    fn hypothesis(&mut self) -> Option<Hypothesis> {
         let ms = self.samples * 1000 / u64::from(self.rate.max(1));
-        self.item()
+        let hypothesis = self
+            .item()
             .and_then(|item| item.partials.iter().rfind(|partial| partial.after_ms <= ms))
-            .map(|partial| partial.hypothesis.clone())
-            .unwrap_or_default()
+            .map(|partial| partial.hypothesis.clone());
+        Some(hypothesis.unwrap_or_default())
     }
 
     fn finish(&mut self) -> String {
@@ -131,11 +132,11 @@ mod tests {
         assert_eq!(recogniser.language(), "zh");
         recogniser.start(8000);
         recogniser.feed(&[0; 3999]);
-        assert!(recogniser.hypothesis().is_empty());
+        assert!(recogniser.hypothesis().unwrap().is_empty());
         recogniser.feed(&[0; 1]);
-        assert_eq!(recogniser.hypothesis().stash, "今");
+        assert_eq!(recogniser.hypothesis().unwrap().stash, "今");
         recogniser.feed(&[0; 4000]);
-        assert_eq!(recogniser.hypothesis().text, "今");
+        assert_eq!(recogniser.hypothesis().unwrap().text, "今");
         assert_eq!(recogniser.finish(), "今天。");
         recogniser.start(16000);
         assert_eq!(recogniser.finish(), "second");

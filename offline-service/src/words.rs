@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! The words of a text and when each of them was said.
+//! The words of a text, when each of them was said, and which of them were told already.
 
 /// Begin and end in milliseconds.
 pub type Span = (u64, u64);
@@ -82,6 +82,55 @@ fn spread(words: &[(&str, &str)], (begin, end): Span) -> Vec<Span> {
         .collect()
 }
 
+/// What follows in `text` on what was told of it. If that turned out to be wrong, it is what
+/// follows on the words that are most like those.
+pub fn beyond<'a>(text: &'a str, told: &str) -> &'a str {
+    if let Some(rest) = text.strip_prefix(told) {
+        return rest;
+    }
+    let words: Vec<&str> = text.split_whitespace().collect();
+    let told: Vec<&str> = told.split_whitespace().collect();
+    match words.get(likeness(&words, &told)) {
+        // Both are of the same text.
+        Some(next) => &text[next.as_ptr() as usize - text.as_ptr() as usize..],
+        None => "",
+    }
+}
+
+/// How many of the first `words` are most like `told`: those that take the fewest insertions,
+/// removals and replacements, and more rather than fewer of them.
+pub fn likeness(words: &[impl AsRef<str>], told: &[impl AsRef<str>]) -> usize {
+    let costs = costs(words, told).into_iter().enumerate().rev();
+    costs
+        .min_by_key(|(_, cost)| *cost)
+        .map_or(0, |(words, _)| words)
+}
+
+/// How many insertions, removals and replacements it takes to get from `told` to the first so
+/// many `words`, for each number of them.
+pub fn costs(words: &[impl AsRef<str>], told: &[impl AsRef<str>]) -> Vec<usize> {
+    let mut row: Vec<usize> = (0..=words.len()).collect();
+    for (i, told) in told.iter().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, word) in words.iter().enumerate() {
+            let differs = !is_same(word.as_ref(), told.as_ref());
+            let best = (diagonal + usize::from(differs)).min(row[j].min(row[j + 1]) + 1);
+            diagonal = std::mem::replace(&mut row[j + 1], best);
+        }
+    }
+    row
+}
+
+/// Whether two words differ in nothing but capitals and punctuation.
+pub fn is_same(a: &str, b: &str) -> bool {
+    a == b || letters(a).eq(letters(b))
+}
+
+fn letters(word: &str) -> impl Iterator<Item = char> {
+    let letters = word.chars().filter(|c| c.is_alphanumeric());
+    letters.flat_map(char::to_lowercase)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -130,5 +179,23 @@ mod tests {
             [(100, 266), (266, 433), (433, 600)]
         );
         assert_eq!(spans("", &[]), []);
+    }
+
+    #[test]
+    fn what_was_not_told_yet() {
+        for (text, told, rest) in [
+            ("one two", "", "one two"),
+            ("one two", "one ", "two"),
+            ("今天好", "今天", "好"),
+            ("One, two three.", "one two ", "three."),
+            ("One two three four.", "one too ", "three four."),
+            ("One more three four.", "one three ", "four."),
+            ("Two three four.", "one two ", "three four."),
+            ("One.", "one two ", ""),
+            ("", "one ", ""),
+            ("。", "one two ", ""),
+        ] {
+            assert_eq!(beyond(text, told), rest, "{text:?} after {told:?}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use crate::faults::Faults;
 use crate::filter::Wire;
 use crate::record::ClientEvent;
 use crate::server::Options;
+use crate::words;
 
 /// Samples per second, unless the client says otherwise, and otherwise.
 const RATE: u64 = 24_000;
@@ -161,9 +162,10 @@ impl OpenAi {
         (self.items[number].clone(), before)
     }
 
-    /// More of an item's text, if there is more.
+    /// More of an item's text, if there is more. What was told already stays, even if it was
+    /// wrong.
     fn delta(&mut self, item: usize, text: &str) -> Option<Value> {
-        let delta = text.strip_prefix(self.told.as_str())?.to_owned();
+        let delta = words::beyond(text, &self.told).to_owned();
         if delta.is_empty() {
             return None;
         }

@@ -15,6 +15,7 @@ use crate::core::Setup;
 use crate::filter::Wire;
 use crate::record::ClientEvent;
 use crate::server::Options;
+use crate::words;
 
 /// How long it takes to transcribe what is left when an utterance ends. Audio that comes in
 /// the meantime is lost.
@@ -183,8 +184,7 @@ impl Vllm {
 
     /// What of a text was not told yet.
     fn news(&self, text: &str) -> String {
-        let news = text.strip_prefix(self.told.as_str());
-        news.unwrap_or_default().to_owned()
+        words::beyond(text, &self.told).to_owned()
     }
 
     /// The end of an utterance. What the model told already stays, even if it was wrong.
