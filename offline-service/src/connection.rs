@@ -205,7 +205,11 @@ impl Connection<'_> {
                         idle_since = Instant::now();
                         self.registry.sent(self.number, &event);
                         let text = event.to_string();
-                        let frame = if self.fragment { RawFrame::Fragments(fragments(&text)) } else { RawFrame::Text(text) };
+                        let frame = if self.fragment {
+                            RawFrame::Fragments(fragments(&text))
+                        } else {
+                            RawFrame::Text(text)
+                        };
                         if send(socket, frame).await.is_err() {
                             return End::Disconnected;
                         }

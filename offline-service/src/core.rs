@@ -34,7 +34,7 @@ pub struct Setup {
     pub language: Option<String>,
     /// Why nothing can be recognised, although the client's settings were accepted.
     pub obstacle: Option<String>,
-    /// Audio between two provisional results, if the protocol has an opinion.
+    /// Audio between two interim results, if the protocol has an opinion.
     pub partial_interval: Option<Duration>,
 }
 

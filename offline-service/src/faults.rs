@@ -132,7 +132,7 @@ pub struct Faults {
     /// Sends every `completed` so many milliseconds of audio late, though before
     /// `session.finished`.
     pub completed_lag_ms: u64,
-    /// Sends every provisional result so many milliseconds of audio late.
+    /// Sends every interim result so many milliseconds of audio late.
     pub partial_lag_ms: u64,
     /// Refuses commits while the service detects speech.
     pub commit_not_allowed: bool,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::words::Span;
 
-/// A provisional result, in the two parts the service reports.
+/// An interim result, in the two parts the service reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hypothesis {
     /// The confirmed prefix of the item. Within one item it only ever grows.
@@ -35,7 +35,7 @@ pub trait Recogniser: Send {
     /// Takes the next samples of the item.
     fn feed(&mut self, pcm: &[i16]);
 
-    /// The provisional result for what was fed so far. `None` if there is no time for it now;
+    /// The interim result for what was fed so far. `None` if there is no time for it now;
     /// it is asked for again after the next audio then.
     fn hypothesis(&mut self) -> Option<Hypothesis>;
 

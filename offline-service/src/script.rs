@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::recogniser::{Factory, Hypothesis, Recogniser};
 
-/// One provisional result of a [`ScriptItem`].
+/// One interim result of a [`ScriptItem`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptPartial {
     /// Milliseconds of the item's audio from which on this is the hypothesis.
@@ -18,14 +18,14 @@ pub struct ScriptPartial {
 /// What is said about one item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptItem {
-    /// The provisional results, by ascending time.
+    /// The interim results, by ascending time.
     pub partials: Vec<ScriptPartial>,
     /// The final transcript.
     pub transcript: String,
 }
 
 impl ScriptItem {
-    /// An item that ends as `transcript`, without provisional results.
+    /// An item that ends as `transcript`, without interim results.
     pub fn new(transcript: impl Into<String>) -> Self {
         Self {
             partials: Vec::new(),
@@ -33,7 +33,7 @@ impl ScriptItem {
         }
     }
 
-    /// Adds a provisional result that holds from `after_ms` milliseconds of the item on.
+    /// Adds an interim result that holds from `after_ms` milliseconds of the item on.
     pub fn partial(
         mut self,
         after_ms: u64,

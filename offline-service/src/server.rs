@@ -42,7 +42,7 @@ pub struct Options {
     pub recogniser: Factory,
     /// How speech is detected. Default: [`VadOptions::EXACT`].
     pub vad: VadOptions,
-    /// Audio between two provisional results. Default: 500 ms.
+    /// Audio between two interim results. Default: 500 ms.
     pub partial_interval: Duration,
     /// Longest item the detection of speech makes; longer speech is cut. Default: unlimited.
     pub max_item: Option<Duration>,

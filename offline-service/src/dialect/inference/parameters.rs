@@ -17,7 +17,7 @@ const RATES: [u64; 2] = [8000, 16000];
 pub enum Family {
     /// Results are nested twice, usage is in tokens.
     Streaming31,
-    /// Likewise; provisional results only on demand.
+    /// Likewise; interim results only on demand.
     Message31,
     Streaming30,
     FunAsr,
@@ -111,7 +111,7 @@ impl Model {
         MODELS.into_iter().find(|model| model.name == name)
     }
 
-    /// Whether provisional results are only sent if the client asks for them.
+    /// Whether interim results are only sent if the client asks for them.
     fn is_terse(&self) -> bool {
         self.family == Family::Message31
     }
@@ -213,7 +213,7 @@ fn is_context(context: &Value) -> bool {
 pub struct Parameters {
     pub model: Model,
     pub heartbeat: bool,
-    /// Whether provisional results are sent.
+    /// Whether interim results are sent.
     pub partials: bool,
     pub setup: Setup,
 }
