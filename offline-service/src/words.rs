@@ -82,6 +82,38 @@ fn spread(words: &[(&str, &str)], (begin, end): Span) -> Vec<Span> {
         .collect()
 }
 
+/// The words at the times at which somebody spoke, by their lengths. A word does not last over
+/// a pause that its neighbour can have instead.
+pub fn voiced(words: &[String], voice: &[Span]) -> Vec<Span> {
+    let lengths: Vec<u64> = words.iter().map(|w| w.chars().count() as u64 + 1).collect();
+    let total = lengths.iter().sum::<u64>().max(1);
+    let spoken: u64 = voice.iter().map(|(begin, end)| end - begin).sum();
+    let mut before = 0;
+    lengths
+        .into_iter()
+        .map(|length| {
+            let begin = before * spoken / total;
+            before += length;
+            (
+                moment(voice, begin, false),
+                moment(voice, before * spoken / total, true),
+            )
+        })
+        .collect()
+}
+
+/// When so many milliseconds were spoken: at the end of a pause, or at its beginning.
+fn moment(voice: &[Span], mut spoken: u64, ends: bool) -> u64 {
+    for &(begin, end) in voice {
+        let length = end - begin;
+        if spoken < length || (ends && spoken == length) {
+            return begin + spoken;
+        }
+        spoken -= length;
+    }
+    voice.last().map_or(0, |&(_, end)| end)
+}
+
 /// What follows in `text` on what was told of it. If that turned out to be wrong, it is what
 /// follows on the words that are most like those.
 pub fn beyond<'a>(text: &'a str, told: &str) -> &'a str {
@@ -179,6 +211,18 @@ mod tests {
             [(100, 266), (266, 433), (433, 600)]
         );
         assert_eq!(spans("", &[]), []);
+    }
+
+    #[test]
+    fn words_are_said_while_somebody_speaks() {
+        let words = ["abc", "d", "ef", "gh"].map(str::to_owned);
+        // Of 12 letters and spaces, six are spoken before the pause.
+        let voice = [(100, 220), (500, 620)];
+        let spans = [(100, 180), (180, 220), (500, 560), (560, 620)];
+        assert_eq!(voiced(&words, &voice), spans);
+        assert_eq!(voiced(&words[..1], &voice), [(100, 620)]);
+        assert_eq!(voiced(&words[..1], &[]), [(0, 0)]);
+        assert_eq!(voiced(&[], &voice), []);
     }
 
     #[test]
