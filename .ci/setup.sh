@@ -38,6 +38,15 @@ TEST_PACKAGES=(
     gir1.2-gst-rtsp-server-1.0
 )
 
+# The recogniser of the offline service: Moonshine AI's library with its smallest model, of which
+# later versions of the Python package know only where to download it. All under the MIT licence.
+MOONSHINE=moonshine-voice
+MOONSHINE_VERSION=0.0.73
+MOONSHINE_SHA256=(
+    6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db # x86_64
+    c56de7614b18bbc65d8f4f2cb7432d8a258311aef38a49e9e16c8d06df8085f0 # aarch64, not tried yet
+)
+
 fail() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
     exit 1
@@ -83,6 +92,51 @@ install_packages() {
         as_root apt-get update --quiet
         as_root "${install[@]}" || fail "apt-get could not install ${missing[*]}"
     fi
+}
+
+# Makes sure of Moonshine, where the offline service looks for it. Fails if it cannot be had, and
+# says why; the offline service makes do with PocketSphinx then.
+fetch_moonshine() {
+    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/gst-plugin-qwenasr
+    local directory=$cache/$MOONSHINE-$MOONSHINE_VERSION
+    if [ -d "$directory" ]; then
+        return
+    fi
+    say "Fetching $MOONSHINE $MOONSHINE_VERSION: the offline service's recogniser, 56 MB"
+    if ! python3 -m pip --version >/dev/null 2>&1; then
+        (install_packages python3-pip) || true
+    fi
+    mkdir -p "$cache"
+    local work
+    work=$(mktemp -d "$cache/fetching.XXXXXX")
+    # Another run may have been quicker.
+    if download_moonshine "$work" && { mv -T "$work/files" "$directory" 2>/dev/null ||
+        [ -d "$directory" ]; }; then
+        rm -rf "$work"
+        return
+    fi
+    rm -rf "$work"
+    echo "Moonshine cannot be had: this takes Python's package index, x86_64 or aarch64, and" \
+        "glibc 2.34 or later. To try again: bash .ci/setup.sh fetch_moonshine" >&2
+    return 1
+}
+
+# Downloads the package of Moonshine into a directory, and unpacks what is needed of it to files/.
+download_moonshine() {
+    local hashes=("${MOONSHINE_SHA256[@]/#/--hash=sha256:}")
+    echo "$MOONSHINE==$MOONSHINE_VERSION ${hashes[*]}" >"$1/requirements.txt"
+    python3 -m pip --quiet --disable-pip-version-check --no-cache-dir download \
+        --no-deps --only-binary :all: --require-hashes \
+        --requirement "$1/requirements.txt" --dest "$1" || return
+    python3 - "$1" <<'END'
+import pathlib, sys, zipfile
+
+work = pathlib.Path(sys.argv[1])
+with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
+    for name in wheel.namelist():
+        if ".so" in name or "/tiny-en/" in name or "/licenses/" in name:
+            wheel.extract(name, work / "files")
+END
 }
 
 # Finds cargo also where the shell has not been told of it.
@@ -140,3 +194,9 @@ prepare_long_check() {
     rm -rf "$output"
     mkdir -p "$output"
 }
+
+# As a program, it does one of these: bash .ci/setup.sh fetch_moonshine
+if [ "${BASH_SOURCE[0]}" = "$0" ]; then
+    set -euo pipefail
+    "$@"
+fi

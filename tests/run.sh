@@ -11,6 +11,10 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 install_packages "${PACKAGES[@]}" "${TEST_PACKAGES[@]}"
 find_cargo
+# Its tests say what is missing if it cannot be had. They are themselves threads, so that this
+# has to be said here: for as small a model, one thread does the work of two in half the time.
+fetch_moonshine || true
+export MOONSHINE_ORT_SINGLE_THREAD=1
 
 # Neither must installed plugins have a say.
 stay_offline

@@ -8,10 +8,8 @@
 
 use std::sync::Arc;
 
-use crate::{
-    recogniser::{Factory, Hypothesis, Recogniser},
-    words::Span,
-};
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
+use crate::words::Span;
 
 /// Length of a block in milliseconds.
 pub const BLOCK_MS: u32 = 100;
@@ -124,7 +122,7 @@ impl Recogniser for BlockRecogniser {
         }
     }
 
-    fn hypothesis(&mut self) -> Hypothesis {
+    fn hypothesis(&mut self) -> Option<Hypothesis> {
         let (confirmed, tentative) = self
             .words
             .split_at(self.words.len().saturating_sub(TENTATIVE_WORDS));
@@ -132,10 +130,10 @@ impl Recogniser for BlockRecogniser {
         if !text.is_empty() {
             text.push(' ');
         }
-        Hypothesis {
+        Some(Hypothesis {
             text,
             stash: tentative.join(" "),
-        }
+        })
     }
 
     fn finish(&mut self) -> String {
@@ -199,7 +197,7 @@ mod tests {
         let mut confirmed = String::new();
         for n in 1..6 {
             recogniser.feed(&block(n, 8000));
-            let hypothesis = recogniser.hypothesis();
+            let hypothesis = recogniser.hypothesis().unwrap();
             assert!(hypothesis.text.starts_with(&confirmed));
             assert_eq!(
                 format!("{}{}", hypothesis.text, hypothesis.stash),

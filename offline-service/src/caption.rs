@@ -3,38 +3,53 @@
 //! From the words of a plain recogniser to captions the way the service writes them.
 
 use crate::recogniser::Hypothesis;
+use crate::words;
 
-/// How many words at the end of a hypothesis are never confirmed: what follows them may still
-/// change what they are.
-const TENTATIVE_WORDS: usize = 3;
-
-/// How many milliseconds of an item have to be heard before any of it is confirmed: at first,
-/// there is not enough context to be sure of anything.
-const TENTATIVE_MS: u64 = 3000;
+/// How sure a [`Stabiliser`] has to be.
+#[derive(Clone, Copy, Debug)]
+pub struct Caution {
+    /// How many words at the end of a hypothesis are never confirmed: what follows them may
+    /// still change what they are.
+    pub words: usize,
+    /// How many milliseconds of an item have to be heard before any of it is confirmed: at
+    /// first, there may not be enough context to be sure of anything.
+    pub ms: u64,
+}
 
 /// Splits the successive hypotheses of an item into a part that does not change any more and
 /// one that may.
-#[derive(Debug, Default)]
-pub(crate) struct Stabiliser {
+#[derive(Debug)]
+pub struct Stabiliser {
+    caution: Caution,
     confirmed: Vec<String>,
-    last: Vec<String>,
+    previous: Vec<String>,
 }
 
 impl Stabiliser {
+    pub fn new(caution: Caution) -> Self {
+        Self {
+            caution,
+            confirmed: Vec::new(),
+            previous: Vec::new(),
+        }
+    }
+
     /// Takes the hypothesis for the first `ms` milliseconds of the item. Words are confirmed
     /// when two in a row agree on them.
-    pub(crate) fn update(&mut self, words: Vec<String>, ms: u64) -> Hypothesis {
-        let agreed = words
+    pub fn update(&mut self, words: Vec<String>, ms: u64) -> Hypothesis {
+        let mut tentative = self.unconfirmed(&words);
+        let agreed = tentative
             .iter()
-            .zip(&self.last)
+            .zip(self.unconfirmed(&self.previous))
             .take_while(|(a, b)| a == b)
             .count();
-        let stable = agreed.min(words.len().saturating_sub(TENTATIVE_WORDS));
-        let early = ms < TENTATIVE_MS;
-        if !early && stable > self.confirmed.len() && words.starts_with(&self.confirmed) {
-            self.confirmed = words[..stable].to_vec();
+        let stable = agreed.min(tentative.len().saturating_sub(self.caution.words));
+        if ms >= self.caution.ms {
+            let (stable, rest) = tentative.split_at(stable);
+            let stable = stable.to_vec();
+            tentative = rest;
+            self.confirmed.extend(stable);
         }
-        let tentative = words.get(self.confirmed.len()..).unwrap_or_default();
         let mut text = sentence(&self.confirmed);
         let stash = if text.is_empty() {
             sentence(tentative)
@@ -44,13 +59,18 @@ impl Stabiliser {
         if !text.is_empty() {
             text.push(' ');
         }
-        self.last = words;
+        self.previous = words;
         Hypothesis { text, stash }
+    }
+
+    /// What follows on the confirmed words in a hypothesis, which may contradict them.
+    fn unconfirmed<'a>(&self, words: &'a [String]) -> &'a [String] {
+        &words[words::likeness(words, &self.confirmed)..]
     }
 }
 
 /// The final transcript made of `words`: a sentence with a full stop.
-pub(crate) fn transcript(words: &[String]) -> String {
+pub fn transcript(words: &[String]) -> String {
     let mut text = sentence(words);
     if !text.is_empty() {
         text.push('.');
@@ -59,7 +79,7 @@ pub(crate) fn transcript(words: &[String]) -> String {
 }
 
 /// The words of a hypothesis, without markers of sentences, noises and pronunciations.
-pub(crate) fn words(hypothesis: &str) -> Vec<String> {
+pub fn words_of(hypothesis: &str) -> Vec<String> {
     hypothesis
         .split_ascii_whitespace()
         .filter(|word| !word.starts_with(['<', '[', '+']))
@@ -87,14 +107,16 @@ fn sentence(words: &[String]) -> String {
 mod tests {
     use super::*;
 
+    const CAUTION: Caution = Caution { words: 3, ms: 3000 };
+
     fn split(stabiliser: &mut Stabiliser, hypothesis: &str) -> (String, String) {
-        let Hypothesis { text, stash } = stabiliser.update(words(hypothesis), TENTATIVE_MS);
+        let Hypothesis { text, stash } = stabiliser.update(words_of(hypothesis), CAUTION.ms);
         (text, stash)
     }
 
     #[test]
     fn confirmed_words_stay() {
-        let mut stabiliser = Stabiliser::default();
+        let mut stabiliser = Stabiliser::new(CAUTION);
         for (hypothesis, text, stash) in [
             ("", "", ""),
             ("he was", "", "He was"),
@@ -124,16 +146,16 @@ mod tests {
 
     #[test]
     fn nothing_is_confirmed_early() {
-        let mut stabiliser = Stabiliser::default();
+        let mut stabiliser = Stabiliser::new(CAUTION);
         for (ms, text) in [(2000, ""), (2500, ""), (3000, "One ")] {
-            let hypothesis = stabiliser.update(words("one two three four"), ms);
+            let hypothesis = stabiliser.update(words_of("one two three four"), ms);
             assert_eq!(hypothesis.text, text);
         }
     }
 
     #[test]
     fn clean_words() {
-        let words = words("<s> [NOISE] and(2) i said i'm <sil> in ++uh++ </s>");
+        let words = words_of("<s> [NOISE] and(2) i said i'm <sil> in ++uh++ </s>");
         assert_eq!(words, ["and", "I", "said", "I'm", "in"]);
         assert_eq!(transcript(&words), "And I said I'm in.");
         assert_eq!(transcript(&[]), "");

@@ -3,45 +3,33 @@
 //! One connection: moves frames between the socket and the session, which works on a thread
 //! of its own because recognition takes time.
 
-use std::{future::pending, sync::Arc, time::Duration};
+use std::future::pending;
+use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-    runtime::Handle,
-    sync::{
-        Notify,
-        mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender},
-    },
-    time::{Instant, sleep_until, timeout, timeout_at},
-};
-use tokio_tungstenite::{
-    WebSocketStream, accept_hdr_async,
-    tungstenite::{
-        Error, Message,
-        handshake::server::{Request, Response},
-        protocol::{
-            CloseFrame,
-            frame::{
-                Frame,
-                coding::{Data, OpCode},
-            },
-        },
-    },
-};
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
+use tokio::runtime::Handle;
+use tokio::sync::Notify;
+use tokio::sync::mpsc::{self, Receiver, Sender, UnboundedReceiver, UnboundedSender};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
+use tokio_tungstenite::tungstenite::handshake::server::{Request, Response};
+use tokio_tungstenite::tungstenite::protocol::CloseFrame;
+use tokio_tungstenite::tungstenite::protocol::frame::Frame;
+use tokio_tungstenite::tungstenite::protocol::frame::coding::{Data, OpCode};
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
-use crate::{
-    core::Core,
-    dialect::Frame as ClientFrame,
-    faults::RawFrame,
-    filter::{Filter, Wire},
-    handshake,
-    record::End,
-    registry::Registry,
-    server::Shared,
-    session::{Output, Session},
-};
+use crate::core::Core;
+use crate::dialect::Frame as ClientFrame;
+use crate::faults::RawFrame;
+use crate::filter::{Filter, Wire};
+use crate::handshake;
+use crate::record::End;
+use crate::registry::Registry;
+use crate::server::Shared;
+use crate::session::{Output, Session};
 
 /// How many frames of the client may wait for its session.
 const QUEUE: usize = 64;
@@ -53,7 +41,7 @@ const CLOSE_TIMEOUT: Duration = Duration::from_secs(2);
 type Input = (ClientFrame, Duration);
 
 /// Serves a connection from the first to the last byte.
-pub(crate) async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
+pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
     // Without effect on what is served; it only comes later.
     let _ = stream.set_nodelay(true);
     let faults = shared.faults(number);
@@ -197,9 +185,10 @@ impl Connection<'_> {
             };
             let message = async {
                 room.await;
-                match reading {
-                    true => socket.next().await,
-                    false => pending().await,
+                if reading {
+                    socket.next().await
+                } else {
+                    pending().await
                 }
             };
             tokio::select! {
@@ -216,9 +205,10 @@ impl Connection<'_> {
                         idle_since = Instant::now();
                         self.registry.sent(self.number, &event);
                         let text = event.to_string();
-                        let frame = match self.fragment {
-                            true => RawFrame::Fragments(fragments(&text)),
-                            false => RawFrame::Text(text),
+                        let frame = if self.fragment {
+                            RawFrame::Fragments(fragments(&text))
+                        } else {
+                            RawFrame::Text(text)
                         };
                         if send(socket, frame).await.is_err() {
                             return End::Disconnected;
@@ -280,13 +270,13 @@ async fn send(socket: &mut WebSocketStream<TcpStream>, frame: RawFrame) -> Resul
             return Ok(socket.get_mut().write_all(&data).await?);
         }
         RawFrame::Fragments(parts) => {
-            let last = parts.len().saturating_sub(1);
+            let final_index = parts.len().saturating_sub(1);
             for (index, part) in parts.into_iter().enumerate() {
                 let data = match index {
                     0 => Data::Text,
                     _ => Data::Continue,
                 };
-                let frame = Frame::message(part, OpCode::Data(data), index == last);
+                let frame = Frame::message(part, OpCode::Data(data), index == final_index);
                 socket.send(Message::Frame(frame)).await?;
             }
             return Ok(());

@@ -2,41 +2,40 @@
 
 //! The service behind all protocols: finds out who speaks when, and has it recognised.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
+use std::time::Duration;
 
-use crate::{
-    dialect::{Act, Final, Partial},
-    recogniser::{Factory, Recogniser},
-    server::Options,
-    vad::{FRAME_MS, Vad, VadOptions, Voice, samples},
-    words::{self, Span, Word},
-};
+use crate::dialect::{Act, Final, Partial};
+use crate::recogniser::{Factory, Recogniser};
+use crate::server::Options;
+use crate::vad::{FRAME_MS, Vad, VadOptions, Voice, samples};
+use crate::words::{self, Span, Word};
 
 /// Audio between two reports of silence, in milliseconds.
 const SILENCE_REPORT_MS: u64 = 1000;
 
 /// Detection of speech, as the client wants it.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Detection {
+pub struct Detection {
     /// Sensitivity, -1 to 1, where -1 takes the softest audio for speech.
-    pub(crate) threshold: f64,
+    pub threshold: f64,
     /// Milliseconds of silence that end an item.
-    pub(crate) silence_ms: u32,
+    pub silence_ms: u32,
 }
 
 /// What a client wants of a stream.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Setup {
+pub struct Setup {
     /// Samples per second.
-    pub(crate) rate: u32,
+    pub rate: u32,
     /// Without, the client says where items end.
-    pub(crate) detection: Option<Detection>,
+    pub detection: Option<Detection>,
     /// The language to report instead of the one that is heard.
-    pub(crate) language: Option<String>,
+    pub language: Option<String>,
     /// Why nothing can be recognised, although the client's settings were accepted.
-    pub(crate) obstacle: Option<String>,
-    /// Audio between two provisional results, if the protocol has an opinion.
-    pub(crate) partial_interval: Option<Duration>,
+    pub obstacle: Option<String>,
+    /// Audio between two interim results, if the protocol has an opinion.
+    pub partial_interval: Option<Duration>,
 }
 
 impl Default for Setup {
@@ -52,7 +51,7 @@ impl Default for Setup {
 }
 
 /// Takes the acts of a [`Core`] one by one, as they come up.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(Act);
+pub type Sink<'a> = &'a mut dyn FnMut(Act);
 
 /// The item that is being spoken.
 struct Item {
@@ -67,7 +66,7 @@ struct Item {
 }
 
 /// The core of one connection.
-pub(crate) struct Core {
+pub struct Core {
     vad_options: VadOptions,
     partial_interval: Duration,
     max_item: Option<Duration>,
@@ -83,7 +82,7 @@ pub(crate) struct Core {
     clock: u64,
     /// Audio of the streams before, in milliseconds.
     earlier_ms: u64,
-    /// Position at which somebody last spoke, in milliseconds.
+    /// Position up to which somebody spoke most recently, in milliseconds.
     spoken_ms: u64,
     /// Items begun, in all streams and in those before this one.
     items: usize,
@@ -95,7 +94,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// A core that does as `options` say.
-    pub(crate) fn new(options: &Options) -> Self {
+    pub fn new(options: &Options) -> Self {
         Self {
             vad_options: options.vad,
             partial_interval: options.partial_interval,
@@ -118,12 +117,12 @@ impl Core {
     }
 
     /// Whether the session has ended; the client is not heard any more then.
-    pub(crate) fn is_ended(&self) -> bool {
+    pub fn is_ended(&self) -> bool {
         self.ended
     }
 
     /// Begins a stream.
-    pub(crate) fn start(&mut self, setup: Setup) {
+    pub fn start(&mut self, setup: Setup) {
         self.earlier_ms += self.ms(self.clock);
         self.earlier_items = self.items;
         self.setup = setup;
@@ -137,13 +136,13 @@ impl Core {
     }
 
     /// Passes on an act of the protocol's own.
-    pub(crate) fn tell(&mut self, act: Act, out: Sink) {
+    pub fn tell(&mut self, act: Act, out: Sink) {
         self.ended |= matches!(act, Act::Close { .. });
         out(act);
     }
 
     /// Takes samples of the stream.
-    pub(crate) fn audio(&mut self, more: &[i16], out: Sink) {
+    pub fn audio(&mut self, more: &[i16], out: Sink) {
         let mut pcm = std::mem::take(&mut self.rest);
         pcm.extend_from_slice(more);
         let frames = pcm.chunks_exact(samples(FRAME_MS, self.setup.rate) as usize);
@@ -154,13 +153,13 @@ impl Core {
     }
 
     /// Forgets the item that is being spoken.
-    pub(crate) fn clear(&mut self) {
+    pub fn clear(&mut self) {
         self.rest.clear();
         self.item = None;
     }
 
     /// Ends the item that is being spoken.
-    pub(crate) fn commit(&mut self, out: Sink) {
+    pub fn commit(&mut self, out: Sink) {
         if self.setup.detection.is_none() {
             self.flush(out);
         }
@@ -183,7 +182,7 @@ impl Core {
     }
 
     /// Ends the stream.
-    pub(crate) fn finish(&mut self, out: Sink) {
+    pub fn finish(&mut self, out: Sink) {
         self.flush(out);
         match self.vad.as_ref().and_then(Vad::spoken_until) {
             Some(at) => self.stop_speech(at, out),
@@ -351,19 +350,23 @@ impl Core {
         if now < item.partial_ms {
             return;
         }
-        while item.partial_ms <= now {
-            item.partial_ms += interval;
-        }
-        let (item, begin, origin) = (item.number, item.begin, item.origin);
+        let (number, begin, origin) = (item.number, item.begin, item.origin);
         let Some(recogniser) = self.recogniser() else {
             return self.fail(out);
         };
-        let hypothesis = recogniser.hypothesis();
+        let Some(hypothesis) = recogniser.hypothesis() else {
+            return;
+        };
+        if let Some(item) = &mut self.item {
+            while item.partial_ms <= now {
+                item.partial_ms += interval;
+            }
+        }
         if !hypothesis.is_empty() {
             let text = format!("{}{}", hypothesis.text, hypothesis.stash);
             let (language, words) = self.details(&text, begin, self.clock, origin);
             out(Act::Partial(Partial {
-                item,
+                item: number,
                 language,
                 hypothesis,
                 begin: self.ms(begin),

@@ -26,7 +26,7 @@ impl Items {
         Self::Only(vec![number])
     }
 
-    pub(crate) fn contains(&self, number: usize) -> bool {
+    pub(super) fn contains(&self, number: usize) -> bool {
         match self {
             Self::None => false,
             Self::All => true,
@@ -132,7 +132,7 @@ pub struct Faults {
     /// Sends every `completed` so many milliseconds of audio late, though before
     /// `session.finished`.
     pub completed_lag_ms: u64,
-    /// Sends every provisional result so many milliseconds of audio late.
+    /// Sends every interim result so many milliseconds of audio late.
     pub partial_lag_ms: u64,
     /// Refuses commits while the service detects speech.
     pub commit_not_allowed: bool,

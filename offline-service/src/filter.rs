@@ -6,14 +6,12 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::{
-    dialect::{Act, Dialect, Final},
-    faults::{Faults, RawFrame},
-};
+use crate::dialect::{Act, Dialect, Final};
+use crate::faults::{Faults, RawFrame};
 
 /// What a connection is to do, in this order.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Wire {
+pub enum Wire {
     /// Send an event.
     Event(Value),
     /// Send something else.
@@ -29,7 +27,7 @@ pub(crate) enum Wire {
 }
 
 /// Applies faults to what a client is told.
-pub(crate) struct Filter {
+pub struct Filter {
     faults: Faults,
     clock: u64,
     /// What is held back, with the moment from which on it may be told.
@@ -49,7 +47,7 @@ struct Way<'a> {
 
 impl Filter {
     /// A filter with these faults.
-    pub(crate) fn new(faults: Faults) -> Self {
+    pub fn new(faults: Faults) -> Self {
         Self {
             faults,
             clock: 0,
@@ -61,7 +59,7 @@ impl Filter {
     }
 
     /// Passes on what becomes of an act, in the words of `dialect`.
-    pub(crate) fn apply(&mut self, act: Act, dialect: &mut dyn Dialect, out: &mut dyn FnMut(Wire)) {
+    pub fn apply(&mut self, act: Act, dialect: &mut dyn Dialect, out: &mut dyn FnMut(Wire)) {
         let way = &mut Way { dialect, out };
         if self.muted {
             return;
@@ -137,7 +135,7 @@ impl Filter {
         }
     }
 
-    /// Passes on a last thing.
+    /// Passes on what nothing follows.
     fn end(&mut self, wire: Wire, way: &mut Way) {
         if !self.muted {
             self.muted = true;
@@ -174,9 +172,10 @@ impl Filter {
             done.transcript = "。".to_owned();
             done.words.clear();
         }
-        let act = match self.faults.failed.contains(item) {
-            true => Act::Failed { item },
-            false => Act::Completed(done),
+        let act = if self.faults.failed.contains(item) {
+            Act::Failed { item }
+        } else {
+            Act::Completed(done)
         };
         if self.faults.swap_finals == Some(item) {
             self.swapped = Some(act);
@@ -233,7 +232,7 @@ impl Filter {
 }
 
 impl Wire {
-    pub(crate) fn close(code: u16, reason: &str) -> Self {
+    pub fn close(code: u16, reason: &str) -> Self {
         Self::Close {
             code,
             reason: reason.to_owned(),
@@ -244,11 +243,9 @@ impl Wire {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        dialect::realtime::{Realtime, events},
-        faults::{CloseFault, ErrorFault, Items},
-        server::Options,
-    };
+    use crate::dialect::realtime::{Realtime, events};
+    use crate::faults::{CloseFault, ErrorFault, Items};
+    use crate::server::Options;
 
     /// Two items and the end of a session, through a filter; what comes out in short.
     fn run(faults: Faults) -> Vec<String> {

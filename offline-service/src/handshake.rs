@@ -3,15 +3,17 @@
 //! The HTTP request that begins a connection.
 
 use serde_json::json;
-use tokio_tungstenite::tungstenite::{
-    handshake::server::{ErrorResponse, Request, Response},
-    http::{HeaderMap, HeaderName, HeaderValue, StatusCode, header},
+use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
+use tokio_tungstenite::tungstenite::http::{
+    HeaderMap, HeaderName, HeaderValue, StatusCode, header,
 };
 
-use crate::{faults::Faults, record::SessionRecord, server::Options};
+use crate::faults::Faults;
+use crate::record::SessionRecord;
+use crate::server::Options;
 
 /// What the service substitutes for a model that is not named.
-pub(crate) const OTHER_MODEL: &str = "qwen-omni-turbo-realtime";
+pub const OTHER_MODEL: &str = "qwen-omni-turbo-realtime";
 
 /// An answer that refuses the upgrade.
 struct Refusal {
@@ -33,7 +35,7 @@ impl Refusal {
 /// Answers a request: `response` to upgrade, or an error.
 // The signature is that of the WebSocket library's callback.
 #[allow(clippy::result_large_err)]
-pub(crate) fn answer(
+pub fn answer(
     request: &Request,
     response: Response,
     options: &Options,
@@ -46,7 +48,7 @@ pub(crate) fn answer(
 }
 
 /// What to remember of a request.
-pub(crate) fn record(connection: usize, request: &Request) -> SessionRecord {
+pub fn record(connection: usize, request: &Request) -> SessionRecord {
     SessionRecord {
         connection,
         path: request.uri().path().to_owned(),
@@ -64,7 +66,7 @@ pub(crate) fn record(connection: usize, request: &Request) -> SessionRecord {
 }
 
 /// The model a query asks for.
-pub(crate) fn model(query: &str) -> Option<&str> {
+pub fn model(query: &str) -> Option<&str> {
     query
         .split('&')
         .find_map(|pair| pair.strip_prefix("model="))
@@ -103,9 +105,10 @@ fn bearer(headers: &HeaderMap) -> Option<&str> {
 }
 
 fn error_response(refusal: Refusal) -> ErrorResponse {
-    let kind = match refusal.body.starts_with('<') {
-        true => "text/html",
-        false => "application/json",
+    let kind = if refusal.body.starts_with('<') {
+        "text/html"
+    } else {
+        "application/json"
     };
     let mut response = ErrorResponse::new(None);
     let headers = response.headers_mut();

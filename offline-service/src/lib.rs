@@ -5,9 +5,9 @@
 //!
 //! [`serve`] is the service as a program offers it; [`Server`] is the same service within a
 //! test, which can look at what it received and switch on [`Faults`]. What it recognises is up
-//! to a [`Recogniser`]: [`sphinx`] recognises English speech, [`BlockRecogniser`] numbered test
-//! audio, [`ToneRecogniser`] the same after a lossy codec, and [`ScriptRecogniser`] says what it
-//! was told to.
+//! to a [`Recogniser`]: [`moonshine`] and [`sphinx`] recognise English speech,
+//! [`BlockRecogniser`] numbered test audio, [`ToneRecogniser`] the same after a lossy codec, and
+//! [`ScriptRecogniser`] says what it was told to.
 
 pub mod blocks;
 mod caption;
@@ -17,9 +17,12 @@ mod dialect;
 pub mod faults;
 mod filter;
 mod handshake;
+pub mod moonshine;
 pub mod recogniser;
 pub mod record;
+pub mod recordings;
 mod registry;
+mod resample;
 pub mod script;
 pub mod server;
 pub mod session;

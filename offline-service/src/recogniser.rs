@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::words::Span;
 
-/// A provisional result, in the two parts the service reports.
+/// An interim result, in the two parts the service reports.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Hypothesis {
     /// The confirmed prefix of the item. Within one item it only ever grows.
@@ -29,19 +29,20 @@ impl Hypothesis {
 /// [`finish`](Self::finish), which is omitted when the session ends early. They come from a
 /// thread that may block.
 pub trait Recogniser: Send {
-    /// Begins an item. `rate` is the number of samples per second of what is fed, 8000 or 16000.
+    /// Begins an item. `rate` is the number of samples per second of what is fed.
     fn start(&mut self, rate: u32);
 
     /// Takes the next samples of the item.
     fn feed(&mut self, pcm: &[i16]);
 
-    /// The provisional result for what was fed so far.
-    fn hypothesis(&mut self) -> Hypothesis;
+    /// The interim result for what was fed so far. `None` if there is no time for it now;
+    /// it is asked for again after the next audio then.
+    fn hypothesis(&mut self) -> Option<Hypothesis>;
 
     /// Ends the item and returns its final transcript, empty if there was no speech in it.
     fn finish(&mut self) -> String;
 
-    /// Begin and end of each word of the last hypothesis or final transcript, in milliseconds
+    /// Begin and end of each word of the latest hypothesis or final transcript, in milliseconds
     /// of the item's audio. Nothing if they are not known; the service estimates them then.
     fn spans(&mut self) -> Vec<Span> {
         Vec::new()

@@ -25,7 +25,7 @@ pub enum ClientEvent {
 
 impl ClientEvent {
     /// One frame with so many bytes of audio.
-    pub(crate) fn audio(bytes: usize) -> Self {
+    pub(super) fn audio(bytes: usize) -> Self {
         Self::Audio { appends: 1, bytes }
     }
 
@@ -100,7 +100,7 @@ pub struct SessionRecord {
     /// What the client sent, in order.
     pub received: Vec<ClientEvent>,
     /// The events sent to the client, in order, as far as faults let them through. Raw frames
-    /// are not among them. The transmission of the last one may be under way.
+    /// are not among them. The transmission of the latest one may be under way.
     pub sent: Vec<Value>,
     /// Number of WebSocket pings the client sent.
     pub pings: usize,
@@ -152,7 +152,7 @@ impl SessionRecord {
         self.end.is_none()
     }
 
-    pub(crate) fn push_received(&mut self, event: ClientEvent) {
+    pub(super) fn push_received(&mut self, event: ClientEvent) {
         if let ClientEvent::Audio {
             appends: more,
             bytes: added,

@@ -2,18 +2,15 @@
 
 //! The connections of a service: what is open, and what happened.
 
-use std::{
-    sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use serde_json::Value;
-use tokio::sync::{Notify, mpsc::UnboundedSender};
+use tokio::sync::Notify;
+use tokio::sync::mpsc::UnboundedSender;
 
-use crate::{
-    filter::Wire,
-    record::{ClientEvent, End, SessionRecord},
-};
+use crate::filter::Wire;
+use crate::record::{ClientEvent, End, SessionRecord};
 
 /// Something an observer of the service is told.
 #[derive(Clone, Copy, Debug)]
@@ -48,7 +45,7 @@ struct State {
 
 /// The connections of a service.
 #[derive(Default)]
-pub(crate) struct Registry {
+pub struct Registry {
     state: Mutex<State>,
     changed: Condvar,
     observer: Option<Observer>,
@@ -57,7 +54,7 @@ pub(crate) struct Registry {
 }
 
 impl Registry {
-    pub(crate) fn new(observer: Option<Observer>, keep: bool) -> Self {
+    pub fn new(observer: Option<Observer>, keep: bool) -> Self {
         Self {
             observer,
             keep,
@@ -94,7 +91,7 @@ impl Registry {
     }
 
     /// Counts a connection until what is returned is dropped, and returns its number.
-    pub(crate) fn accept(self: &Arc<Self>) -> (usize, Accepted) {
+    pub fn accept(self: &Arc<Self>) -> (usize, Accepted) {
         let number = self.change(|state| {
             state.accepted += 1;
             state.open += 1;
@@ -104,7 +101,7 @@ impl Registry {
     }
 
     /// Counts a session until what is returned is dropped, unless there are `limit` already.
-    pub(crate) fn open_session(self: &Arc<Self>, limit: usize) -> Option<OpenSession> {
+    pub fn open_session(self: &Arc<Self>, limit: usize) -> Option<OpenSession> {
         let mut state = self.lock();
         if state.sessions >= limit {
             return None;
@@ -113,18 +110,13 @@ impl Registry {
         Some(OpenSession(self.clone()))
     }
 
-    pub(crate) fn request(&self, record: SessionRecord) {
+    pub fn request(&self, record: SessionRecord) {
         if self.keep {
             self.change(|state| state.records.push(record));
         }
     }
 
-    pub(crate) fn opened(
-        &self,
-        connection: usize,
-        wire: UnboundedSender<Wire>,
-        reset: Arc<Notify>,
-    ) {
+    pub fn opened(&self, connection: usize, wire: UnboundedSender<Wire>, reset: Arc<Notify>) {
         self.observe(connection, Notice::Opened);
         self.lock().handles.push(Handle {
             connection,
@@ -133,20 +125,20 @@ impl Registry {
         });
     }
 
-    pub(crate) fn received(&self, connection: usize, event: ClientEvent) {
+    pub fn received(&self, connection: usize, event: ClientEvent) {
         self.change_record(connection, |record| record.push_received(event));
     }
 
-    pub(crate) fn pinged(&self, connection: usize) {
+    pub fn pinged(&self, connection: usize) {
         self.change_record(connection, |record| record.pings += 1);
     }
 
-    pub(crate) fn sent(&self, connection: usize, event: &Value) {
+    pub fn sent(&self, connection: usize, event: &Value) {
         self.observe(connection, Notice::Sent(event));
         self.change_record(connection, |record| record.sent.push(event.clone()));
     }
 
-    pub(crate) fn ended(&self, connection: usize, end: End) {
+    pub fn ended(&self, connection: usize, end: End) {
         self.lock()
             .handles
             .retain(|handle| handle.connection != connection);
@@ -154,19 +146,19 @@ impl Registry {
         self.change_record(connection, |record| record.end = Some(end));
     }
 
-    pub(crate) fn accepted_count(&self) -> usize {
+    pub fn accepted_count(&self) -> usize {
         self.lock().accepted
     }
 
-    pub(crate) fn open_count(&self) -> usize {
+    pub fn open_count(&self) -> usize {
         self.lock().open
     }
 
-    pub(crate) fn records(&self) -> Vec<SessionRecord> {
+    pub fn records(&self) -> Vec<SessionRecord> {
         self.lock().records.clone()
     }
 
-    pub(crate) fn wait_for_records(
+    pub fn wait_for_records(
         &self,
         timeout: Duration,
         mut condition: impl FnMut(&[SessionRecord]) -> bool,
@@ -174,7 +166,7 @@ impl Registry {
         self.wait(timeout, |state| condition(&state.records))
     }
 
-    pub(crate) fn wait_for_counts(
+    pub fn wait_for_counts(
         &self,
         timeout: Duration,
         mut condition: impl FnMut(usize, usize) -> bool,
@@ -191,7 +183,7 @@ impl Registry {
     }
 
     /// Sends something on all open connections.
-    pub(crate) fn send_to_all(&self, wire: &Wire) {
+    pub fn send_to_all(&self, wire: &Wire) {
         for handle in &self.lock().handles {
             // A connection that has just ended needs nothing.
             let _ = handle.wire.send(wire.clone());
@@ -199,7 +191,7 @@ impl Registry {
     }
 
     /// Resets all open connections.
-    pub(crate) fn reset_all(&self) {
+    pub fn reset_all(&self) {
         for handle in &self.lock().handles {
             handle.reset.notify_one();
         }
@@ -207,7 +199,7 @@ impl Registry {
 }
 
 /// A connection that is counted.
-pub(crate) struct Accepted(Arc<Registry>);
+pub struct Accepted(Arc<Registry>);
 
 impl Drop for Accepted {
     fn drop(&mut self) {
@@ -216,7 +208,7 @@ impl Drop for Accepted {
 }
 
 /// A session that is counted.
-pub(crate) struct OpenSession(Arc<Registry>);
+pub struct OpenSession(Arc<Registry>);
 
 impl Drop for OpenSession {
     fn drop(&mut self) {

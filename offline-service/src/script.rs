@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::recogniser::{Factory, Hypothesis, Recogniser};
 
-/// One provisional result of a [`ScriptItem`].
+/// One interim result of a [`ScriptItem`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptPartial {
     /// Milliseconds of the item's audio from which on this is the hypothesis.
@@ -18,14 +18,14 @@ pub struct ScriptPartial {
 /// What is said about one item.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ScriptItem {
-    /// The provisional results, by ascending time.
+    /// The interim results, by ascending time.
     pub partials: Vec<ScriptPartial>,
     /// The final transcript.
     pub transcript: String,
 }
 
 impl ScriptItem {
-    /// An item that ends as `transcript`, without provisional results.
+    /// An item that ends as `transcript`, without interim results.
     pub fn new(transcript: impl Into<String>) -> Self {
         Self {
             partials: Vec::new(),
@@ -33,7 +33,7 @@ impl ScriptItem {
         }
     }
 
-    /// Adds a provisional result that holds from `after_ms` milliseconds of the item on.
+    /// Adds an interim result that holds from `after_ms` milliseconds of the item on.
     pub fn partial(
         mut self,
         after_ms: u64,
@@ -96,12 +96,13 @@ impl Recogniser for ScriptRecogniser {
         self.samples += pcm.len() as u64;
     }
 
-    fn hypothesis(&mut self) -> Hypothesis {
+    fn hypothesis(&mut self) -> Option<Hypothesis> {
         let ms = self.samples * 1000 / u64::from(self.rate.max(1));
-        self.item()
+        let hypothesis = self
+            .item()
             .and_then(|item| item.partials.iter().rfind(|partial| partial.after_ms <= ms))
-            .map(|partial| partial.hypothesis.clone())
-            .unwrap_or_default()
+            .map(|partial| partial.hypothesis.clone());
+        Some(hypothesis.unwrap_or_default())
     }
 
     fn finish(&mut self) -> String {
@@ -131,11 +132,11 @@ mod tests {
         assert_eq!(recogniser.language(), "zh");
         recogniser.start(8000);
         recogniser.feed(&[0; 3999]);
-        assert!(recogniser.hypothesis().is_empty());
+        assert!(recogniser.hypothesis().unwrap().is_empty());
         recogniser.feed(&[0; 1]);
-        assert_eq!(recogniser.hypothesis().stash, "今");
+        assert_eq!(recogniser.hypothesis().unwrap().stash, "今");
         recogniser.feed(&[0; 4000]);
-        assert_eq!(recogniser.hypothesis().text, "今");
+        assert_eq!(recogniser.hypothesis().unwrap().text, "今");
         assert_eq!(recogniser.finish(), "今天。");
         recogniser.start(16000);
         assert_eq!(recogniser.finish(), "second");

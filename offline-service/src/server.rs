@@ -2,29 +2,27 @@
 
 //! The service on the network.
 
-use std::{
-    future::pending,
-    io,
-    net::{Ipv4Addr, SocketAddr},
-    pin::pin,
-    sync::{Arc, Mutex, PoisonError},
-    thread::JoinHandle,
-    time::Duration,
-};
+use std::future::pending;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr};
+use std::pin::pin;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
 
-use tokio::{net::TcpListener, sync::oneshot, task::JoinSet};
+use tokio::net::TcpListener;
+use tokio::sync::oneshot;
+use tokio::task::JoinSet;
 
-use crate::{
-    blocks::BlockRecogniser,
-    connection,
-    dialect::Protocol,
-    faults::{Faults, RawFrame},
-    filter::Wire,
-    recogniser::Factory,
-    record::SessionRecord,
-    registry::{Observer, Registry},
-    vad::VadOptions,
-};
+use crate::blocks::BlockRecogniser;
+use crate::connection;
+use crate::dialect::Protocol;
+use crate::faults::{Faults, RawFrame};
+use crate::filter::Wire;
+use crate::recogniser::Factory;
+use crate::record::SessionRecord;
+use crate::registry::{Observer, Registry};
+use crate::vad::VadOptions;
 
 /// How long a [`Server`] waits for the threads of its sessions when it is dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
@@ -44,7 +42,7 @@ pub struct Options {
     pub recogniser: Factory,
     /// How speech is detected. Default: [`VadOptions::EXACT`].
     pub vad: VadOptions,
-    /// Audio between two provisional results. Default: 500 ms.
+    /// Audio between two interim results. Default: 500 ms.
     pub partial_interval: Duration,
     /// Longest item the detection of speech makes; longer speech is cut. Default: unlimited.
     pub max_item: Option<Duration>,
@@ -78,7 +76,7 @@ pub struct Options {
 
 impl Options {
     /// The protocol spoken at a path, with or without a slash at its end.
-    pub(crate) fn protocol(&self, path: &str) -> Option<Protocol> {
+    pub(super) fn protocol(&self, path: &str) -> Option<Protocol> {
         let path = path.strip_suffix('/').unwrap_or(path);
         let mut protocols = self.protocols.iter();
         protocols.find(|protocol| protocol.path() == path).copied()
@@ -111,9 +109,9 @@ impl Default for Options {
 }
 
 /// What the connections of a service share.
-pub(crate) struct Shared {
-    pub(crate) options: Options,
-    pub(crate) registry: Arc<Registry>,
+pub(super) struct Shared {
+    pub(super) options: Options,
+    pub(super) registry: Arc<Registry>,
     faults: Mutex<Faults>,
 }
 
@@ -127,7 +125,7 @@ impl Shared {
     }
 
     /// The faults of the connection `number`.
-    pub(crate) fn faults(&self, number: usize) -> Faults {
+    pub(super) fn faults(&self, number: usize) -> Faults {
         if let Some(faults) = self.options.first_faults.get(number) {
             return faults.clone();
         }

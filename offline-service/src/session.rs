@@ -5,18 +5,16 @@
 
 use std::time::Duration;
 
-use crate::{
-    core::Core,
-    dialect::{Act, Dialect, Frame, Request},
-    filter::{Filter, Wire},
-    record::ClientEvent,
-};
+use crate::core::Core;
+use crate::dialect::{Act, Dialect, Frame, Request};
+use crate::filter::{Filter, Wire};
+use crate::record::ClientEvent;
 
 pub use crate::dialect::limits::{MAX_BYTES_PER_SECOND, MAX_FRAME};
 
 /// What comes of what a client does, in this order.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Output {
+pub(super) enum Output {
     /// For information: the client sent this.
     Received(ClientEvent),
     /// To be done.
@@ -24,17 +22,17 @@ pub(crate) enum Output {
 }
 
 /// Takes the outputs of a [`Session`] one by one, as they come up.
-pub(crate) type Sink<'a> = &'a mut dyn FnMut(Output);
+pub(super) type Sink<'a> = &'a mut dyn FnMut(Output);
 
 /// The service's side of one connection.
-pub(crate) struct Session {
+pub(super) struct Session {
     dialect: Box<dyn Dialect>,
     core: Core,
     filter: Filter,
 }
 
 impl Session {
-    pub(crate) fn new(dialect: Box<dyn Dialect>, core: Core, filter: Filter) -> Self {
+    pub(super) fn new(dialect: Box<dyn Dialect>, core: Core, filter: Filter) -> Self {
         Self {
             dialect,
             core,
@@ -43,13 +41,13 @@ impl Session {
     }
 
     /// Begins the session.
-    pub(crate) fn open(&mut self, out: Sink) {
+    pub(super) fn open(&mut self, out: Sink) {
         let requests = self.dialect.open();
         self.perform(requests, out);
     }
 
     /// Takes a frame that was received at `now`, measured from any fixed moment.
-    pub(crate) fn receive(&mut self, frame: Frame, now: Duration, out: Sink) {
+    pub(super) fn receive(&mut self, frame: Frame, now: Duration, out: Sink) {
         if !self.core.is_ended() {
             let requests = self.dialect.decode(frame, now);
             self.perform(requests, out);
@@ -57,15 +55,16 @@ impl Session {
     }
 
     /// How long the client may send nothing from now on.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        match self.core.is_ended() {
-            true => None,
-            false => self.dialect.patience(),
+    pub(super) fn patience(&self) -> Option<Duration> {
+        if self.core.is_ended() {
+            None
+        } else {
+            self.dialect.patience()
         }
     }
 
     /// Does what follows when the [`patience`](Self::patience) is over.
-    pub(crate) fn timed_out(&mut self, out: Sink) {
+    pub(super) fn timed_out(&mut self, out: Sink) {
         let requests = self.dialect.timed_out();
         self.perform(requests, out);
     }

@@ -5,27 +5,20 @@
 //! The libraries are looked for when the service starts, so that building it, and testing
 //! with other recognisers, takes no more than Rust.
 
-use std::{
-    borrow::Cow,
-    ffi::{CStr, CString, c_char, c_int, c_void},
-    path::Path,
-    ptr::{self, NonNull},
-    sync::{Arc, Mutex, PoisonError},
-};
+use std::ffi::{CStr, CString, c_char, c_int, c_void};
+use std::path::Path;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use libloading::Library;
 
-use crate::{
-    caption::{self, Stabiliser},
-    recogniser::{Factory, Hypothesis, Recogniser},
-    words::Span,
-};
+use crate::caption::{self, Caution, Stabiliser};
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
+use crate::resample::{MODEL_RATE, Resampler};
+use crate::words::Span;
 
 /// Where Debian's package `pocketsphinx-en-us` puts its model.
 const MODEL: &str = "/usr/share/pocketsphinx/model/en-us";
-
-/// Samples per second the model was made for.
-const MODEL_RATE: u32 = 16000;
 
 /// Length of the decoder's frames in milliseconds.
 const FRAME_MS: u64 = 10;
@@ -42,6 +35,9 @@ const SETTINGS: &[(&str, &str)] = &[("-logfn", "/dev/null"), ("-fwdflat", "no")]
 /// decoder know the voice and the room well enough, which it adapts to between utterances.
 const ADAPTATION_MS: u64 = 3000;
 
+/// The first three seconds of an item, and the end of any hypothesis, are mostly wrong.
+const CAUTION: Caution = Caution { words: 3, ms: 3000 };
+
 /// Loads PocketSphinx, and `decoders` decoders so that the first sessions need not wait for
 /// theirs.
 pub fn factory(decoders: usize) -> Result<Factory, String> {
@@ -57,12 +53,11 @@ pub fn factory(decoders: usize) -> Result<Factory, String> {
         Ok(Box::new(SphinxRecogniser {
             decoder: Some(decoder),
             pool: pool.clone(),
-            rate: MODEL_RATE,
+            resampler: Resampler::new(MODEL_RATE),
             samples: 0,
-            last: 0,
             speaking: false,
             first: Some(Vec::new()),
-            stabiliser: Stabiliser::default(),
+            stabiliser: Stabiliser::new(CAUTION),
         }))
     }))
 }
@@ -96,11 +91,9 @@ struct SphinxRecogniser {
     /// Only absent while this is dropped.
     decoder: Option<Decoder>,
     pool: Arc<Pool>,
-    rate: u32,
-    /// Samples of the item so far.
+    resampler: Resampler,
+    /// Samples of the item so far, at the model's rate.
     samples: u64,
-    /// The last sample fed, from which to interpolate.
-    last: i16,
     speaking: bool,
     /// The beginning of the session's first item, until the decoder has adapted to it.
     first: Option<Vec<i16>>,
@@ -110,7 +103,7 @@ struct SphinxRecogniser {
 impl SphinxRecogniser {
     fn words(&mut self) -> Vec<String> {
         let hypothesis = self.decoder.as_mut().map(Decoder::hypothesis);
-        caption::words(&hypothesis.unwrap_or_default())
+        caption::words_of(&hypothesis.unwrap_or_default())
     }
 
     fn end(&mut self) {
@@ -126,10 +119,9 @@ impl SphinxRecogniser {
 impl Recogniser for SphinxRecogniser {
     fn start(&mut self, rate: u32) {
         self.end();
-        self.rate = rate;
+        self.resampler = Resampler::new(rate);
         self.samples = 0;
-        self.last = 0;
-        self.stabiliser = Stabiliser::default();
+        self.stabiliser = Stabiliser::new(CAUTION);
         self.speaking = self.decoder.as_mut().is_some_and(Decoder::start);
     }
 
@@ -137,14 +129,7 @@ impl Recogniser for SphinxRecogniser {
         let Some(decoder) = self.decoder.as_mut().filter(|_| self.speaking) else {
             return;
         };
-        let Some(&last) = pcm.last() else {
-            return;
-        };
-        let length = pcm.len() as u64;
-        let pcm = match self.rate {
-            MODEL_RATE => Cow::Borrowed(pcm),
-            _ => Cow::Owned(doubled(pcm, self.last)),
-        };
+        let pcm = self.resampler.feed(pcm);
         decoder.feed(&pcm);
         if let Some(mut first) = self.first.take() {
             first.extend_from_slice(&pcm);
@@ -156,14 +141,13 @@ impl Recogniser for SphinxRecogniser {
                 decoder.feed(&first);
             }
         }
-        self.samples += length;
-        self.last = last;
+        self.samples += pcm.len() as u64;
     }
 
-    fn hypothesis(&mut self) -> Hypothesis {
+    fn hypothesis(&mut self) -> Option<Hypothesis> {
         let words = self.words();
-        let ms = self.samples * 1000 / u64::from(self.rate);
-        self.stabiliser.update(words, ms)
+        let ms = self.samples * 1000 / u64::from(MODEL_RATE);
+        Some(self.stabiliser.update(words, ms))
     }
 
     fn finish(&mut self) -> String {
@@ -176,7 +160,7 @@ impl Recogniser for SphinxRecogniser {
         segments
             .unwrap_or_default()
             .into_iter()
-            .filter(|(word, _)| !caption::words(word).is_empty())
+            .filter(|(word, _)| !caption::words_of(word).is_empty())
             .map(|(_, span)| span)
             .collect()
     }
@@ -189,17 +173,6 @@ impl Drop for SphinxRecogniser {
             self.pool.give_back(decoder);
         }
     }
-}
-
-/// `pcm` at twice its rate, interpolated between neighbours. `last` is the sample before.
-fn doubled(pcm: &[i16], mut last: i16) -> Vec<i16> {
-    let mut doubled = Vec::with_capacity(pcm.len() * 2);
-    for &sample in pcm {
-        doubled.push(((i32::from(last) + i32::from(sample)) / 2) as i16);
-        doubled.push(sample);
-        last = sample;
-    }
-    doubled
 }
 
 type Config = c_void;
@@ -419,15 +392,4 @@ fn missing(what: &str) -> String {
         "PocketSphinx is not installed completely: {what}. On Debian and its kin: \
          apt install libpocketsphinx3 pocketsphinx-en-us"
     )
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn doubling() {
-        assert_eq!(doubled(&[4, 8, -8], 0), [2, 4, 6, 8, 0, -8]);
-        assert_eq!(doubled(&[i16::MAX], i16::MAX), [i16::MAX; 2]);
-    }
 }

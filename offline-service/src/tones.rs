@@ -6,12 +6,11 @@
 //! It is made of tones of 200 ms, each of which carries its number as its frequency. They are
 //! recognised as the same [words](crate::blocks::word) as numbered [blocks](crate::blocks).
 
-use std::{f64::consts::TAU, sync::Arc};
+use std::f64::consts::TAU;
+use std::sync::Arc;
 
-use crate::{
-    blocks::word,
-    recogniser::{Factory, Hypothesis, Recogniser},
-};
+use crate::blocks::word;
+use crate::recogniser::{Factory, Hypothesis, Recogniser};
 
 /// Length of a tone in milliseconds.
 pub const TONE_MS: u32 = 200;
@@ -138,11 +137,11 @@ impl Recogniser for ToneRecogniser {
         }
     }
 
-    fn hypothesis(&mut self) -> Hypothesis {
-        Hypothesis {
+    fn hypothesis(&mut self) -> Option<Hypothesis> {
+        Some(Hypothesis {
             text: String::new(),
             stash: self.words.join(" "),
-        }
+        })
     }
 
     fn finish(&mut self) -> String {
@@ -166,7 +165,7 @@ mod tests {
                     recogniser.feed(chunk);
                 }
             }
-            assert_eq!(recogniser.hypothesis().stash, words(0..TONES));
+            assert_eq!(recogniser.hypothesis().unwrap().stash, words(0..TONES));
             assert_eq!(recogniser.finish(), words(0..TONES));
         }
     }

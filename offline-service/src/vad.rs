@@ -3,7 +3,7 @@
 //! Voice activity detection by the energy of frames of 10 ms, on the audio clock.
 
 /// Length of a frame in milliseconds.
-pub(crate) const FRAME_MS: u32 = 10;
+pub const FRAME_MS: u32 = 10;
 
 /// By how many decibels a client's `threshold` of 1 raises the level that counts as speech.
 const THRESHOLD_DB: f64 = 10.0;
@@ -62,7 +62,7 @@ impl VadOptions {
 
 /// What a frame did. Positions are in samples from the start of the session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Voice {
+pub enum Voice {
     /// No speech, or not enough of it yet.
     Silent,
     /// Speech has begun, at `at`, with the frames up to now.
@@ -75,7 +75,7 @@ pub(crate) enum Voice {
 
 /// The detector of a session.
 #[derive(Debug)]
-pub(crate) struct Vad {
+pub struct Vad {
     options: VadOptions,
     rate: u32,
     shift_db: f64,
@@ -84,13 +84,13 @@ pub(crate) struct Vad {
     position: u64,
     /// Begin, length and loudness of the frames in the onset window, while silent.
     onset: std::collections::VecDeque<(u64, u64, bool)>,
-    /// End of the last loud frame, while speaking.
+    /// End of the latest loud frame, while speaking.
     spoken_until: Option<u64>,
 }
 
 impl Vad {
     /// `threshold` and `silence_ms` are the client's, `rate` is in samples per second.
-    pub(crate) fn new(options: VadOptions, rate: u32, threshold: f64, silence_ms: u32) -> Self {
+    pub fn new(options: VadOptions, rate: u32, threshold: f64, silence_ms: u32) -> Self {
         Self {
             options,
             rate,
@@ -103,13 +103,13 @@ impl Vad {
         }
     }
 
-    /// End of the last loud frame, if speech is going on.
-    pub(crate) fn spoken_until(&self) -> Option<u64> {
+    /// End of the latest loud frame, if speech is going on.
+    pub fn spoken_until(&self) -> Option<u64> {
         self.spoken_until
     }
 
     /// Takes the next frame, of [`FRAME_MS`] or, at the end of the audio, less.
-    pub(crate) fn frame(&mut self, pcm: &[i16]) -> Voice {
+    pub fn frame(&mut self, pcm: &[i16]) -> Voice {
         let begin = self.position;
         self.position += pcm.len() as u64;
         let loud = self.is_loud(pcm);
@@ -199,7 +199,7 @@ fn dbfs(pcm: &[i16]) -> f64 {
 }
 
 /// So many milliseconds in samples.
-pub(crate) fn samples(ms: u32, rate: u32) -> u64 {
+pub fn samples(ms: u32, rate: u32) -> u64 {
     u64::from(ms) * u64::from(rate) / 1000
 }
 

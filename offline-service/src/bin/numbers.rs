@@ -3,13 +3,11 @@
 //! For the checks with a real network and with long runs: the offline service for numbered
 //! blocks as a program, and numbered blocks as a file.
 
-use std::{
-    fs, io,
-    io::Write,
-    net::{IpAddr, SocketAddr},
-    path::{Path, PathBuf},
-    process::ExitCode,
-};
+use std::io::Write;
+use std::net::{IpAddr, SocketAddr};
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::{fs, io};
 
 use clap::{Parser, Subcommand};
 use offline_service::{BlockRecogniser, Options, Protocol, VadOptions, blocks};

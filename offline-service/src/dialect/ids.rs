@@ -5,16 +5,16 @@
 /// Makes identifiers that look like the service's: a prefix and 21 letters or digits. They
 /// are different in each session, and the same in each run.
 #[derive(Debug)]
-pub(crate) struct Ids(u64);
+pub struct Ids(u64);
 
 impl Ids {
     /// The identifiers of the session `number`.
-    pub(crate) fn new(number: u64) -> Self {
+    pub fn new(number: u64) -> Self {
         Self(number << 32)
     }
 
     /// The next identifier.
-    pub(crate) fn next(&mut self, prefix: &str) -> String {
+    pub fn next(&mut self, prefix: &str) -> String {
         const ALPHABET: &[u8] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
         self.0 += 1;
         let mut id = format!("{prefix}_");

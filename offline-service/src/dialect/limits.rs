@@ -2,7 +2,8 @@
 
 //! How much a client may send.
 
-use std::{collections::VecDeque, time::Duration};
+use std::collections::VecDeque;
+use std::time::Duration;
 
 /// Largest frame a client may send, in bytes.
 pub const MAX_FRAME: usize = 262_144;
@@ -12,13 +13,13 @@ pub const MAX_BYTES_PER_SECOND: usize = 2_560_000;
 
 /// Watches over [`MAX_BYTES_PER_SECOND`].
 #[derive(Debug, Default)]
-pub(crate) struct RateLimit {
+pub struct RateLimit {
     recent: VecDeque<(Duration, usize)>,
 }
 
 impl RateLimit {
     /// Takes note of so many bytes received at `now`. Returns whether they are too many.
-    pub(crate) fn is_exceeded(&mut self, now: Duration, bytes: usize) -> bool {
+    pub fn is_exceeded(&mut self, now: Duration, bytes: usize) -> bool {
         self.recent.push_back((now, bytes));
         let window = Duration::from_secs(1);
         while self

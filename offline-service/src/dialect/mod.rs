@@ -2,21 +2,25 @@
 
 //! The protocols: what frames of a client ask of the core, and what frames tell of its acts.
 
-pub(crate) mod ids;
-pub(crate) mod inference;
-pub(crate) mod limits;
-pub(crate) mod openai;
-pub(crate) mod realtime;
-pub(crate) mod vllm;
+pub mod ids;
+pub mod inference;
+pub mod limits;
+pub mod openai;
+pub mod realtime;
+pub mod vllm;
 
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::{
-    core::Setup, faults::Faults, filter::Wire, handshake, recogniser::Hypothesis,
-    record::ClientEvent, server::Options, words::Word,
-};
+use crate::core::Setup;
+use crate::faults::Faults;
+use crate::filter::Wire;
+use crate::handshake;
+use crate::recogniser::Hypothesis;
+use crate::record::ClientEvent;
+use crate::server::Options;
+use crate::words::Word;
 use inference::Inference;
 use openai::OpenAi;
 use realtime::Realtime;
@@ -47,7 +51,7 @@ impl Protocol {
 
     /// Begins the session `number`, to which a request with this query led. Otherwise, says
     /// what the client gets instead.
-    pub(crate) fn begin(
+    pub fn begin(
         self,
         number: u64,
         query: &str,
@@ -66,7 +70,7 @@ impl Protocol {
     }
 
     /// What the client is told when there are `limit` sessions already.
-    pub(crate) fn too_many(self, limit: usize) -> Value {
+    pub fn too_many(self, limit: usize) -> Value {
         match self {
             Self::Realtime => realtime::events::capacity_error(limit),
             Self::Inference => inference::too_many(limit),
@@ -76,21 +80,21 @@ impl Protocol {
     }
 
     /// How long a connection may go without a text frame.
-    pub(crate) fn idle_timeout(self, options: &Options) -> Option<Duration> {
+    pub fn idle_timeout(self, options: &Options) -> Option<Duration> {
         // Tasks have timeouts of their own, and the servers to host oneself none.
         (self == Self::Realtime).then_some(options.idle_timeout)
     }
 }
 
 /// A frame from the client.
-pub(crate) enum Frame {
+pub enum Frame {
     Text(String),
     Binary(Vec<u8>),
 }
 
 /// What a client's frame asks for.
 #[derive(Clone)]
-pub(crate) enum Request {
+pub enum Request {
     /// To remember what the client sent.
     Received(ClientEvent),
     /// To begin a stream of audio, from position 0.
@@ -111,7 +115,7 @@ pub(crate) enum Request {
 ///
 /// Items are counted from 0 in each connection. Times are milliseconds of the stream.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Act {
+pub enum Act {
     /// For information: so many milliseconds of audio are processed, in all streams.
     Clock(u64),
     /// For information: the client has finished, and the core is about to.
@@ -171,31 +175,31 @@ pub(crate) enum Act {
 
 /// What is known of an item while it is being spoken.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Partial {
-    pub(crate) item: usize,
-    pub(crate) language: String,
-    pub(crate) hypothesis: Hypothesis,
-    pub(crate) begin: u64,
-    pub(crate) words: Vec<Word>,
+pub struct Partial {
+    pub item: usize,
+    pub language: String,
+    pub hypothesis: Hypothesis,
+    pub begin: u64,
+    pub words: Vec<Word>,
     /// How much of the stream is processed.
-    pub(crate) audio: u64,
+    pub audio: u64,
 }
 
 /// What an item is transcribed to.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct Final {
-    pub(crate) item: usize,
-    pub(crate) language: String,
-    pub(crate) transcript: String,
-    pub(crate) begin: u64,
-    pub(crate) end: u64,
-    pub(crate) words: Vec<Word>,
+pub struct Final {
+    pub item: usize,
+    pub language: String,
+    pub transcript: String,
+    pub begin: u64,
+    pub end: u64,
+    pub words: Vec<Word>,
     /// How much of the stream is processed.
-    pub(crate) audio: u64,
+    pub audio: u64,
 }
 
 /// A protocol, with the state of one connection.
-pub(crate) trait Dialect: Send {
+pub trait Dialect: Send {
     /// What to do when the connection is open.
     fn open(&mut self) -> Vec<Request>;
 
@@ -217,7 +221,7 @@ pub(crate) trait Dialect: Send {
 }
 
 /// Samples from bytes, of which there has to be an even number.
-pub(crate) fn pcm(bytes: &[u8]) -> Vec<i16> {
+pub fn pcm(bytes: &[u8]) -> Vec<i16> {
     bytes
         .chunks_exact(2)
         .map(|s| i16::from_le_bytes([s[0], s[1]]))

@@ -5,24 +5,27 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{
-    Act, Dialect, Final, Frame, Request,
-    ids::Ids,
-    limits::RateLimit,
-    pcm,
-    realtime::events::{committed, item_created, session_created, session_updated},
-};
-use crate::{core::Setup, faults::Faults, filter::Wire, record::ClientEvent, server::Options};
+use super::ids::Ids;
+use super::limits::RateLimit;
+use super::realtime::events::{committed, item_created, session_created, session_updated};
+use super::{Act, Dialect, Final, Frame, Request, pcm};
+use crate::core::Setup;
+use crate::faults::Faults;
+use crate::filter::Wire;
+use crate::record::ClientEvent;
+use crate::server::Options;
+use crate::words;
 
 /// Samples per second, unless the client says otherwise, and otherwise.
 const RATE: u64 = 24_000;
 const RATES: [u64; 3] = [16_000, RATE, 48_000];
 
 /// A session.
-pub(crate) struct OpenAi {
+pub struct OpenAi {
     id: String,
     item_ids: Ids,
     event_ids: Ids,
@@ -39,7 +42,7 @@ pub(crate) struct OpenAi {
 
 impl OpenAi {
     /// The session `number`.
-    pub(crate) fn new(number: u64, options: &Options, faults: &Faults) -> Self {
+    pub fn new(number: u64, options: &Options, faults: &Faults) -> Self {
         let mut item_ids = Ids::new(number);
         Self {
             id: item_ids.next("sess"),
@@ -132,9 +135,10 @@ impl OpenAi {
         let audio = match event["audio"].as_str().map(|text| BASE64.decode(text)) {
             Some(Ok(audio)) if self.updated && audio.len().is_multiple_of(2) => audio,
             _ => {
-                let answer = match self.updated {
-                    true => refuse("invalid_audio", "Invalid audio data"),
-                    false => refuse("invalid_state", "Send session.update first."),
+                let answer = if self.updated {
+                    refuse("invalid_audio", "Invalid audio data")
+                } else {
+                    refuse("invalid_state", "Send session.update first.")
                 };
                 return vec![Request::Received(ClientEvent::Event(event)), answer];
             }
@@ -158,9 +162,10 @@ impl OpenAi {
         (self.items[number].clone(), before)
     }
 
-    /// More of an item's text, if there is more.
+    /// More of an item's text, if there is more. What was told already stays, even if it was
+    /// wrong.
     fn delta(&mut self, item: usize, text: &str) -> Option<Value> {
-        let delta = text.strip_prefix(self.told.as_str())?.to_owned();
+        let delta = words::beyond(text, &self.told).to_owned();
         if delta.is_empty() {
             return None;
         }
@@ -273,7 +278,7 @@ impl Dialect for OpenAi {
     }
 }
 
-pub(crate) fn error(code: &str, message: &str) -> Value {
+pub fn error(code: &str, message: &str) -> Value {
     json!({
         "type": "error",
         "error": {"type": "invalid_request_error", "code": code, "message": message},

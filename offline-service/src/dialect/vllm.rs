@@ -4,11 +4,18 @@
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{Act, Dialect, Frame, Request, ids::Ids, limits::RateLimit, pcm};
-use crate::{core::Setup, filter::Wire, record::ClientEvent, server::Options};
+use super::ids::Ids;
+use super::limits::RateLimit;
+use super::{Act, Dialect, Frame, Request, pcm};
+use crate::core::Setup;
+use crate::filter::Wire;
+use crate::record::ClientEvent;
+use crate::server::Options;
+use crate::words;
 
 /// How long it takes to transcribe what is left when an utterance ends. Audio that comes in
 /// the meantime is lost.
@@ -25,7 +32,7 @@ enum Queued {
 }
 
 /// A session.
-pub(crate) struct Vllm {
+pub struct Vllm {
     id: String,
     known_models: Option<Vec<String>>,
     segment: Duration,
@@ -45,7 +52,7 @@ pub(crate) struct Vllm {
 
 impl Vllm {
     /// The session `number`.
-    pub(crate) fn new(number: u64, options: &Options) -> Self {
+    pub fn new(number: u64, options: &Options) -> Self {
         Self {
             id: Ids::new(number).next("sess"),
             known_models: options.known_models.clone(),
@@ -88,13 +95,11 @@ impl Vllm {
         };
         let known = self.known_models.as_ref();
         self.validated = known.is_none_or(|known| known.iter().any(|known| known == model));
-        match self.validated {
-            // There is no answer.
-            true => Request::Tell(Act::Ready(None)),
-            false => {
-                let message = format!("The model `{model}` does not exist.");
-                refuse("model_not_found", &message)
-            }
+        if self.validated {
+            Request::Tell(Act::Ready(None))
+        } else {
+            let message = format!("The model `{model}` does not exist.");
+            refuse("model_not_found", &message)
         }
     }
 
@@ -124,12 +129,12 @@ impl Vllm {
         requests
     }
 
-    fn commit(&mut self, last: bool, now: Duration) -> Vec<Request> {
+    fn commit(&mut self, is_final: bool, now: Duration) -> Vec<Request> {
         if !self.validated {
             let message = "Model not validated. Send session.update first.";
             return vec![refuse("model_not_validated", message)];
         }
-        if last {
+        if is_final {
             self.queue.push(Queued::End);
         } else {
             self.generating = true;
@@ -179,8 +184,7 @@ impl Vllm {
 
     /// What of a text was not told yet.
     fn news(&self, text: &str) -> String {
-        let news = text.strip_prefix(self.told.as_str());
-        news.unwrap_or_default().to_owned()
+        words::beyond(text, &self.told).to_owned()
     }
 
     /// The end of an utterance. What the model told already stays, even if it was wrong.
@@ -277,7 +281,7 @@ fn name(code: &str) -> &'static str {
     }
 }
 
-pub(crate) fn error(code: &str, message: &str) -> Value {
+pub fn error(code: &str, message: &str) -> Value {
     json!({"type": "error", "error": message, "code": code})
 }
 

@@ -2,19 +2,18 @@
 
 //! A plain WebSocket client.
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::{SinkExt, StreamExt};
-use offline_service::{Server, blocks, record::kind};
+use offline_service::record::kind;
+use offline_service::{Server, blocks};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
-use tokio_tungstenite::{
-    WebSocketStream, client_async,
-    tungstenite::{
-        Error, Message,
-        client::IntoClientRequest,
-        http::{Response, header::AUTHORIZATION},
-    },
-};
+use tokio_tungstenite::tungstenite::client::IntoClientRequest;
+use tokio_tungstenite::tungstenite::http::Response;
+use tokio_tungstenite::tungstenite::http::header::AUTHORIZATION;
+use tokio_tungstenite::tungstenite::{Error, Message};
+use tokio_tungstenite::{WebSocketStream, client_async};
 
 pub const MODEL: &str = "qwen3-asr-flash-realtime";
 
@@ -75,7 +74,7 @@ impl Client {
         panic!("no {wanted} in {events:?}");
     }
 
-    /// All that comes until the connection ends, and its last message.
+    /// All that comes until the connection ends, and the message that ended it.
     pub async fn rest(&mut self) -> (Vec<Value>, Option<Message>) {
         let mut events = Vec::new();
         let mut last = None;

@@ -5,12 +5,10 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use offline_service::{
-    ClientEvent, Faults, Items, Options, Protocol, Server,
-    blocks::{self, words},
-    faults::{CloseFault, ErrorFault},
-    record::kind,
-};
+use offline_service::blocks::{self, words};
+use offline_service::faults::{CloseFault, ErrorFault};
+use offline_service::record::kind;
+use offline_service::{ClientEvent, Faults, Items, Options, Protocol, Server};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -4,6 +4,8 @@
 
 mod client;
 mod inference;
+mod moonshine;
 mod self_hosted;
 mod server;
+mod speech;
 mod sphinx;

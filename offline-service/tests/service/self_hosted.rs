@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use futures_util::SinkExt;
-use offline_service::{
-    Faults, Items, Options, Protocol, Server,
-    blocks::{self, words},
-    record::kind,
-};
+use offline_service::blocks::{self, words};
+use offline_service::record::kind;
+use offline_service::{Faults, Items, Options, Protocol, Server};
 use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::Message;
 

@@ -5,11 +5,9 @@
 use std::time::Duration;
 
 use futures_util::{SinkExt, StreamExt};
-use offline_service::{
-    ClientEvent, End, Faults, Items, Options, RawFrame, Server,
-    blocks::{self, words},
-    faults::CloseFault,
-};
+use offline_service::blocks::{self, words};
+use offline_service::faults::CloseFault;
+use offline_service::{ClientEvent, End, Faults, Items, Options, RawFrame, Server};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
 use tokio_tungstenite::tungstenite::Message;

@@ -9,23 +9,18 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{
-    Act, Dialect, Final, Frame, Partial, Request,
-    ids::Ids,
-    limits::{MAX_FRAME, RateLimit},
-    pcm,
-};
-use crate::{
-    faults::Faults,
-    filter::Wire,
-    record::ClientEvent,
-    server::Options,
-    words::{Span, Word},
-};
+use super::ids::Ids;
+use super::limits::{MAX_FRAME, RateLimit};
+use super::{Act, Dialect, Final, Frame, Partial, Request, pcm};
+use crate::faults::Faults;
+use crate::filter::Wire;
+use crate::record::ClientEvent;
+use crate::server::Options;
+use crate::words::{Span, Word};
 use parameters::{Family, Model, Parameters};
 
 /// A connection, on which one task follows the other.
-pub(crate) struct Inference {
+pub struct Inference {
     ids: Ids,
     known_models: Option<Vec<String>>,
     byte_timeout: Duration,
@@ -36,7 +31,7 @@ pub(crate) struct Inference {
     opened: bool,
     /// Identifiers of the tasks so far.
     used: Vec<String>,
-    /// The last task.
+    /// The latest task.
     task: Option<Task>,
     /// Number of the first item of the task.
     first_item: usize,
@@ -61,7 +56,7 @@ type Mistake = (&'static str, String);
 
 impl Inference {
     /// The connection `number`.
-    pub(crate) fn new(number: u64, options: &Options, faults: &Faults) -> Self {
+    pub fn new(number: u64, options: &Options, faults: &Faults) -> Self {
         Self {
             ids: Ids::new(number),
             known_models: options.known_models.clone(),
@@ -203,9 +198,10 @@ impl Inference {
         if !bytes.len().is_multiple_of(2) {
             task.half = bytes.last().copied();
         }
-        let request = match too_fast {
-            true => close(1007, "Input exceeds 2560 KB/s"),
-            false => Request::Audio(pcm(&bytes)),
+        let request = if too_fast {
+            close(1007, "Input exceeds 2560 KB/s")
+        } else {
+            Request::Audio(pcm(&bytes))
         };
         vec![Request::Received(ClientEvent::audio(length)), request]
     }
@@ -465,7 +461,7 @@ impl Dialect for Inference {
 }
 
 /// The refusal of a connection because there are too many.
-pub(crate) fn too_many(limit: usize) -> Value {
+pub fn too_many(limit: usize) -> Value {
     json!({
         "header": {
             "task_id": "",

@@ -14,10 +14,10 @@ const RATES: [u64; 2] = [8000, 16000];
 
 /// What a model can do, and how it reports it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Family {
+pub enum Family {
     /// Results are nested twice, usage is in tokens.
     Streaming31,
-    /// Likewise; provisional results only on demand.
+    /// Likewise; interim results only on demand.
     Message31,
     Streaming30,
     FunAsr,
@@ -26,9 +26,9 @@ pub(crate) enum Family {
 
 /// A model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Model {
+pub struct Model {
     name: &'static str,
-    pub(crate) family: Family,
+    pub family: Family,
     /// The only rate it takes, if it is choosy.
     rate: Option<u64>,
     languages: &'static str,
@@ -107,11 +107,11 @@ const PARAMETERS: [(&str, Kind, &str); 17] = [
 
 impl Model {
     /// The model of this name.
-    pub(crate) fn named(name: &str) -> Option<Self> {
+    pub fn named(name: &str) -> Option<Self> {
         MODELS.into_iter().find(|model| model.name == name)
     }
 
-    /// Whether provisional results are only sent if the client asks for them.
+    /// Whether interim results are only sent if the client asks for them.
     fn is_terse(&self) -> bool {
         self.family == Family::Message31
     }
@@ -154,12 +154,13 @@ impl Model {
                 (1..=2000).contains(&words.len()) && words.values().all(weight)
             }),
         };
-        match fine {
-            true => Ok(()),
-            false => Err(format!(
+        if fine {
+            Ok(())
+        } else {
+            Err(format!(
                 "Invalid value of '{name}' for {}: {value}",
                 self.name
-            )),
+            ))
         }
     }
 
@@ -173,7 +174,7 @@ impl Model {
     }
 
     /// Checks the `input` of a task.
-    pub(crate) fn check_input(&self, input: &Value) -> Result<(), String> {
+    pub fn check_input(&self, input: &Value) -> Result<(), String> {
         let Some(input) = input.as_object() else {
             return Err("'payload.input' has to be an object.".to_owned());
         };
@@ -209,17 +210,17 @@ fn is_context(context: &Value) -> bool {
 
 /// What a client asks of a task.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Parameters {
-    pub(crate) model: Model,
-    pub(crate) heartbeat: bool,
-    /// Whether provisional results are sent.
-    pub(crate) partials: bool,
-    pub(crate) setup: Setup,
+pub struct Parameters {
+    pub model: Model,
+    pub heartbeat: bool,
+    /// Whether interim results are sent.
+    pub partials: bool,
+    pub setup: Setup,
 }
 
 impl Parameters {
     /// What the `parameters` of a task mean, or what is wrong with them.
-    pub(crate) fn new(model: Model, given: &Map<String, Value>) -> Result<Self, String> {
+    pub fn new(model: Model, given: &Map<String, Value>) -> Result<Self, String> {
         for required in ["format", "sample_rate"] {
             if !given.contains_key(required) {
                 return Err(format!(

@@ -12,7 +12,7 @@ const SILENCE_MS: u32 = 800;
 
 /// The language the client asked for.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Language {
+pub enum Language {
     /// None: the service finds out.
     Detect,
     /// A code such as `en`.
@@ -33,23 +33,23 @@ impl Language {
 
 /// What a session is configured to.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Config {
+pub struct Config {
     /// `pcm` or `opus`.
-    pub(crate) format: String,
+    pub format: String,
     /// Samples per second.
-    pub(crate) rate: u32,
-    pub(crate) language: Language,
+    pub rate: u32,
+    pub language: Language,
     /// `None` is manual mode: the client says where items end.
-    pub(crate) detection: Option<Detection>,
+    pub detection: Option<Detection>,
 }
 
 /// A value that `session.update` refuses.
 #[derive(Debug, PartialEq)]
-pub(crate) struct Invalid {
+pub struct Invalid {
     /// Path of the field.
-    pub(crate) param: &'static str,
+    pub param: &'static str,
     /// What is wrong with it.
-    pub(crate) message: String,
+    pub message: String,
 }
 
 impl Default for Config {
@@ -69,7 +69,7 @@ impl Default for Config {
 impl Config {
     /// This configuration changed by the `session` object of a `session.update`. What the
     /// object does not name stays; keys unknown to the service are passed over.
-    pub(crate) fn merged(&self, update: &Value) -> Result<Self, Invalid> {
+    pub fn merged(&self, update: &Value) -> Result<Self, Invalid> {
         let Value::Object(update) = update else {
             return Err(invalid("session", update, "an object"));
         };
@@ -122,7 +122,7 @@ impl Config {
     }
 
     /// What is asked of the core.
-    pub(crate) fn setup(&self) -> Setup {
+    pub fn setup(&self) -> Setup {
         let obstacle = match &self.language {
             Language::Unusable(value) => Some(format!("<400> Unsupported language: {value}")),
             _ if self.format != "pcm" => {
@@ -140,7 +140,7 @@ impl Config {
     }
 
     /// The `session` object of `session.created`, or of `session.updated` if `adopted`.
-    pub(crate) fn to_json(&self, id: &str, model: &str, adopted: bool) -> Value {
+    pub fn to_json(&self, id: &str, model: &str, adopted: bool) -> Value {
         let mut transcription = json!({"model": model});
         match &self.language {
             Language::Detect => (),

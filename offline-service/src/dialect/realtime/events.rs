@@ -4,15 +4,15 @@
 
 use serde_json::{Value, json};
 
-pub(crate) fn session_created(session: Value) -> Value {
+pub fn session_created(session: Value) -> Value {
     json!({"type": "session.created", "session": session})
 }
 
-pub(crate) fn session_updated(session: Value) -> Value {
+pub fn session_updated(session: Value) -> Value {
     json!({"type": "session.updated", "session": session})
 }
 
-pub(crate) fn speech_started(item: &str, start_ms: u64) -> Value {
+pub fn speech_started(item: &str, start_ms: u64) -> Value {
     json!({
         "type": "input_audio_buffer.speech_started",
         "audio_start_ms": start_ms,
@@ -20,7 +20,7 @@ pub(crate) fn speech_started(item: &str, start_ms: u64) -> Value {
     })
 }
 
-pub(crate) fn speech_stopped(item: &str, end_ms: u64) -> Value {
+pub fn speech_stopped(item: &str, end_ms: u64) -> Value {
     json!({
         "type": "input_audio_buffer.speech_stopped",
         "audio_end_ms": end_ms,
@@ -28,7 +28,7 @@ pub(crate) fn speech_stopped(item: &str, end_ms: u64) -> Value {
     })
 }
 
-pub(crate) fn committed(item: &str, previous: Option<&str>) -> Value {
+pub fn committed(item: &str, previous: Option<&str>) -> Value {
     json!({
         "type": "input_audio_buffer.committed",
         "previous_item_id": previous,
@@ -36,7 +36,7 @@ pub(crate) fn committed(item: &str, previous: Option<&str>) -> Value {
     })
 }
 
-pub(crate) fn item_created(item: &str, previous: Option<&str>) -> Value {
+pub fn item_created(item: &str, previous: Option<&str>) -> Value {
     json!({
         "type": "conversation.item.created",
         "previous_item_id": previous,
@@ -51,7 +51,7 @@ pub(crate) fn item_created(item: &str, previous: Option<&str>) -> Value {
     })
 }
 
-pub(crate) fn partial(item: &str, language: &str, text: &str, stash: &str) -> Value {
+pub fn partial(item: &str, language: &str, text: &str, stash: &str) -> Value {
     json!({
         "type": "conversation.item.input_audio_transcription.text",
         "item_id": item,
@@ -65,7 +65,7 @@ pub(crate) fn partial(item: &str, language: &str, text: &str, stash: &str) -> Va
 
 /// `seconds` is the audio of the whole session so far. Without a transcript there is no
 /// language or emotion either.
-pub(crate) fn completed(item: &str, language: &str, transcript: &str, seconds: u64) -> Value {
+pub fn completed(item: &str, language: &str, transcript: &str, seconds: u64) -> Value {
     let (language, emotion) = match transcript {
         "" => ("", ""),
         _ => (language, "neutral"),
@@ -82,7 +82,7 @@ pub(crate) fn completed(item: &str, language: &str, transcript: &str, seconds: u
     })
 }
 
-pub(crate) fn failed(item: &str) -> Value {
+pub fn failed(item: &str) -> Value {
     json!({
         "type": "conversation.item.input_audio_transcription.failed",
         "item_id": item,
@@ -95,12 +95,12 @@ pub(crate) fn failed(item: &str) -> Value {
     })
 }
 
-pub(crate) fn session_finished() -> Value {
+pub fn session_finished() -> Value {
     json!({"type": "session.finished"})
 }
 
 /// What a client did wrong; `event_id` names its event.
-pub(crate) fn invalid_request(
+pub fn invalid_request(
     code: &str,
     message: &str,
     param: Option<&str>,
@@ -119,17 +119,17 @@ pub(crate) fn invalid_request(
 }
 
 /// A failure of recognition, which the service reports with these fields only.
-pub(crate) fn inference_error(message: &str) -> Value {
+pub fn inference_error(message: &str) -> Value {
     json!({"type": "error", "error": {"code": "COMMON_ERROR", "message": message}})
 }
 
 /// The refusal of a session because there are too many; only its message is known.
-pub(crate) fn capacity_error(limit: usize) -> Value {
+pub fn capacity_error(limit: usize) -> Value {
     let message = format!("connections too much max_connections {limit}");
     json!({"type": "error", "error": {"message": message}})
 }
 
 /// A failure of the service itself.
-pub(crate) fn server_error(code: &str, message: &str) -> Value {
+pub fn server_error(code: &str, message: &str) -> Value {
     json!({"type": "error", "error": {"type": "server_error", "code": code, "message": message}})
 }

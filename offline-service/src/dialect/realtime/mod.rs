@@ -3,26 +3,26 @@
 //! The protocol of Qwen-ASR-Realtime.
 
 mod config;
-pub(crate) mod events;
+pub mod events;
 
 use std::time::Duration;
 
-use base64::{Engine, engine::general_purpose::STANDARD as BASE64};
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD as BASE64;
 use serde_json::{Value, json};
 
-use super::{
-    Act, Dialect, Frame, Request,
-    ids::Ids,
-    limits::{MAX_FRAME, RateLimit},
-    pcm,
-};
-use crate::{
-    faults::Faults, filter::Wire, handshake::OTHER_MODEL, record::ClientEvent, server::Options,
-};
+use super::ids::Ids;
+use super::limits::{MAX_FRAME, RateLimit};
+use super::{Act, Dialect, Frame, Request, pcm};
+use crate::faults::Faults;
+use crate::filter::Wire;
+use crate::handshake::OTHER_MODEL;
+use crate::record::ClientEvent;
+use crate::server::Options;
 use config::Config;
 
 /// The model to serve a session with, or what to answer instead of serving it.
-pub(crate) fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a str, Wire> {
+pub fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a str, Wire> {
     match (&options.known_models, model) {
         (None, model) => Ok(model.unwrap_or(OTHER_MODEL)),
         (Some(known), Some(model)) if known.iter().any(|known| known == model) => Ok(model),
@@ -34,7 +34,7 @@ pub(crate) fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a
 }
 
 /// A session.
-pub(crate) struct Realtime {
+pub struct Realtime {
     model: String,
     id: String,
     item_ids: Ids,
@@ -43,8 +43,8 @@ pub(crate) struct Realtime {
     items: Vec<String>,
     config: Config,
     has_audio: bool,
-    /// What the client called its last event.
-    last_event: Value,
+    /// What the client called its latest event.
+    latest_event: Value,
     rate_limit: Option<RateLimit>,
     /// Whether a commit is possible while the service detects speech.
     commit_with_vad: bool,
@@ -54,10 +54,11 @@ pub(crate) struct Realtime {
 
 impl Realtime {
     /// The session `number`, with a model of this name.
-    pub(crate) fn new(model: &str, number: u64, options: &Options, faults: &Faults) -> Self {
-        let model = match faults.wrong_model_echo {
-            true => OTHER_MODEL,
-            false => model,
+    pub fn new(model: &str, number: u64, options: &Options, faults: &Faults) -> Self {
+        let model = if faults.wrong_model_echo {
+            OTHER_MODEL
+        } else {
+            model
         };
         let mut item_ids = Ids::new(number);
         Self {
@@ -68,7 +69,7 @@ impl Realtime {
             items: Vec::new(),
             config: Config::default(),
             has_audio: false,
-            last_event: Value::Null,
+            latest_event: Value::Null,
             rate_limit: options.rate_limit.then(RateLimit::default),
             commit_with_vad: !faults.commit_not_allowed,
             omit_item_id: faults.omit_item_id,
@@ -81,17 +82,16 @@ impl Realtime {
         let event = match serde_json::from_str::<Value>(&frame) {
             Ok(event) if event["type"].is_string() => event,
             _ => {
-                let answer = match too_big {
-                    true => too_big_close(),
-                    false => {
-                        let message = "A frame is a JSON object with a 'type'.";
-                        tell(events::invalid_request(
-                            "invalid_event",
-                            message,
-                            None,
-                            None,
-                        ))
-                    }
+                let answer = if too_big {
+                    too_big_close()
+                } else {
+                    let message = "A frame is a JSON object with a 'type'.";
+                    tell(events::invalid_request(
+                        "invalid_event",
+                        message,
+                        None,
+                        None,
+                    ))
                 };
                 return vec![Request::Received(ClientEvent::Garbage(frame)), answer];
             }
@@ -100,7 +100,7 @@ impl Realtime {
         if !too_big && kind == "input_audio_buffer.append" {
             return self.append(event, now);
         }
-        self.last_event = event["event_id"].clone();
+        self.latest_event = event["event_id"].clone();
         let mut requests = vec![Request::Received(ClientEvent::Event(event.clone()))];
         match kind {
             _ if too_big => requests.push(too_big_close()),
@@ -145,7 +145,7 @@ impl Realtime {
         let audio = match event["audio"].as_str().map(|text| BASE64.decode(text)) {
             Some(Ok(audio)) if audio.len().is_multiple_of(2) => audio,
             _ => {
-                self.last_event = event["event_id"].clone();
+                self.latest_event = event["event_id"].clone();
                 let message = "'audio' has to be whole 16-bit samples in Base64.";
                 return vec![
                     Request::Received(ClientEvent::Event(event)),
@@ -155,20 +155,21 @@ impl Realtime {
         };
         self.has_audio = true;
         let too_fast = |limit: &mut RateLimit| limit.is_exceeded(now, audio.len());
-        let request = match self.rate_limit.as_mut().is_some_and(too_fast) {
-            true => close(1007, "Input exceeds 2560 KB/s"),
-            false => Request::Audio(pcm(&audio)),
+        let request = if self.rate_limit.as_mut().is_some_and(too_fast) {
+            close(1007, "Input exceeds 2560 KB/s")
+        } else {
+            Request::Audio(pcm(&audio))
         };
         vec![Request::Received(ClientEvent::audio(audio.len())), request]
     }
 
-    /// Answers the client's last event with an error.
+    /// Answers the client's latest event with an error.
     fn refuse(&self, code: &str, message: &str, param: Option<&str>) -> Request {
         tell(self.refusal(code, message, param))
     }
 
     fn refusal(&self, code: &str, message: &str, param: Option<&str>) -> Value {
-        events::invalid_request(code, message, param, self.last_event.as_str())
+        events::invalid_request(code, message, param, self.latest_event.as_str())
     }
 
     /// The identifier of an item, and that of the one before.
@@ -244,14 +245,15 @@ impl Dialect for Realtime {
             Frame::Text(text) => self.text(text, now),
             Frame::Binary(data) => {
                 let message = "Binary frames are not supported; audio is sent as Base64 in JSON.";
-                let answer = match data.len() > MAX_FRAME {
-                    true => too_big_close(),
-                    false => tell(events::invalid_request(
+                let answer = if data.len() > MAX_FRAME {
+                    too_big_close()
+                } else {
+                    tell(events::invalid_request(
                         "invalid_event",
                         message,
                         None,
                         None,
-                    )),
+                    ))
                 };
                 vec![Request::Received(ClientEvent::Binary(data.len())), answer]
             }

@@ -5,14 +5,12 @@ use std::sync::Arc;
 use serde_json::json;
 
 use super::*;
-use crate::{
-    blocks::{self, BlockRecogniser, blocks, words},
-    core::Core,
-    filter::Filter,
-    recogniser::Factory,
-    script::{ScriptItem, ScriptRecogniser},
-    session::{Output, Session},
-};
+use crate::blocks::{self, BlockRecogniser, blocks, words};
+use crate::core::Core;
+use crate::filter::Filter;
+use crate::recogniser::Factory;
+use crate::script::{ScriptItem, ScriptRecogniser};
+use crate::session::{Output, Session};
 
 fn options() -> Options {
     Options::default()
