@@ -3,6 +3,7 @@
 
 use gst::glib;
 
+mod audio;
 mod captions;
 mod continuity;
 mod element;

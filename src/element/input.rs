@@ -14,12 +14,10 @@ use super::completion::{Completion, Ending};
 use super::enums::TurnDetection;
 use super::properties::Settings;
 use super::report::{Report, Stats, TextOutput, post_audio_lost};
+use crate::audio::{self, SAMPLE_BYTES, samples};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::Failure;
-
-/// Bytes in a frame of S16LE mono.
-const SAMPLE: usize = 2;
 
 /// Sessions of earlier streams that may report their text at the same time in a live pipeline, each
 /// over a connection of its own. How long they may take is for finish-timeout to say.
@@ -146,7 +144,12 @@ impl Input {
 
     /// The part of the buffer that lies in the segment.
     pub fn clip(&self, buffer: gst::Buffer) -> Option<gst::Buffer> {
-        gst_audio::audio_buffer_clip(buffer, self.segment.upcast_ref(), self.rate, SAMPLE as u32)
+        gst_audio::audio_buffer_clip(
+            buffer,
+            self.segment.upcast_ref(),
+            self.rate,
+            SAMPLE_BYTES as u32,
+        )
     }
 
     /// Whether the next audio needs a session to be started first.
@@ -336,7 +339,7 @@ impl Run {
         let placement = self.continuity.audio(
             time,
             start.nseconds(),
-            (bytes / SAMPLE) as u64,
+            samples(bytes),
             buffer.flags().contains(gst::BufferFlags::DISCONT),
         );
         self.follow(placement, Some(buffer))
@@ -367,7 +370,7 @@ impl Run {
         let odd_byte = self.odd_byte.take().filter(|_| plan.jump.is_none());
         let sizes = held.iter().chain(&buffer).map(|buffer| buffer.size());
         let bytes = sizes.sum::<usize>() + usize::from(odd_byte.is_some());
-        if !bytes.is_multiple_of(SAMPLE) {
+        if !bytes.is_multiple_of(SAMPLE_BYTES) {
             let newest = buffer.as_ref().or(held.last());
             let map = newest.and_then(|buffer| buffer.map_readable().ok());
             self.odd_byte = map.and_then(|map| map.last().copied());
@@ -395,8 +398,8 @@ impl Feeding {
             // It follows the audio before it, except where there was none.
             let is_all = self.buffer.is_none() && self.held.len() == 0;
             let jump = self.jump.filter(|_| is_all);
-            let samples = vec![0; silence.samples as usize * SAMPLE];
-            self.uplink.push(jump, &samples, element, stats)?;
+            let silence = audio::silence(silence.samples);
+            self.uplink.push(jump, &silence, element, stats)?;
             self.silence = None;
         }
         while let Some(buffer) = self.held.as_slice().first().or(self.buffer.as_ref()) {
@@ -408,7 +411,7 @@ impl Feeding {
                 );
                 Refused::Over(gst::FlowError::Error)
             })?;
-            let odd = (map.len() + usize::from(self.odd_byte.is_some())) % SAMPLE;
+            let odd = (map.len() + usize::from(self.odd_byte.is_some())) % SAMPLE_BYTES;
             let (whole, rest) = map.split_at(map.len().saturating_sub(odd));
             match self.odd_byte {
                 Some(byte) if !whole.is_empty() => {

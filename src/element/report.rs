@@ -9,6 +9,7 @@ use gst::prelude::*;
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::{CAT, clock_time, lock, messages};
+use crate::audio::samples;
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};
 use crate::session::{self, Notice, Warning};
@@ -315,7 +316,7 @@ impl<T: TextOutput> Listener for Report<T> {
         (self.bytes_sent, self.billed) = (bytes_sent, billed);
         self.stats.with(|ledger| {
             ledger.bytes_sent += bytes;
-            ledger.nanoseconds_sent += duration_of(bytes / 2, self.rate);
+            ledger.nanoseconds_sent += duration_of(samples(bytes as usize), self.rate);
             ledger.billed = ledger.billed + more;
         });
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::enums::{FailurePolicy, Region, TurnDetection};
 use super::properties::Settings;
+use crate::audio;
 use crate::captions::Layout;
 use crate::protocol::{
     self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, Setup, parse_hot_words,
@@ -163,7 +164,7 @@ impl Settings {
 
     /// Whole samples.
     fn bytes(&self, ms: u32, rate: u32) -> usize {
-        (u64::from(ms) * u64::from(rate) / 1000 * 2) as usize
+        audio::bytes(u64::from(ms) * u64::from(rate) / 1000)
     }
 }
 

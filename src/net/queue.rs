@@ -7,6 +7,7 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::Notify;
 
+use crate::audio::{self, SAMPLE_BYTES, samples};
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint};
 use crate::timeline::duration_of;
@@ -224,7 +225,7 @@ impl AudioQueue {
 
     /// Audio waiting to be sent, in nanoseconds.
     pub fn level(&self) -> u64 {
-        duration_of(self.lock().audio.len() as u64 / 2, self.rate)
+        duration_of(samples(self.lock().audio.len()), self.rate)
     }
 
     /// Nobody waits for room as long as this is set: the oldest audio is dropped instead.
@@ -340,15 +341,14 @@ impl State {
     fn advance(&mut self, bytes: usize, rate: u32) {
         self.audio.drain(..bytes);
         self.position += bytes as u64;
-        self.time = self
-            .time
-            .saturating_add(duration_of(bytes as u64 / 2, rate));
+        self.time = self.time.saturating_add(duration_of(samples(bytes), rate));
     }
 
     /// Drops whole samples. What is for the session among them is kept: a commit still ends what is
     /// left of the utterance.
     fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
-        let target = self.position + ((bytes as u64 + 1) & !1);
+        let whole = audio::bytes((bytes as u64).div_ceil(SAMPLE_BYTES as u64));
+        let target = self.position + whole as u64;
         let mut lost: Option<Lost> = None;
         let mut kept = Vec::new();
         while self.position < target {

@@ -4,14 +4,11 @@
 use std::collections::VecDeque;
 use std::ops::Range;
 
-use super::liveness::is_loud;
+use crate::audio::{self, SAMPLE_BYTES, is_loud};
 use crate::timeline::{Stretch, Timeline, duration_of};
 
 /// Bytes over which loudness is averaged: 50 or 100 ms.
 const LOUDNESS_WINDOW: usize = 1600;
-
-/// Bytes in a sample.
-const SAMPLE: u64 = 2;
 
 /// The ring grows by so many bytes: what is kept of a silent stream at 16 kHz, which is two seconds
 /// and a little more. Doubling from little to that would leave as much in holes between the
@@ -51,7 +48,7 @@ impl Backlog {
         }
         self.audio.extend(audio);
         let excess = self.audio.len().saturating_sub(self.capacity) as u64;
-        self.forget_before(self.start + excess.div_ceil(SAMPLE));
+        self.forget_before(self.start + excess.div_ceil(SAMPLE_BYTES as u64));
     }
 
     #[cfg(test)]
@@ -72,9 +69,9 @@ impl Backlog {
 
     pub fn forget_before(&mut self, position: u64) {
         let samples = position.saturating_sub(self.start);
-        let bytes = (samples * SAMPLE).min(self.audio.len() as u64);
-        self.audio.drain(..bytes as usize);
-        self.start += bytes / SAMPLE;
+        let bytes = audio::bytes(samples).min(self.audio.len());
+        self.audio.drain(..bytes);
+        self.start += audio::samples(bytes);
         // After a long utterance.
         if self.audio.capacity() - self.audio.len() > 3 * STEP {
             self.audio.shrink_to(self.audio.len() + STEP);
@@ -137,7 +134,7 @@ impl Replay {
                     .front()
                     .map_or(u64::MAX, |(commit, _)| commit - position);
                 let length = (samples - done).min(commit).min(chunk.max(1));
-                let bytes = ((length * SAMPLE) as usize).min(backlog.audio.len());
+                let bytes = audio::bytes(length).min(backlog.audio.len());
                 let audio = backlog.audio.drain(..bytes);
                 pieces.push_back(if is_padding {
                     drop(audio);
@@ -175,7 +172,7 @@ impl Replay {
     pub fn discard(&mut self, rate: u32) -> Option<(u64, u64)> {
         let span = |piece: Piece| match piece {
             Piece::Audio { time, audio } => {
-                let length = duration_of(audio.len() as u64 / SAMPLE, rate);
+                let length = duration_of(audio::samples(audio.len()), rate);
                 Some(time..time.saturating_add(length))
             }
             Piece::Padding { .. } | Piece::Commit(_) => None,
@@ -230,7 +227,7 @@ mod tests {
             backlog.push(&[0; STEP / 2]);
         }
         assert!(backlog.audio.capacity() <= 21 * STEP, "not doubled");
-        backlog.forget_before(backlog.start + 19 * STEP as u64 / SAMPLE);
+        backlog.forget_before(backlog.start + audio::samples(19 * STEP));
         assert_eq!(backlog.audio.len(), STEP);
         assert!(backlog.audio.capacity() <= 2 * STEP, "given back");
     }

@@ -12,6 +12,7 @@ use super::outbox::Outbox;
 use super::reporter::{Numbers, Reporter};
 use super::utterances::{Ended, Utterances};
 use super::{Config, ConnId, Notice, Warning};
+use crate::audio::samples;
 use crate::protocol::{Codec, Command, Event, ItemText, Limits, Quote, Usage};
 use crate::timeline::{Timeline, duration_of};
 use crate::transcript::Transcript;
@@ -149,19 +150,19 @@ impl Connection {
 
     /// Notes audio that is sent, and begins at the timestamp `time`. Returns its length.
     pub fn sent_audio(&mut self, time: u64, audio: &[u8], now: Duration) -> Duration {
-        self.timeline.append(time, audio.len() as u64 / 2);
+        self.timeline.append(time, samples(audio.len()));
         self.sent_any(audio, now)
     }
 
     /// Notes silence that is sent, which the stream does not have. Returns its length.
     pub fn sent_padding(&mut self, silence: &[u8], now: Duration) -> Duration {
-        self.timeline.pad(silence.len() as u64 / 2);
+        self.timeline.pad(samples(silence.len()));
         self.sent_any(silence, now)
     }
 
     fn sent_any(&mut self, audio: &[u8], now: Duration) -> Duration {
-        let samples = audio.len() as u64 / 2;
-        let length = Duration::from_nanos(duration_of(samples, self.timeline.rate()));
+        let length = duration_of(samples(audio.len()), self.timeline.rate());
+        let length = Duration::from_nanos(length);
         self.backlog.push(audio);
         self.loud |= self.liveness.sent(audio, length, now);
         if self

@@ -3,8 +3,7 @@
 
 use std::time::Duration;
 
-/// Samples louder than this on average are speech, or something that sounds like it: -40 dBFS.
-const LOUD: u64 = 328;
+use crate::audio::is_loud;
 
 /// How often patience with a service that hears nothing may double.
 const MAX_DOUBLINGS: u32 = 5;
@@ -186,25 +185,6 @@ impl Liveness {
     }
 }
 
-/// Whether S16LE samples are loud on average.
-pub(super) fn is_loud(audio: &[u8]) -> bool {
-    let square = |low, high| {
-        let sample = i32::from(i16::from_le_bytes([low, high]));
-        (sample * sample).unsigned_abs()
-    };
-    // In pairs, whose squares fit into 32 bits together: processors have an instruction for that.
-    let (pairs, rest) = audio.as_chunks::<4>();
-    let pairs = pairs
-        .iter()
-        .map(|&[a, b, c, d]| u64::from(square(a, b) + square(c, d)));
-    let last = match rest {
-        &[a, b, ..] => u64::from(square(a, b)),
-        _ => 0,
-    };
-    let count = (audio.len() / 2).max(1) as u64;
-    (pairs.sum::<u64>() + last) / count >= LOUD * LOUD
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -288,6 +268,5 @@ mod tests {
         speak(&mut liveness, 0..40, 100);
         liveness.received(SECOND * 40);
         assert_eq!(liveness.need(SECOND * 40), None);
-        assert!(!is_loud(&[]) && is_loud(&[0, 128]));
     }
 }

@@ -1,14 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Finds the utterances in the audio: which of it is sent, and where an utterance ends.
+//! Finds the utterances in the audio (client VAD): which of it is sent, and where an utterance ends.
 //!
 //! Audio comes in as the source gives it, [`Step`]s come out. They do not depend on the lengths of
-//! the pieces in which it came. Positions are in samples since the first one; times are stream
-//! times.
+//! the pieces in which it came. Positions are in samples since the first one.
 
 use std::collections::VecDeque;
 use std::ops::Range;
 
 use super::vad::{Detector, FRAME_MS, FrameClass, VoiceDetector};
+use crate::audio;
 use crate::timeline::{Timeline, duration_of, samples_in};
 
 /// How the element finds utterances itself.
@@ -20,8 +20,8 @@ pub struct ClientVad {
     pub silence_ms: u32,
 }
 
-/// Speech begins with so many frames with something in them, of so many in a row: clicks do not.
-/// That it is a voice takes more of them: the detector may flicker.
+/// Onset: sound in 3 of the last 7 frames starts an utterance (rejects clicks); voice in 5 of 7
+/// makes it speech (rejects flicker of the detector).
 const ONSET_FRAMES: usize = 3;
 const VOICE_ONSET_FRAMES: usize = 5;
 const ONSET_WINDOW: usize = 7;
@@ -32,21 +32,21 @@ const PRE_ROLL_FRAMES: u64 = 19;
 /// Audio sent from after its end, so that its last sound fades: 256 ms.
 const HANG_OVER_FRAMES: u64 = 16;
 
-/// A voice that was heard for less than this is not missed in what follows: 160 ms.
+/// Voice needed before its absence, rather than silence, may end the utterance: 160 ms.
 const VOICE_FRAMES: u64 = 10;
 
 /// Sounds this long before a voice, or after it, may be a part of what was said: 512 ms.
 const ATTACHED_FRAMES: u64 = 32;
 
-/// In the last of the time that an utterance may take, it is cut at the first place that is as
-/// quiet as the quietest one of the five seconds before, or nearly so: by up to 12 dB at last.
-const CUT_WINDOW_MS: u64 = 10_000;
-const CUT_MEMORY_FRAMES: usize = 312;
-const CUT_TOLERANCE: f32 = 12.0;
+/// In the last ten seconds that an utterance may take it is split at the first place that is as
+/// quiet as the quietest one of the five seconds before; the tolerance grows to 12 dB meanwhile.
+const SPLIT_WINDOW_MS: u64 = 10_000;
+const SPLIT_MEMORY_FRAMES: usize = 312;
+const SPLIT_TOLERANCE: f32 = 12.0;
 
-/// A place to cut is so many frames long, and so many decibels below what is usual.
-const CUT_FRAMES: usize = 3;
-const CUT_DEPTH: f32 = 6.0;
+/// A place to split at is three frames long, and 6 dB below the average.
+const SPLIT_FRAMES: usize = 3;
+const SPLIT_DEPTH: f32 = 6.0;
 
 /// What is to be done.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,7 +55,7 @@ pub(super) enum Step {
     Began { time: u64 },
     /// Audio is to be sent; its first sample has this time.
     Audio { time: u64, audio: Vec<u8> },
-    /// The utterance is to be committed; between these times something was heard.
+    /// The utterance is to be committed; between these timestamps there was speech.
     Ended { speech: Range<u64> },
 }
 
@@ -65,10 +65,10 @@ struct Utterance {
     start: u64,
     /// Whether there is a voice in it, or other sounds only.
     voiced: bool,
-    /// Ends of the last voice, and of anything that was heard.
+    /// Ends of the latest voice, and of the latest sound.
     voice_until: u64,
     sound_until: u64,
-    /// Frames in which anything was heard, how many of them up to the last voice, and how many
+    /// Frames with any sound, how many of them up to the latest voice, and how many
     /// with a voice.
     sounds: u64,
     sounds_before: u64,
@@ -76,12 +76,12 @@ struct Utterance {
 }
 
 impl Utterance {
-    fn hear(&mut self, heard: FrameClass, now: u64) {
-        if heard.anything() {
+    fn note(&mut self, class: FrameClass, now: u64) {
+        if class.anything() {
             self.sound_until = now;
             self.sounds += 1;
         }
-        if heard.voice {
+        if class.voice {
             self.voice_until = now;
             self.voices += 1;
             self.sounds_before = self.sounds;
@@ -105,18 +105,18 @@ pub(super) struct Segmenter<H = VoiceDetector> {
     silence: u64,
     /// Longest utterance.
     limit: u64,
-    turn: Option<Utterance>,
+    utterance: Option<Utterance>,
     /// Audio that may still have to be sent, up to the end of what came.
     held: VecDeque<u8>,
     /// Position of its first sample.
     held_from: u64,
     /// Up to where frames were listened to.
-    heard: u64,
-    /// The last frames: where each begins, and what was heard.
+    classified_until: u64,
+    /// The latest frames: where each begins, and what is in it.
     recent: VecDeque<(u64, FrameClass)>,
-    /// Where frames end, and the highest level of [`CUT_FRAMES`] up to there.
+    /// Where frames end, and the highest level of [`SPLIT_FRAMES`] up to there.
     levels: VecDeque<(u64, f32)>,
-    /// Samples sent since the last commit.
+    /// Samples sent since the latest commit.
     sent: u64,
     /// Position and time go on without a break from what was sent up to here.
     sent_until: Option<u64>,
@@ -141,10 +141,10 @@ impl<H: Detector> Segmenter<H> {
             frame: samples(FRAME_MS).max(1),
             silence: samples(silence_ms.into()),
             limit: samples(limit_ms),
-            turn: None,
+            utterance: None,
             held: VecDeque::new(),
             held_from: 0,
-            heard: 0,
+            classified_until: 0,
             recent: VecDeque::new(),
             levels: VecDeque::new(),
             sent: 0,
@@ -162,12 +162,15 @@ impl<H: Detector> Segmenter<H> {
                 self.jump(time.abs_diff(expected));
             }
         }
-        self.timeline.append(time, audio.len() as u64 / 2);
+        self.timeline.append(time, audio::samples(audio.len()));
         self.held.extend(audio);
-        while self.heard + self.frame <= self.end() {
+        while self.classified_until + self.frame <= self.end() {
             self.listen();
         }
-        let oldest = self.turn.as_ref().map_or(u64::MAX, |turn| turn.start);
+        let oldest = self
+            .utterance
+            .as_ref()
+            .map_or(u64::MAX, |utterance| utterance.start);
         self.timeline.forget_before(oldest.min(self.held_from));
     }
 
@@ -179,7 +182,7 @@ impl<H: Detector> Segmenter<H> {
     /// No more audio will come, or not for long.
     pub fn finish(&mut self) {
         self.send_rest();
-        self.end_turn();
+        self.end_utterance();
     }
 
     pub fn next_step(&mut self) -> Option<Step> {
@@ -193,7 +196,7 @@ impl<H: Detector> Segmenter<H> {
 
     /// Whether no utterance is going on, or left to be sent.
     pub fn is_silent(&self) -> bool {
-        self.turn.is_none() && self.steps.is_empty()
+        self.utterance.is_none() && self.steps.is_empty()
     }
 
     /// What was sent so far does not count any more.
@@ -203,7 +206,7 @@ impl<H: Detector> Segmenter<H> {
 
     /// Time up to which nothing will be sent any more; `None` in an utterance.
     pub fn silent_until(&self) -> Option<u64> {
-        match self.turn {
+        match self.utterance {
             Some(_) => None,
             None if self.held.is_empty() => self.timeline.end_time(self.held_from),
             None => self.timeline.start_time(self.held_from),
@@ -221,113 +224,113 @@ impl<H: Detector> Segmenter<H> {
         self.send_rest();
         let pause = duration_of(self.silence, self.timeline.rate());
         if distance >= pause {
-            self.end_turn();
+            self.end_utterance();
         }
         self.drop_until(self.end());
         self.sent_until = None;
-        self.heard = self.end();
+        self.classified_until = self.end();
         self.recent.clear();
     }
 
     /// Sends what belongs to the utterance of what is held back.
     fn send_rest(&mut self) {
-        if let Some(turn) = &self.turn {
-            let hang_over = turn.sound_until + HANG_OVER_FRAMES * self.frame;
+        if let Some(utterance) = &self.utterance {
+            let hang_over = utterance.sound_until + HANG_OVER_FRAMES * self.frame;
             self.send_until(self.end().min(hang_over));
-            self.heard = self.heard.max(self.held_from);
+            self.classified_until = self.classified_until.max(self.held_from);
         }
     }
 
     fn listen(&mut self) {
-        let begin = self.heard;
-        self.heard += self.frame;
-        let first = (begin - self.held_from) as usize * 2;
-        let mut bytes = self.held.range(first..first + self.frame as usize * 2);
+        let begin = self.classified_until;
+        self.classified_until += self.frame;
+        let first = audio::bytes(begin - self.held_from);
+        let frame = self.held.range(first..first + audio::bytes(self.frame));
         self.samples.clear();
-        while let (Some(low), Some(high)) = (bytes.next(), bytes.next()) {
-            self.samples.push(i16::from_le_bytes([*low, *high]));
-        }
-        let heard = self.detector.hear(&self.samples);
+        self.samples.extend(audio::values(frame));
+        let class = self.detector.classify(&self.samples);
         if self.recent.len() == ONSET_WINDOW {
             self.recent.pop_front();
         }
-        self.recent.push_back((begin, heard));
+        self.recent.push_back((begin, class));
         self.note_level();
-        match self.turn.take() {
+        match self.utterance.take() {
             None => self.wait_for_speech(),
-            Some(turn) => self.go_on(turn, heard),
+            Some(utterance) => self.go_on(utterance, class),
         }
-        self.cut_in_time();
+        self.split_in_time();
     }
 
     fn note_level(&mut self) {
-        let last = self.recent.iter().rev().take(CUT_FRAMES);
-        let level = last.map(|(_, heard)| heard.level).fold(f32::MIN, f32::max);
-        if self.levels.len() == CUT_MEMORY_FRAMES {
+        let latest = self.recent.iter().rev().take(SPLIT_FRAMES);
+        let level = latest
+            .map(|(_, class)| class.level)
+            .fold(f32::MIN, f32::max);
+        if self.levels.len() == SPLIT_MEMORY_FRAMES {
             self.levels.pop_front();
         }
-        self.levels.push_back((self.heard, level));
+        self.levels.push_back((self.classified_until, level));
     }
 
-    /// Where something begins that is in so many of the last frames.
+    /// Where something begins that is in this many of the latest frames.
     fn onset(&self, frames: usize, is_it: impl Fn(&FrameClass) -> bool) -> Option<u64> {
-        let mut begins = self.recent.iter().filter(|(_, heard)| is_it(heard));
+        let mut begins = self.recent.iter().filter(|(_, class)| is_it(class));
         let first = begins.next()?.0;
         (begins.count() + 1 >= frames).then_some(first)
     }
 
     fn voice_onset(&self) -> Option<u64> {
-        self.onset(VOICE_ONSET_FRAMES, |heard| heard.voice)
+        self.onset(VOICE_ONSET_FRAMES, |class| class.voice)
     }
 
     /// Where to keep the audio from: all that comes before the begin of an utterance which is
     /// only known in retrospect.
     fn keep_from(&self) -> u64 {
         let frames = PRE_ROLL_FRAMES + ONSET_WINDOW as u64;
-        self.heard.saturating_sub(frames * self.frame)
+        self.classified_until.saturating_sub(frames * self.frame)
     }
 
     fn wait_for_speech(&mut self) {
-        let Some(start) = self.onset(ONSET_FRAMES, |heard| heard.anything()) else {
+        let Some(start) = self.onset(ONSET_FRAMES, |class| class.anything()) else {
             return self.drop_until(self.keep_from());
         };
         let voiced = self.voice_onset().is_some();
-        self.begin_turn(start, voiced);
+        self.begin_utterance(start, voiced);
     }
 
-    fn begin_turn(&mut self, start: u64, voiced: bool) {
+    fn begin_utterance(&mut self, start: u64, voiced: bool) {
         self.drop_until(start.saturating_sub(PRE_ROLL_FRAMES * self.frame));
         let time = self.timeline.start_time(start).unwrap_or_default();
         self.steps.push_back(Step::Began { time });
-        self.turn = Some(Utterance {
+        self.utterance = Some(Utterance {
             start,
             voiced,
-            voice_until: self.heard,
-            sound_until: self.heard,
+            voice_until: self.classified_until,
+            sound_until: self.classified_until,
             sounds: 0,
             sounds_before: 0,
             voices: 0,
         });
         if voiced {
-            self.send_until(self.heard);
+            self.send_until(self.classified_until);
         }
     }
 
-    fn go_on(&mut self, mut turn: Utterance, heard: FrameClass) {
-        let now = self.heard;
-        turn.hear(heard, now);
+    fn go_on(&mut self, mut utterance: Utterance, class: FrameClass) {
+        let now = self.classified_until;
+        utterance.note(class, now);
         let voice = self.voice_onset();
         let attached = ATTACHED_FRAMES * self.frame;
-        if let Some(start) =
-            voice.filter(|start| !turn.voiced && start.saturating_sub(turn.start) > attached)
+        if let Some(start) = voice
+            .filter(|start| !utterance.voiced && start.saturating_sub(utterance.start) > attached)
         {
-            return self.part_from(turn, start);
+            return self.part_from(utterance, start);
         }
-        turn.voiced |= voice.is_some();
-        let hang_over = turn.sound_until + HANG_OVER_FRAMES * self.frame;
-        let over = now - turn.sound_until >= self.silence;
-        // The last of mere sounds is held back: a voice may follow, and they are not its begin.
-        let ready = if turn.voiced || over {
+        utterance.voiced |= voice.is_some();
+        let hang_over = utterance.sound_until + HANG_OVER_FRAMES * self.frame;
+        let over = now - utterance.sound_until >= self.silence;
+        // The newest of mere sounds is held back: a voice may follow, and they are not its begin.
+        let ready = if utterance.voiced || over {
             now
         } else {
             self.keep_from()
@@ -335,13 +338,14 @@ impl<H: Detector> Segmenter<H> {
         self.send_until(ready.min(hang_over));
         // Of a long pause only its end is of use.
         self.drop_until(self.keep_from());
-        let voice_over = turn.knows_voice() && now - turn.voice_until >= self.silence + attached;
+        let voice_over =
+            utterance.knows_voice() && now - utterance.voice_until >= self.silence + attached;
         if voice_over && !over {
-            turn.sound_until = turn.voice_until;
+            utterance.sound_until = utterance.voice_until;
         }
-        self.turn = Some(turn);
+        self.utterance = Some(utterance);
         if over || voice_over {
-            self.end_turn();
+            self.end_utterance();
         }
     }
 
@@ -350,19 +354,25 @@ impl<H: Detector> Segmenter<H> {
         let pre_roll = start.saturating_sub(PRE_ROLL_FRAMES * self.frame);
         self.send_until(pre_roll);
         sounds.sound_until = pre_roll.min(sounds.sound_until);
-        self.turn = Some(sounds);
+        self.utterance = Some(sounds);
         let recent = std::mem::take(&mut self.recent);
-        self.end_turn();
+        self.end_utterance();
         self.recent = recent;
-        self.begin_turn(start, true);
+        self.begin_utterance(start, true);
     }
 
-    fn end_turn(&mut self) {
-        let Some(turn) = self.turn.take() else {
+    fn end_utterance(&mut self) {
+        let Some(utterance) = self.utterance.take() else {
             return;
         };
-        let start = self.timeline.start_time(turn.start).unwrap_or_default();
-        let end = self.timeline.end_time(turn.sound_until).unwrap_or_default();
+        let start = self
+            .timeline
+            .start_time(utterance.start)
+            .unwrap_or_default();
+        let end = self
+            .timeline
+            .end_time(utterance.sound_until)
+            .unwrap_or_default();
         let speech = start..end.max(start);
         self.steps.push_back(Step::Ended { speech });
         self.sent = 0;
@@ -370,26 +380,26 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// Ends the utterance before it gets too long, at a quiet place if there is one.
-    fn cut_in_time(&mut self) {
-        let window = (CUT_WINDOW_MS * u64::from(self.timeline.rate()) / 1000).min(self.limit / 4);
+    fn split_in_time(&mut self) {
+        let window = (SPLIT_WINDOW_MS * u64::from(self.timeline.rate()) / 1000).min(self.limit / 4);
         let begin = self.limit - window;
-        if self.sent < begin || self.turn.is_none() {
+        if self.sent < begin || self.utterance.is_none() {
             return;
         }
         let progress = (self.sent - begin) as f32 / window.max(1) as f32;
-        if progress < 1.0 && !self.is_quiet_place(progress * CUT_TOLERANCE) {
+        if progress < 1.0 && !self.is_quiet_place(progress * SPLIT_TOLERANCE) {
             return;
         }
         let here = self.held_from;
-        let goes_on = self.turn.as_mut().is_some_and(|turn| {
-            let goes_on = turn.sound_until > here;
-            turn.sound_until = turn.sound_until.min(here);
+        let goes_on = self.utterance.as_mut().is_some_and(|utterance| {
+            let goes_on = utterance.sound_until > here;
+            utterance.sound_until = utterance.sound_until.min(here);
             goes_on
         });
-        self.end_turn();
+        self.end_utterance();
         // What was held back is looked at no more.
         if goes_on {
-            self.begin_turn(here, false);
+            self.begin_utterance(here, false);
         }
     }
 
@@ -399,7 +409,7 @@ impl<H: Detector> Segmenter<H> {
             .levels
             .partition_point(|(end, _)| *end <= self.held_from);
         let mut levels = self.levels.range(..until).rev().map(|(_, level)| *level);
-        let Some(last) = levels.next() else {
+        let Some(here) = levels.next() else {
             return false;
         };
         let (count, sum, lowest) = levels
@@ -407,7 +417,7 @@ impl<H: Detector> Segmenter<H> {
                 (count + 1, sum + level, lowest.min(level))
             });
         let usual = sum / count.max(1) as f32;
-        last <= lowest + tolerance && last <= usual - CUT_DEPTH
+        here <= lowest + tolerance && here <= usual - SPLIT_DEPTH
     }
 
     fn send_until(&mut self, position: u64) {
@@ -424,21 +434,21 @@ impl<H: Detector> Segmenter<H> {
                 audio: sent.collect(),
             }),
         }
-        self.held_from += bytes as u64 / 2;
-        self.sent += bytes as u64 / 2;
+        self.held_from += audio::samples(bytes);
+        self.sent += audio::samples(bytes);
         self.sent_until = Some(self.held_from);
     }
 
     fn drop_until(&mut self, position: u64) {
         let bytes = self.bytes_until(position);
         self.held.drain(..bytes);
-        self.held_from += bytes as u64 / 2;
+        self.held_from += audio::samples(bytes);
     }
 
     /// Bytes held before this position.
     fn bytes_until(&self, position: u64) -> usize {
         let samples = position.min(self.end()).saturating_sub(self.held_from);
-        samples as usize * 2
+        audio::bytes(samples)
     }
 }
 

@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What is in a frame of audio: a voice, some other sound, or nothing worth mentioning.
+//! What is in a frame of audio: a voice, some other sound, or neither.
 //!
 //! A neural detector tells voices from noise. It may be wrong, and what it misses would never be
 //! recognised: whatever stands out of the background counts as a sound, voice or not.
 
 use earshot::Detector as Earshot;
+
+use crate::audio::level;
 
 /// The detector takes a constant offset for a voice: it gets what is above 50 Hz only.
 const HIGH_PASS: f32 = 0.98;
@@ -44,7 +46,7 @@ const MEMORY: u32 = 32;
 const SOFTEST: f32 = -55.0;
 const LOUDEST: f32 = -35.0;
 
-/// What was heard in a frame.
+/// What is in a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct FrameClass {
     pub voice: bool,
@@ -63,7 +65,7 @@ impl FrameClass {
 /// Listens to one frame after the other.
 pub(super) trait Detector: Send {
     /// The samples of [`FRAME_MS`].
-    fn hear(&mut self, frame: &[i16]) -> FrameClass;
+    fn classify(&mut self, frame: &[i16]) -> FrameClass;
 }
 
 /// Hears by the neural detector and by the level.
@@ -136,7 +138,7 @@ impl VoiceDetector {
 }
 
 impl Detector for VoiceDetector {
-    fn hear(&mut self, frame: &[i16]) -> FrameClass {
+    fn classify(&mut self, frame: &[i16]) -> FrameClass {
         let level = level(frame);
         FrameClass {
             voice: self.score(frame) > self.voice_score && level > INAUDIBLE,
@@ -158,25 +160,21 @@ fn follow(floor: f32, level: f32) -> f32 {
     }
 }
 
-/// Level in decibels relative to full scale, not below -100.
-fn level(frame: &[i16]) -> f32 {
-    let energy: i64 = frame.iter().map(|s| i64::from(*s) * i64::from(*s)).sum();
-    let mean = energy as f64 / frame.len().max(1) as f64 / f64::from(1 << 30);
-    (10.0 * mean.log10()).max(-100.0) as f32
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn hear(
+    fn classify(
         ear: &mut VoiceDetector,
         frames: usize,
         sample: impl Fn(usize) -> i16,
         frame: usize,
     ) -> Vec<FrameClass> {
         let audio: Vec<i16> = (0..frames * frame).map(sample).collect();
-        audio.chunks(frame).map(|frame| ear.hear(frame)).collect()
+        audio
+            .chunks(frame)
+            .map(|frame| ear.classify(frame))
+            .collect()
     }
 
     fn noise(level: i16) -> impl Fn(usize) -> i16 {
@@ -191,8 +189,8 @@ mod tests {
     fn perfect_silence_is_nothing() {
         for frame in [256, 128] {
             let mut ear = VoiceDetector::new(-1.0);
-            hear(&mut ear, 20, |_| 3000, frame);
-            let heard = hear(&mut ear, 100, |_| 0, frame);
+            classify(&mut ear, 20, |_| 3000, frame);
+            let heard = classify(&mut ear, 100, |_| 0, frame);
             assert!(
                 heard
                     .iter()
@@ -205,7 +203,7 @@ mod tests {
     fn an_offset_is_no_voice() {
         for frame in [256, 128] {
             let mut ear = VoiceDetector::new(0.0);
-            let heard = hear(&mut ear, 500, |n| (n / 1600) as i16 + 1500, frame);
+            let heard = classify(&mut ear, 500, |n| (n / 1600) as i16 + 1500, frame);
             assert!(heard.iter().all(|heard| !heard.voice && heard.loud));
         }
     }
@@ -213,9 +211,9 @@ mod tests {
     #[test]
     fn what_stands_out_is_loud_and_the_background_is_not_for_long() {
         let mut ear = VoiceDetector::new(0.0);
-        let heard = hear(&mut ear, 1000, noise(100), 256);
+        let heard = classify(&mut ear, 1000, noise(100), 256);
         assert!(heard[700..].iter().all(|heard| !heard.loud), "background");
-        let heard = hear(&mut ear, 60, noise(1000), 256);
+        let heard = classify(&mut ear, 60, noise(1000), 256);
         assert!(heard.iter().all(|heard| heard.loud), "20 dB above it");
     }
 
@@ -223,7 +221,7 @@ mod tests {
     fn what_is_loud_stays_so_however_long_it_lasts() {
         let mut ear = VoiceDetector::new(0.0);
         assert!(
-            hear(&mut ear, 3000, noise(3000), 256)
+            classify(&mut ear, 3000, noise(3000), 256)
                 .iter()
                 .all(|heard| heard.loud)
         );
@@ -233,8 +231,8 @@ mod tests {
     fn the_threshold_says_how_much_is_heard() {
         let loud = |threshold| {
             let mut ear = VoiceDetector::new(threshold);
-            hear(&mut ear, 1000, noise(50), 256);
-            hear(&mut ear, 20, noise(200), 256)
+            classify(&mut ear, 1000, noise(50), 256);
+            classify(&mut ear, 20, noise(200), 256)
                 .iter()
                 .filter(|heard| heard.loud)
                 .count()

@@ -15,7 +15,7 @@ const SOFT: i16 = 3;
 struct Told;
 
 impl Detector for Told {
-    fn hear(&mut self, frame: &[i16]) -> FrameClass {
+    fn classify(&mut self, frame: &[i16]) -> FrameClass {
         let what = frame.iter().max().copied().unwrap_or_default();
         FrameClass {
             voice: what >= VOICE,

@@ -9,6 +9,7 @@ use super::super::backlog::Piece;
 use super::super::segmenter::{Segmenter, Step};
 use super::super::{Demand, Notice, State};
 use super::{Phase, Session};
+use crate::audio::{SAMPLE_BYTES, samples, silence, whole, whole_bytes};
 use crate::protocol::Command;
 use crate::timeline::{duration_of, samples_in};
 
@@ -52,13 +53,13 @@ impl Session {
     /// Most bytes that are sent at once.
     pub(super) fn chunk_bytes(&self) -> usize {
         let most = self.limits.max_audio_bytes;
-        self.config.chunk_bytes.min(most).max(2) & !1
+        whole_bytes(self.config.chunk_bytes.min(most))
     }
 
     /// Least bytes that are worth sending.
     fn least_bytes(&self) -> usize {
         if self.stall.is_draining() {
-            2
+            SAMPLE_BYTES
         } else {
             self.chunk_bytes()
         }
@@ -89,7 +90,7 @@ impl Session {
         }
         let mut left = samples_in(pause.as_nanos() as u64, self.config.rate);
         while left > 0 {
-            let piece = left.min(self.chunk_bytes() as u64 / 2);
+            let piece = left.min(samples(self.chunk_bytes()));
             self.send_padding(piece, now);
             left -= piece;
         }
@@ -97,7 +98,7 @@ impl Session {
 
     /// Takes audio whose first sample has this timestamp, and sends what is worth it.
     pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
-        let audio = &audio[..audio.len() & !1];
+        let audio = whole(audio);
         if !self.is_running() || audio.is_empty() {
             return;
         }
@@ -153,10 +154,10 @@ impl Session {
 
     /// Sends audio of any length.
     fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
-        let most = self.limits.max_audio_bytes.max(2) & !1;
+        let most = whole_bytes(self.limits.max_audio_bytes);
         for (n, piece) in audio.chunks(most).enumerate() {
-            let samples = (n * most / 2) as u64;
-            let time = time.saturating_add(duration_of(samples, self.config.rate));
+            let before = duration_of(samples(n * most), self.config.rate);
+            let time = time.saturating_add(before);
             self.send_audio(time, piece, now);
         }
     }
@@ -173,7 +174,7 @@ impl Session {
     /// before it gets too much it is ended as one of its own.
     fn send_padding(&mut self, samples: u64, now: Duration) {
         self.rotate(now);
-        let silence = vec![0; samples as usize * 2];
+        let silence = silence(samples);
         let Some(serving) = self.connections.ready() else {
             return;
         };

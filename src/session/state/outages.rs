@@ -8,6 +8,7 @@ use super::super::connections::Role;
 use super::super::retry::Verdict;
 use super::super::{ConnId, Notice, Output, State};
 use super::{Phase, Session};
+use crate::audio::samples;
 use crate::protocol::{Failure, Kind};
 
 impl Session {
@@ -93,7 +94,7 @@ impl Session {
     /// What this connection leaves unfinished is to be sent again, before all else.
     pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
         self.connections.settle_bill(&connection);
-        let chunk = self.chunk_bytes() as u64 / 2;
+        let chunk = samples(self.chunk_bytes());
         if let Some((time, duration)) = connection.leave_to(&mut self.replay, chunk) {
             self.outbox.notice(Notice::AudioLost {
                 time,

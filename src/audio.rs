@@ -1,0 +1,102 @@
+// SPDX-License-Identifier: MPL-2.0
+//! S16LE mono audio as samples: the only place that knows how many bytes a sample has. Used by
+//! everything between the sink pad and the codecs.
+
+/// Bytes in a sample.
+pub const SAMPLE_BYTES: usize = 2;
+
+/// Audio louder than this on average is speech, or something that sounds like it: -40 dBFS, as a
+/// sample value.
+const LOUD: u64 = 328;
+
+/// Whole samples in a number of bytes.
+pub fn samples(bytes: usize) -> u64 {
+    (bytes / SAMPLE_BYTES) as u64
+}
+
+/// Bytes that a number of samples takes.
+pub fn bytes(samples: u64) -> usize {
+    // More samples than memory can hold are never made bytes of.
+    usize::try_from(samples)
+        .unwrap_or(usize::MAX)
+        .saturating_mul(SAMPLE_BYTES)
+}
+
+/// The most bytes up to this number that are whole samples; one sample at least.
+pub fn whole_bytes(bytes: usize) -> usize {
+    bytes.max(SAMPLE_BYTES) / SAMPLE_BYTES * SAMPLE_BYTES
+}
+
+/// The whole samples of some audio.
+pub fn whole(audio: &[u8]) -> &[u8] {
+    &audio[..audio.len() / SAMPLE_BYTES * SAMPLE_BYTES]
+}
+
+/// Digital silence.
+pub fn silence(samples: u64) -> Vec<u8> {
+    vec![0; bytes(samples)]
+}
+
+/// The values of samples.
+pub fn values<'a>(audio: impl IntoIterator<Item = &'a u8>) -> impl Iterator<Item = i16> {
+    let mut bytes = audio.into_iter();
+    std::iter::from_fn(move || Some(i16::from_le_bytes([*bytes.next()?, *bytes.next()?])))
+}
+
+/// Level of some samples, in decibels relative to full scale; -100 for silence.
+pub fn level(samples: &[i16]) -> f32 {
+    let square = |sample: &i16| i64::from(*sample) * i64::from(*sample);
+    let energy: i64 = samples.iter().map(square).sum();
+    let mean = energy as f64 / samples.len().max(1) as f64 / f64::from(1 << 30);
+    (10.0 * mean.log10()).max(-100.0) as f32
+}
+
+/// Whether samples are loud on average.
+pub fn is_loud(audio: &[u8]) -> bool {
+    let square = |low, high| {
+        let sample = i32::from(i16::from_le_bytes([low, high]));
+        (sample * sample).unsigned_abs()
+    };
+    // In pairs, whose squares fit into 32 bits together: processors have an instruction for that.
+    let (pairs, rest) = audio.as_chunks::<4>();
+    let pairs = pairs
+        .iter()
+        .map(|&[a, b, c, d]| u64::from(square(a, b) + square(c, d)));
+    let odd = match rest {
+        &[a, b, ..] => u64::from(square(a, b)),
+        _ => 0,
+    };
+    (pairs.sum::<u64>() + odd) / samples(audio.len()).max(1) >= LOUD * LOUD
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_are_whole() {
+        assert_eq!((samples(5), bytes(2)), (2, 4));
+        assert_eq!((whole_bytes(0), whole_bytes(5)), (2, 4));
+        assert_eq!(whole(&[1, 2, 3]), [1, 2]);
+        assert_eq!(silence(2), [0; 4]);
+        assert_eq!(values(&[1, 0, 255, 255, 7]).collect::<Vec<_>>(), [1, -1]);
+        assert_eq!(bytes(u64::MAX), usize::MAX);
+    }
+
+    #[test]
+    fn loudness_is_that_of_the_average() {
+        let audio = |sample: i16, count: usize| -> Vec<u8> { sample.to_le_bytes().repeat(count) };
+        for count in [1, 2, 3, 160] {
+            assert!(
+                is_loud(&audio(328, count)) && !is_loud(&audio(327, count)),
+                "{count}"
+            );
+            assert!(is_loud(&audio(i16::MIN, count)));
+        }
+        assert!(!is_loud(&[]) && is_loud(&[0, 128]));
+        let half = [audio(3000, 1), audio(0, 120)].concat();
+        assert!(!is_loud(&half));
+        assert!((level(&[16_384; 100]) + 6.02).abs() < 0.01);
+        assert_eq!(level(&[]), -100.0);
+    }
+}
