@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From transcripts to timed text. Pure cores: no clock, no threads, no GStreamer.
 
-mod commit;
+mod agreement;
+mod curve;
 mod layout;
 mod rolling;
 mod stable;
 mod text;
+mod tokens;
 mod track;
-mod words;
 
 pub use layout::{Layout, cues, is_blank, timed_cues};
 pub use rolling::Rolling;

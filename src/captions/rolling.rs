@@ -4,7 +4,7 @@
 //! Words that have been shown stay where they are. When a line is full, the words that do not fit
 //! begin a new one, and there the line begins from then on, whatever the later words become.
 
-use super::text::{Break, Gap, gaps, is_blank, normalise};
+use super::text::{Boundary, Break, boundaries, is_blank, normalise};
 
 /// The lines of the utterance that goes on.
 #[derive(Debug, Default)]
@@ -42,10 +42,10 @@ impl Rolling {
                 ..Self::new(self.max_chars)
             };
         }
-        let gaps = gaps(&text);
-        let seen = self.keep_breaks(&text, &gaps);
+        let boundaries = boundaries(&text);
+        let seen = self.keep_breaks(&text, &boundaries);
         let kept = self.breaks.len();
-        self.add_breaks(&text, &gaps, seen);
+        self.add_breaks(&text, &boundaries, seen);
         // A full line that has not changed need not be shown again.
         let unseen = match self.breaks.get(kept) {
             Some(&end) if is_seen(&text, seen, end) => kept + 1,
@@ -70,10 +70,12 @@ impl Rolling {
 
     /// Forgets the breaks that the new text does not bear out. Returns up to where it is the same
     /// as the last one, in bytes.
-    fn keep_breaks(&mut self, text: &str, gaps: &[Gap]) -> usize {
+    fn keep_breaks(&mut self, text: &str, boundaries: &[Boundary]) -> usize {
         let seen = same_bytes(&self.text, text);
         let stays = |end: &&usize| {
-            **end < seen || **end == seen && gap_at(gaps, **end).is_some_and(Gap::is_between_words)
+            **end < seen
+                || **end == seen
+                    && boundary_at(boundaries, **end).is_some_and(Boundary::is_between_words)
         };
         let kept = self.breaks.iter().take_while(stays).count();
         let Some(&shown) = self.breaks.get(kept..).and_then(<[usize]>::last) else {
@@ -82,49 +84,62 @@ impl Rolling {
         self.breaks.truncate(kept);
         // Earlier words have changed, but what is being read should still not jump.
         let line = self.text.get(shown..).unwrap_or_default().trim_start();
-        match find_line(line, shown, text, gaps) {
-            Some(gap) => {
-                self.breaks.push(gap.end);
-                let rest = text.get(gap.start..).unwrap_or_default();
-                gap.start + same_bytes(line, rest)
+        match find_line(line, shown, text, boundaries) {
+            Some(boundary) => {
+                self.breaks.push(boundary.end);
+                let rest = text.get(boundary.start..).unwrap_or_default();
+                boundary.start + same_bytes(line, rest)
             }
             None => seen,
         }
     }
 
     /// Breaks what is too long for a line.
-    fn add_breaks(&mut self, text: &str, gaps: &[Gap], seen: usize) {
-        let Some((last, before)) = gaps.split_last() else {
+    fn add_breaks(&mut self, text: &str, boundaries: &[Boundary], seen: usize) {
+        let Some((last, before)) = boundaries.split_last() else {
             return;
         };
         if self.max_chars == 0 {
             return;
         }
         let line_end = self.breaks.last().copied().unwrap_or_default();
-        let mut from = before.partition_point(|gap| gap.end < line_end);
+        let mut from = before.partition_point(|boundary| boundary.end < line_end);
         while let Some(open) = before.get(from)
             && last.end_column.saturating_sub(open.column) > self.max_chars
         {
-            let fits = |gap: &Gap| gap.end_column.saturating_sub(open.column) <= self.max_chars;
+            let fits = |boundary: &Boundary| {
+                boundary.end_column.saturating_sub(open.column) <= self.max_chars
+            };
             let mut later = before.iter().enumerate().skip(from + 1);
-            let fitting: Vec<_> = later.clone().take_while(|(_, gap)| fits(gap)).collect();
-            let words = || fitting.iter().filter(|(_, gap)| gap.is_between_words());
+            let fitting: Vec<_> = later
+                .clone()
+                .take_while(|(_, boundary)| fits(boundary))
+                .collect();
+            let words = || {
+                fitting
+                    .iter()
+                    .filter(|(_, boundary)| boundary.is_between_words())
+            };
             // Rather after what has been seen: nobody would see the words added to a full line.
             let best = words()
-                .rfind(|(_, gap)| is_seen(text, seen, gap.end))
+                .rfind(|(_, boundary)| is_seen(text, seen, boundary.end))
                 .or_else(|| words().next_back())
-                .or_else(|| fitting.iter().rfind(|(_, gap)| gap.kind == Break::Tight))
+                .or_else(|| {
+                    fitting
+                        .iter()
+                        .rfind(|(_, boundary)| boundary.kind == Break::Tight)
+                })
                 .or(fitting.last())
                 .copied()
                 .or_else(|| later.next());
-            let Some((to, gap)) = best else { return };
-            self.breaks.push(gap.end);
+            let Some((to, boundary)) = best else { return };
+            self.breaks.push(boundary.end);
             from = to;
         }
     }
 }
 
-impl Gap {
+impl Boundary {
     fn is_between_words(&self) -> bool {
         self.kind <= Break::Line
     }
@@ -138,24 +153,36 @@ fn is_seen(text: &str, seen: usize, end: usize) -> bool {
 
 /// Where in the new `text` the `line` begins that began behind byte `shown`, going by all of its
 /// words but the last, which may have changed.
-fn find_line<'a>(line: &str, shown: usize, text: &str, new: &'a [Gap]) -> Option<&'a Gap> {
-    let old = gaps(line);
+fn find_line<'a>(
+    line: &str,
+    shown: usize,
+    text: &str,
+    new: &'a [Boundary],
+) -> Option<&'a Boundary> {
+    let old = boundaries(line);
     let head = old
         .get(1..old.len().checked_sub(1)?)?
         .iter()
-        .rfind(|gap| gap.is_between_words())
-        .and_then(|gap| line.get(..gap.end))?;
+        .rfind(|boundary| boundary.is_between_words())
+        .and_then(|boundary| line.get(..boundary.end))?;
     // The same words may be there more than once.
     new.iter()
-        .filter(|gap| gap.is_between_words() && gap.end.abs_diff(shown) <= head.len())
-        .filter(|gap| gap.end > 0 && text.get(gap.start..).is_some_and(|t| t.starts_with(head)))
-        .min_by_key(|gap| gap.end.abs_diff(shown))
+        .filter(|boundary| {
+            boundary.is_between_words() && boundary.end.abs_diff(shown) <= head.len()
+        })
+        .filter(|boundary| {
+            boundary.end > 0
+                && text
+                    .get(boundary.start..)
+                    .is_some_and(|t| t.starts_with(head))
+        })
+        .min_by_key(|boundary| boundary.end.abs_diff(shown))
 }
 
-fn gap_at(gaps: &[Gap], end: usize) -> Option<&Gap> {
-    let at = gaps.partition_point(|gap| gap.end < end);
-    // The start of the text has the same end as a gap after nothing.
-    gaps.get(at).filter(|gap| gap.end == end)
+fn boundary_at(boundaries: &[Boundary], end: usize) -> Option<&Boundary> {
+    let at = boundaries.partition_point(|boundary| boundary.end < end);
+    // The start of the text has the same end as a boundary after nothing.
+    boundaries.get(at).filter(|boundary| boundary.end == end)
 }
 
 /// Length of what both texts begin with.

@@ -1,31 +1,27 @@
 // SPDX-License-Identifier: MPL-2.0
-
 //! Captions that are never taken back, before an utterance ends.
 //!
-//! [`Stable`] takes the hypotheses and final texts of utterances and gives out
-//! timed words. What it gave out for an utterance is, but for white space, its
-//! final text; or where that differs from what was shown already, what was
-//! shown and then the rest of the final text.
+//! [`Stable`] takes the hypotheses and final texts of utterances and gives out timed words. What it
+//! gave out for an utterance is, but for white space, its final text; or where that differs from
+//! what was shown already, what was shown and then the rest of the final text.
 //!
-//! Words come in the order of their times and do not overlap, those of
-//! different utterances neither. The words of an utterance wait until the ones
-//! before are final, unless they are due.
+//! Words come in the order of their times and do not overlap, those of different utterances
+//! neither. The words of an utterance wait until the ones before are final, unless they are due.
 
 use std::collections::VecDeque;
 
-use super::commit::CommitTracker;
-use super::words::{Curve, Segment};
+use super::agreement::Agreement;
+use super::curve::Curve;
+use super::tokens::Token;
 use crate::transcript::Word;
 
 /// Utterances that are open at the same time, at most.
 const MAX_ITEMS: usize = 64;
 
-/// How far apart the begins of the same utterance may be when it is heard
-/// again, in nanoseconds.
+/// How far apart the begins of the same utterance may be when it is heard again, in nanoseconds.
 const BEGIN_TOLERANCE: u64 = 500_000_000;
 
-/// Turns the growing texts of utterances into words. All times are in
-/// nanoseconds of stream time.
+/// Turns the growing texts of utterances into words. All times are in nanoseconds of stream time.
 #[derive(Debug, Default)]
 pub struct Stable {
     /// The open utterances, in the order in which they were spoken.
@@ -42,10 +38,10 @@ impl Stable {
         Self::default()
     }
 
-    /// A hypothesis of the utterance `item`, which began at `start` (what was
-    /// said first counts): its confirmed `text` and the tentative `stash` after it, both in full. The
-    /// newest audio sent so far was of the time `heard`. Both texts are empty
-    /// if it is only known that someone began to speak.
+    /// A hypothesis of the utterance `item`, which began at `start` (what was said first counts):
+    /// its confirmed `text` and the tentative `stash` after it, both in full. The newest audio sent
+    /// so far was of the time `heard`. Both texts are empty if it is only known that someone began
+    /// to speak.
     ///
     /// Adds to `out` the words that need not wait any longer.
     pub fn interim(
@@ -58,39 +54,38 @@ impl Stable {
         out: &mut Vec<Word>,
     ) {
         if let Some(item) = self.open(item, start, out) {
-            item.commit.interim(text, stash, heard);
+            item.agreement.interim(text, stash, heard);
             match item.exact_curve() {
                 Some(curve) => item.curve = curve,
-                None => item.curve.seen(item.commit.columns(), heard),
+                None => item.curve.observe(item.agreement.columns(), heard),
             }
             self.flush(out);
         }
     }
 
-    /// When the words of the next hypothesis or of the final text of the
-    /// utterance `item`, which began at `start`, were spoken, where the service
-    /// tells: all of them. Without this they are interpolated.
+    /// When the words of the next hypothesis or of the final text of the utterance `item`, which
+    /// began at `start`, were spoken, where the service tells: all of them. Without this they are
+    /// interpolated.
     pub fn spoken(&mut self, item: u64, start: u64, words: Vec<Word>, out: &mut Vec<Word>) {
         if let Some(item) = self.open(item, start, out) {
             item.spoken = words;
         }
     }
 
-    /// The final text of the utterance `item`, spoken from `start` to `end`; or
-    /// the last hypothesis, if no final text will come. The utterance is
-    /// forgotten.
+    /// The final text of the utterance `item`, spoken from `start` to `end`; or the last
+    /// hypothesis, if no final text will come. The utterance is forgotten.
     ///
-    /// Adds to `out` the rest of its words, unless an utterance before is open:
-    /// then they come after those, or when they are due.
+    /// Adds to `out` the rest of its words, unless an utterance before is open: then they come
+    /// after those, or when they are due.
     pub fn last(&mut self, item: u64, text: &str, start: u64, end: u64, out: &mut Vec<Word>) {
         if let Some(item) = self.open(item, start, out) {
-            item.commit.last(text);
+            item.agreement.finalise(text);
             match item.exact_curve() {
                 Some(mut curve) => {
                     curve.close();
                     item.curve = curve;
                 }
-                None => item.curve.finish(item.commit.columns(), end),
+                None => item.curve.finish(item.agreement.columns(), end),
             }
             item.is_final = true;
             self.give_up_cut(start);
@@ -98,9 +93,8 @@ impl Stable {
         }
     }
 
-    /// The connection broke: what is open is heard again under other names, or
-    /// gets its final text. One that begins where an open one did goes on with
-    /// that, so that no word is shown twice.
+    /// The connection broke: what is open is heard again under other names, or gets its final text.
+    /// One that begins where an open one did goes on with that, so that no word is shown twice.
     pub fn cut(&mut self) {
         for item in &mut self.items {
             item.is_cut = true;
@@ -109,8 +103,8 @@ impl Stable {
 
     /// What starts at `position` or before must be shown now.
     ///
-    /// Adds to `out` the words that do, but not one that may still grow. To be
-    /// called whenever the deadline moves, and after every hypothesis.
+    /// Adds to `out` the words that do, but not one that may still grow. To be called whenever the
+    /// deadline moves, and after every hypothesis.
     pub fn due(&mut self, position: u64, out: &mut Vec<Word>) {
         for item in &mut self.items {
             if item.next_start(self.shown) <= position {
@@ -118,23 +112,22 @@ impl Stable {
             }
         }
         self.items
-            .retain(|item| !item.is_final || item.commit.has_pending());
+            .retain(|item| !item.is_final || item.agreement.has_pending());
         self.flush(out);
     }
 
-    /// Where the next word may start: no gap may go beyond, unless the deadline
-    /// of this position has passed. `None` if no utterance is open.
+    /// Where the next word may start: no gap may go beyond, unless the deadline of this position
+    /// has passed. `None` if no utterance is open.
     ///
-    /// It is the start of the first word that is known and was not given out;
-    /// of an utterance without one it is the time up to which the text is
-    /// known, at first its start.
+    /// It is the start of the first word that is known and was not given out; of an utterance
+    /// without one it is the time up to which the text is known, at first its start.
     pub fn held(&self) -> Option<u64> {
         let starts = self.items.iter().map(|item| item.next_start(self.shown));
         starts.min()
     }
 
-    /// The open utterance `id`, which is opened if it is new. `None` if its
-    /// final text has come already.
+    /// The open utterance `id`, which is opened if it is new. `None` if its final text has come
+    /// already.
     fn open(&mut self, id: u64, start: u64, out: &mut Vec<Word>) -> Option<&mut Item> {
         if let Some(index) = self.items.iter().position(|item| item.id == id) {
             return self.items.get_mut(index).filter(|item| !item.is_final);
@@ -158,7 +151,7 @@ impl Stable {
             Item {
                 id,
                 start,
-                commit: CommitTracker::default(),
+                agreement: Agreement::default(),
                 curve: Curve::new(start),
                 spoken: Vec::new(),
                 is_final: false,
@@ -181,7 +174,7 @@ impl Stable {
     fn give_up_cut(&mut self, start: u64) {
         for item in &mut self.items {
             if item.is_cut && item.start <= start {
-                item.commit.give_up();
+                item.agreement.give_up();
                 item.is_final = true;
             }
         }
@@ -190,7 +183,7 @@ impl Stable {
     /// Gives up the first utterance; whatever comes for it is ignored.
     fn close_first(&mut self, out: &mut Vec<Word>) {
         if let Some(item) = self.items.first_mut() {
-            item.commit.give_up();
+            item.agreement.give_up();
             item.is_final = true;
             self.closed.push_back(item.id);
             if self.closed.len() > MAX_ITEMS {
@@ -200,8 +193,8 @@ impl Stable {
         }
     }
 
-    /// Gives out what is ready of the first utterance, and of the next ones as
-    /// long as those before are final.
+    /// Gives out what is ready of the first utterance, and of the next ones as long as those before
+    /// are final.
     fn flush(&mut self, out: &mut Vec<Word>) {
         let mut finished = 0;
         for item in &mut self.items {
@@ -220,7 +213,7 @@ impl Stable {
 struct Item {
     id: u64,
     start: u64,
-    commit: CommitTracker,
+    agreement: Agreement,
     curve: Curve,
     /// When the words of its newest text were spoken, if that is known.
     spoken: Vec<Word>,
@@ -231,34 +224,30 @@ struct Item {
 
 impl Item {
     fn exact_curve(&self) -> Option<Curve> {
-        Curve::exact(self.commit.text(), &self.spoken, self.start)
+        Curve::exact(self.agreement.text(), &self.spoken, self.start)
     }
 
     /// When the next word starts at the earliest; all before `floor` is taken.
     fn next_start(&self, floor: u64) -> u64 {
-        self.curve.time_after(self.commit.next_column()).max(floor)
+        self.curve
+            .time_after(self.agreement.next_column())
+            .max(floor)
     }
 
     fn show_ready(&mut self, floor: &mut u64, out: &mut Vec<Word>) {
-        let count = self.show(self.commit.ready(), u64::MAX, floor, out);
-        self.commit.show(count);
+        let count = self.show(self.agreement.ready(), u64::MAX, floor, out);
+        self.agreement.show(count);
     }
 
     fn show_due(&mut self, position: u64, floor: &mut u64, out: &mut Vec<Word>) {
-        let count = self.show(self.commit.ready_if_due(), position, floor, out);
-        self.commit.show(count);
+        let count = self.show(self.agreement.ready_if_due(), position, floor, out);
+        self.agreement.show(count);
     }
 
-    /// Adds to `out` the words made of `segments` that start at `latest` or
-    /// before, from `floor` on: the number of segments in them.
-    fn show(
-        &self,
-        segments: &[Segment],
-        latest: u64,
-        floor: &mut u64,
-        out: &mut Vec<Word>,
-    ) -> usize {
-        let words: Vec<_> = segments.chunk_by(|_, next| next.joins).collect();
+    /// Adds to `out` the words made of `tokens` that start at `latest` or before, from `floor` on:
+    /// the number of tokens in them.
+    fn show(&self, tokens: &[Token], latest: u64, floor: &mut u64, out: &mut Vec<Word>) -> usize {
+        let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).collect();
         let ends = words
             .iter()
             .filter_map(|word| word.first().zip(word.last()));
@@ -270,7 +259,7 @@ impl Item {
             if start > latest {
                 break;
             }
-            let text = self.commit.text().get(first.start..last.end);
+            let text = self.agreement.text().get(first.start..last.end);
             out.push(Word {
                 text: text.unwrap_or_default().to_owned(),
                 start,
@@ -284,8 +273,6 @@ impl Item {
 }
 
 #[cfg(test)]
-#[path = "stable_properties.rs"]
 mod properties;
 #[cfg(test)]
-#[path = "stable_tests.rs"]
 mod tests;

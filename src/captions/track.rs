@@ -51,8 +51,8 @@ impl Track {
         self.position
     }
 
-    /// Shows text from `start` to `end`. What is too early for the track comes as soon as the
-    /// track allows, for at least `shortest` or as long as it was meant to be, whichever is less.
+    /// Shows text from `start` to `end`. What is too early for the track comes as soon as the track
+    /// allows, for at least `shortest` or as long as it was meant to be, whichever is less.
     pub fn text(
         &mut self,
         text: String,

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-
+use super::super::curve::MIN_WORD_DURATION;
 use super::super::text::normalise;
-use super::super::words::{SHORTEST, segments};
+use super::super::tokens::tokens;
 use super::*;
 
 const MS: u64 = 1_000_000;
@@ -310,14 +310,18 @@ fn joined(words: &[Word]) -> String {
 }
 
 fn keys(text: &str) -> Vec<String> {
-    segments(&normalise(text))
+    tokens(&normalise(text))
         .into_iter()
-        .map(|seg| seg.key)
+        .map(|token| token.key)
         .collect()
 }
 
 fn check_times(words: &[Word]) {
-    assert!(words.iter().all(|word| word.end - word.start >= SHORTEST));
+    assert!(
+        words
+            .iter()
+            .all(|word| word.end - word.start >= MIN_WORD_DURATION)
+    );
     assert!(
         words.windows(2).all(|pair| pair[0].end <= pair[1].start),
         "{words:?}"
@@ -367,18 +371,18 @@ fn grow(
 fn check_rest(before: &[Word], after: &[Word], last: &str) {
     let last = normalise(last);
     let (shown, rest) = (joined(before), joined(after));
-    let all = segments(&last);
+    let all = tokens(&last);
     let rests: Vec<String> = (0..=all.len())
         .map(|at| {
             all.get(at)
-                .map_or(String::new(), |seg| dense(&last[seg.start..]))
+                .map_or(String::new(), |token| dense(&last[token.start..]))
         })
         .collect();
     let place = rests.iter().position(|other| *other == dense(&rest));
     let place = place.unwrap_or_else(|| panic!("torn: {shown:?} + {rest:?} for {last:?}"));
 
     let shown: String = before.iter().flat_map(|word| keys(&word.text)).collect();
-    let keys: Vec<String> = all.into_iter().map(|seg| seg.key).collect();
+    let keys: Vec<String> = all.into_iter().map(|token| token.key).collect();
     let ends = (0..=keys.len()).find(|end| keys[..*end].concat() == shown);
     if let Some(end) = ends {
         assert_eq!(
