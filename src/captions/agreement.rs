@@ -78,6 +78,16 @@ impl Agreement {
         self.confirmed = self.count_confirmed(text);
     }
 
+    /// The utterance is being heard again from its start: agreement on its text begins anew. Audio
+    /// has been sent up to the timestamp `audio_end`.
+    pub fn restart(&mut self, audio_end: u64) {
+        self.audio_end = audio_end;
+        self.seen.fill(Seen {
+            since: audio_end,
+            again: false,
+        });
+    }
+
     /// Takes in the final text.
     pub fn finalise(&mut self, text: &str) {
         self.update(normalise(text));

@@ -6,15 +6,19 @@
 //! when each of them is spoken. The breaks are those of least total cost (dynamic programming over
 //! the boundaries of the text), so the effort is linear in its length.
 
+use std::time::Duration;
+
 use super::curve::Curve;
-pub use super::text::is_blank;
-use super::text::normalise;
-use super::text::{Boundary, Break, boundaries};
+use super::text::{Boundary, Break, boundaries, is_blank, normalise};
 use crate::transcript::Word;
 
 /// No cue is made shorter than this where there is time, in nanoseconds: the resolution of SubRip
 /// and WebVTT.
 const RESOLUTION: u64 = 1_000_000;
+
+/// By how much a cue may begin earlier or later than its first word so that it, or the one before
+/// it, is long enough to be read, in nanoseconds.
+const MAX_SHIFT: u64 = 1_000_000_000;
 
 /// Time per column assumed for an utterance without a duration, in nanoseconds.
 const TIME_PER_COLUMN: u64 = 1_000_000;
@@ -37,56 +41,65 @@ const MAX_COST_IMBALANCE: u64 = 2000;
 /// Cost of a cue that lasts no time at all.
 const COST_SHORT: u64 = 2000;
 
-/// Limits of a cue. All times are in nanoseconds.
+/// Limits of a cue.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Layout {
-    /// Display columns per cue, of which wide characters take two; 0 = no limit.
-    pub max_chars: usize,
-    /// A shorter cue is shown for this long, in nanoseconds, if there is time. At most
-    /// `max_duration` counts.
-    pub min_duration: u64,
-    /// A longer cue is divided, or taken away after this time, in nanoseconds; 0 = no limit.
-    pub max_duration: u64,
+    /// Display columns per cue, of which wide characters take two; `None` is no limit.
+    pub max_chars: Option<usize>,
+    /// A shorter cue is shown for this long if there is time.
+    pub min_duration: Duration,
+    /// A longer cue is divided, or taken away after this time; `None` is no limit.
+    pub max_duration: Option<Duration>,
 }
 
-/// A caption and when it is shown, in nanoseconds of stream time.
+impl Layout {
+    /// How long a cue is shown at least, in nanoseconds: the longest showing limits the shortest.
+    pub(super) fn min_showing(&self) -> u64 {
+        nanos(self.min_duration).min(self.max_showing())
+    }
+
+    /// How long a cue is shown at most, in nanoseconds.
+    pub(super) fn max_showing(&self) -> u64 {
+        self.max_duration.map_or(u64::MAX, nanos)
+    }
+}
+
+/// In nanoseconds; what does not fit is as good as for ever.
+pub(super) fn nanos(duration: Duration) -> u64 {
+    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// A text, and when it is spoken. Times are timestamps in nanoseconds.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Cue {
+pub(super) struct Cue {
     /// Normalised text, never blank.
     pub text: String,
-    /// When the cue appears, in nanoseconds.
     pub start: u64,
-    /// When the cue disappears, in nanoseconds; after `start`.
+    /// After `start`.
     pub end: u64,
 }
 
-/// Divides the utterance `text`, spoken from `start` to `end` (nanoseconds of stream time), into
+/// Divides the utterance `text`, spoken from `start` to `end` (timestamps in nanoseconds), into
 /// cues.
 ///
-/// Its display columns are taken to be spoken evenly; see [`timed_cues`].
+/// Together the cues hold the whole text; only punctuation that fits in no cue together with a word
+/// is left out. The first cue starts at `start`, the final one ends at `end`, and each one ends
+/// where the next one starts, or `max_duration` after its own start. Where there is not time for
+/// all to last `min_duration`, what there is is shared out.
 ///
-/// The cues hold the whole text. Only punctuation that fits in no cue together with a word is left
-/// out. The first cue starts at `start` and the last one ends at `end`, or later if it needs
-/// `min_duration`; each one ends where the next one starts, or `max_duration` after its start.
-/// Where there is not time for `min_duration` for all, it is shared out.
-///
-/// If `end` is not after `start`, the utterance is given `min_duration`, or one millisecond per
-/// column.
-pub fn cues(text: &str, start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
-    timed_cues(text, &[], start, end, layout)
-}
-
-/// As [`cues`], of an utterance of whose `words` the times are known: each cue begins with its
-/// first word, except where that would make one shorter than `min_duration`.
-pub fn timed_cues(text: &str, words: &[Word], start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
+/// Each cue begins with its first word where the times of the `words` are known, except where that
+/// would make one shorter than `min_duration`; otherwise the display columns of the text are taken
+/// to be spoken evenly. An utterance whose `end` is not after its `start` is given `min_duration`,
+/// or one millisecond per column.
+pub(super) fn cues(text: &str, words: &[Word], start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
     let text = normalise(text);
     if is_blank(&text) {
         return Vec::new();
     }
     let curve = Curve::exact(&text, words, start);
-    let utterance = Utterance::new(&text, curve.as_ref(), start, end, layout);
-    let parts = utterance.parts(&utterance.cue_ends());
-    utterance.timed(&parts)
+    let division = Division::new(&text, curve.as_ref(), start, end, layout);
+    let parts = division.parts(&division.cue_ends());
+    division.timed(&parts)
 }
 
 /// A boundary, and when it is spoken.
@@ -105,7 +118,7 @@ struct Part<'a> {
 }
 
 /// A normalised text and the limits of its cues.
-struct Utterance<'a> {
+struct Division<'a> {
     text: &'a str,
     /// Start and end of the text and all places in between.
     points: Vec<TimedBoundary>,
@@ -116,12 +129,9 @@ struct Utterance<'a> {
     max_duration: u64,
 }
 
-impl<'a> Utterance<'a> {
+impl<'a> Division<'a> {
     fn new(text: &'a str, curve: Option<&Curve>, start: u64, end: u64, layout: &Layout) -> Self {
-        let max_columns = Some(layout.max_chars).filter(|columns| *columns > 0);
-        let max_duration = Some(layout.max_duration).filter(|duration| *duration > 0);
-        let max_duration = max_duration.unwrap_or(u64::MAX);
-        let min_duration = layout.min_duration.min(max_duration);
+        let min_duration = layout.min_showing();
         let boundaries = boundaries(text);
         let columns = boundaries.last().map_or(0, |boundary| boundary.end_column);
         let end = if end > start {
@@ -145,9 +155,9 @@ impl<'a> Utterance<'a> {
             points: boundaries.into_iter().map(timed).collect(),
             start,
             end,
-            max_columns: max_columns.unwrap_or(usize::MAX),
+            max_columns: layout.max_chars.unwrap_or(usize::MAX),
             min_duration,
-            max_duration,
+            max_duration: layout.max_showing(),
         }
     }
 
@@ -283,17 +293,25 @@ impl<'a> Utterance<'a> {
             });
             begin = *next;
         }
-        if let Some(last) = cues.last_mut() {
-            last.end = last.end.max(last.start.saturating_add(self.min_duration));
-        }
         cues
     }
 }
 
-/// Moves `ends`, where cues that touch each other end, by as little as makes every cue between
-/// `start` and `end` last at least `least`, for which there must be time. The last cue ends at
-/// `end`.
+/// Moves `ends`, where cues that touch each other have been spoken, so that every cue between
+/// `start` and `end` lasts at least `least`, for which there must be time; but none by more than
+/// [`MAX_SHIFT`]. The final cue ends at `end`.
 fn lengthen(ends: &mut [u64], start: u64, end: u64, least: u64) {
+    let spoken = ends.to_vec();
+    space_out(ends, start, end, least);
+    for (cue_end, spoken) in ends.iter_mut().zip(spoken) {
+        let latest = spoken.saturating_add(MAX_SHIFT);
+        *cue_end = latest.min(*cue_end).max(spoken.saturating_sub(MAX_SHIFT));
+    }
+    space_out(ends, start, end, least.min(RESOLUTION));
+}
+
+/// Moves `ends` by as little as leaves `least` between each two of them, `start` and `end`.
+fn space_out(ends: &mut [u64], start: u64, end: u64, least: u64) {
     if let Some(last) = ends.last_mut() {
         *last = end;
     }

@@ -170,7 +170,7 @@ impl Input {
         settings: &Settings,
         stats: &Stats,
         live: bool,
-        text: impl TextOutput,
+        mut text: impl TextOutput,
     ) -> Result<Vec<String>, Failure> {
         let rate = self.rate;
         let endpoint = settings.endpoint()?;
@@ -181,6 +181,8 @@ impl Input {
             settings.queue_bytes(rate),
             config.chunk_bytes,
         ));
+        let waker = queue.clone();
+        text.set_waker(Box::new(move || waker.wake()));
         let completion = Arc::new(Completion::default());
         gst::debug!(
             CAT,
@@ -270,13 +272,6 @@ impl Input {
     pub fn set_context(&self, context: Option<String>) {
         if let Some(run) = &self.run {
             run.queue.set_context(context);
-        }
-    }
-
-    /// Makes the sessions look for audio again.
-    pub fn wake(&self) {
-        for run in self.run.iter().chain(&self.draining) {
-            run.queue.wake();
         }
     }
 

@@ -15,7 +15,9 @@ use gst::glib;
 
 pub use input::{Input, Refused, is_live};
 pub use properties::{Results, property_specs, text_property_specs};
-pub use report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
+pub use report::{
+    Stats, TextOutput, Waker, post_excessive_delay, post_failure, post_outage, post_without_effect,
+};
 pub use settings::Settings;
 
 /// What follows on settings that allow no session, where the pipeline is to run on.

@@ -5,6 +5,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::settings::Settings;
+use crate::captions::Mode;
 use crate::{protocol, session};
 
 /// Where the service runs.
@@ -91,6 +92,16 @@ pub enum Results {
     Interim,
     #[enum_value(name = "Each word once it will not change any more", nick = "stable")]
     Stable,
+}
+
+impl From<Results> for Mode {
+    fn from(results: Results) -> Self {
+        match results {
+            Results::Final => Self::Final,
+            Results::Interim => Self::Interim,
+            Results::Stable => Self::Stable,
+        }
+    }
 }
 
 /// What happens when the service cannot be used.

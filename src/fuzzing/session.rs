@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
+use super::captions::Captions;
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
-use crate::captions::{Layout, Rolling, Stable, timed_cues};
 use crate::protocol::{Failure, Incoming, Kind};
 use crate::session::{ClientVad, Config, Notice, Output, RetryPolicy, Session, Spare, State};
 use crate::transcript::Transcript;
@@ -38,10 +38,7 @@ struct Driver {
     state: State,
     /// Times that the session said it was over.
     ended: u32,
-    stable: Stable,
-    rolling: Rolling,
-    /// Time up to which words that stay are on the pad.
-    shown: u64,
+    captions: Captions,
 }
 
 /// Runs a script on a session. The first line may also say `client-vad`, `continue` (never give
@@ -121,9 +118,7 @@ impl Driver {
             seq: 0,
             state: State::Idle,
             ended: 0,
-            stable: Stable::new(),
-            rolling: Rolling::new(42),
-            shown: 0,
+            captions: Captions::new(),
         })
     }
 
@@ -247,18 +242,23 @@ impl Driver {
         assert_eq!(self.ended, 0, "nothing comes after the end: {notice:?}");
         match notice {
             Notice::State { state, .. } => self.state = state,
-            Notice::Interim(transcript) => self.caption(&transcript, false),
+            Notice::Interim(transcript) => {
+                self.check(&transcript);
+                self.captions.interim(&transcript);
+            }
             Notice::Final(transcript) => {
                 assert_eq!(transcript.stash, "");
-                self.caption(&transcript, true);
+                self.check(&transcript);
+                self.captions.finalise(&transcript);
             }
             Notice::Settled { time } => {
                 assert!(time > self.settled, "time goes back");
                 self.settled = time;
+                self.captions.watermark(time);
             }
-            Notice::Outage(_) => self.stable.cut(),
             Notice::Drained => {
                 assert_eq!(self.state, State::Idle);
+                self.captions.end();
                 self.ended += 1;
             }
             Notice::Failed(failure) => {
@@ -269,18 +269,15 @@ impl Driver {
             Notice::SpeechStarted { .. }
             | Notice::SpeechStopped { .. }
             | Notice::AudioLost { .. }
+            | Notice::Outage(_)
             | Notice::Rotated { .. }
             | Notice::Warning(_) => {}
         }
     }
 
-    /// Whatever text comes, captions are made of it.
-    fn caption(&mut self, transcript: &Transcript, last: bool) {
+    fn check(&mut self, transcript: &Transcript) {
         let Transcript {
-            utterance: item,
             seq,
-            text,
-            stash,
             start,
             end,
             words,
@@ -293,36 +290,6 @@ impl Driver {
             "{transcript:?}"
         );
         self.seq = *seq;
-        let mut shown = Vec::new();
-        if !words.is_empty() {
-            self.stable.spoken(*item, *start, words.clone(), &mut shown);
-        }
-        if last {
-            let layout = Layout {
-                max_chars: 42,
-                min_duration: 1_000_000_000,
-                max_duration: 7_000_000_000,
-            };
-            let mut before = *start;
-            for cue in timed_cues(text, words, *start, *end, &layout) {
-                assert!(before <= cue.start && cue.start < cue.end, "{cue:?}");
-                before = cue.end;
-            }
-            self.stable.last(*item, text, *start, *end, &mut shown);
-        } else {
-            self.rolling.lines(*item, &format!("{text}{stash}"));
-            self.stable
-                .interim(*item, text, stash, *start, *end, &mut shown);
-        }
-        self.stable
-            .due(start.saturating_sub(2_000_000_000), &mut shown);
-        for word in shown {
-            assert!(
-                self.shown <= word.start && word.start < word.end,
-                "{word:?}"
-            );
-            self.shown = word.end;
-        }
     }
 
     /// Whatever happened, a session that is told so comes to its end.

@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element itself: pads, properties, events and queries.
 //!
-//! Threads: upstream's streaming thread brings audio and events and never waits for the network
-//! in a live pipeline; network threads bring transcripts; the src pad's task pushes.
+//! Threads: upstream's streaming thread brings audio and events and never waits for the network in
+//! a live pipeline; network threads bring transcripts; the src pad's task makes text of them and
+//! pushes.
 //!
-//! Locks: `settings`, `input`, `timing` and `muted` are held for moments only, never two of them at
-//! a time, nor while pushing, querying or posting; those of the outlet and the statistics may be
-//! taken inside. `pusher` is held by the src pad's task for a whole round and may be followed by
-//! any of the others; nobody else takes it while the task runs.
+//! Locks: `input`, `muted` and those of [`Shared`] are held for moments only, never two of them at
+//! a time, nor while pushing, querying or posting; those of the output queue and the statistics may
+//! be taken inside.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use gst::glib;
 use gst::prelude::*;
@@ -19,61 +19,19 @@ use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSucces
 use gst_base::subclass::prelude::*;
 
 use super::lane::Lane;
-use super::outlet::Outlet;
-use super::pusher::Pusher;
+use super::src_pad::{Shared, SrcPad};
+use super::timing::Timing;
 use crate::element::{
-    CAT, Commit, Input, MUTED, Settings, Stats, TextOutput, audio_caps, commit_signal, is_commit,
+    CAT, Commit, Input, MUTED, Results, Settings, TextOutput, audio_caps, commit_signal, is_commit,
     is_live, lock, post_failure, post_outage, post_without_effect, property_specs,
     text_property_specs,
 };
 
-/// What upstream says about time.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Timing {
-    pub live: bool,
-    /// Latency of everything upstream.
-    pub upstream: gst::ClockTime,
-    /// How much later than that the audio comes, and when this was looked at last.
-    lag: Option<(gst::ClockTime, gst::ClockTime)>,
-    /// The lag was that of another segment.
-    other_segment: bool,
-}
-
-/// By how much the lag may grow: one in so many parts of the time that passes. That is enough for
-/// clocks that drift apart; audio that was held up, in contrast, must not hold up the text.
-const LAG_GROWTH: u64 = 1000;
-
-impl Timing {
-    /// Audio of the running time `said` has come at the running time `now`.
-    fn heard(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
-        let lag = now.saturating_sub(said.saturating_add(self.upstream));
-        let before = self
-            .lag
-            .filter(|_| !std::mem::take(&mut self.other_segment));
-        let most = before.map(|(lag, then)| {
-            let grown = now.saturating_sub(then).nseconds() / LAG_GROWTH;
-            lag.saturating_add(gst::ClockTime::from_nseconds(grown))
-        });
-        self.lag = Some((most.map_or(lag, |most| lag.min(most)), now));
-    }
-
-    /// How long after it was said audio comes. What connects to a source that starts later, or
-    /// that has a clock of its own, has a timeline that lags behind: nobody downstream misses
-    /// text any earlier.
-    pub fn delay(&self) -> gst::ClockTime {
-        let lag = self.lag.map(|(lag, _)| lag);
-        self.upstream.saturating_add(lag.unwrap_or_default())
-    }
-}
-
 #[derive(Default)]
 pub struct QwenAsr {
-    settings: Mutex<Settings>,
+    shared: Arc<Shared>,
     input: Mutex<Input>,
-    timing: Mutex<Timing>,
-    pub(super) stats: Stats,
-    pub(super) outlet: Arc<Outlet>,
-    pusher: Mutex<Pusher>,
+    src: OnceLock<Arc<SrcPad>>,
     /// Where text would go, if the settings allowed a session: the pipeline runs on without.
     muted: Mutex<Option<Lane>>,
 }
@@ -86,53 +44,34 @@ impl Commit for QwenAsr {
 }
 
 impl QwenAsr {
-    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
-        lock(&self.settings)
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.shared.settings()
     }
 
-    pub(super) fn input(&self) -> MutexGuard<'_, Input> {
+    fn input(&self) -> MutexGuard<'_, Input> {
         lock(&self.input)
     }
 
-    pub(super) fn pusher(&self) -> MutexGuard<'_, Pusher> {
-        lock(&self.pusher)
+    fn timing(&self) -> MutexGuard<'_, Timing> {
+        self.shared.timing()
     }
 
-    pub(super) fn timing(&self) -> Timing {
-        *lock(&self.timing)
-    }
-
-    pub(super) fn src_pad(&self) -> gst::Pad {
-        self.obj().src_pad().clone()
-    }
-
-    /// Sees to it that what was put into the line gets pushed.
-    fn ensure_task(&self) {
-        let src_pad = self.src_pad();
-        if src_pad.task_state() == gst::TaskState::Started {
-            return;
-        }
-        let element = self.obj().downgrade();
-        let started = src_pad.start_task(move || {
-            if let Some(element) = element.upgrade() {
-                element.imp().push_next();
-            }
-        });
-        if started.is_err() {
-            gst::error!(CAT, imp = self, "the src pad's task could not be started");
-        }
-    }
-
-    fn enqueue_event(&self, event: gst::Event) {
-        self.outlet.event(event);
-        self.ensure_task();
+    /// The pad of the text in the language that is spoken.
+    fn src(&self) -> &Arc<SrcPad> {
+        let new = || {
+            Arc::new(SrcPad::new(
+                self.obj().src_pad().clone(),
+                self.shared.clone(),
+            ))
+        };
+        self.src.get_or_init(new)
     }
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.outlet.flow()?;
+        self.src().queue().flow()?;
         if let Some(lane) = lock(&self.muted).as_mut() {
             if let Some(pts) = buffer.pts() {
-                lane.settled(pts.nseconds());
+                lane.watermark(pts.nseconds());
             }
             return Ok(());
         }
@@ -153,7 +92,7 @@ impl QwenAsr {
             Some(&buffer),
             &self.input,
             self.obj().upcast_ref(),
-            &self.stats,
+            &self.shared.stats,
         )?;
         Ok(())
     }
@@ -166,14 +105,14 @@ impl QwenAsr {
         let segment = self.input().segment().clone();
         let said = buffer.pts().and_then(|pts| segment.to_running_time(pts));
         if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
-            lock(&self.timing).heard(said, now);
+            self.timing().observe(said, now);
         }
     }
 
     /// The connection opens with the first audio, not before. Returns whether there is a session.
     fn start_run(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
         if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
-            let mut timing = lock(&self.timing);
+            let mut timing = self.timing();
             (timing.live, timing.upstream) = (live, upstream);
         }
         // Before any text could be missed.
@@ -187,19 +126,13 @@ impl QwenAsr {
         let settings = self.settings().clone();
         let mut input = self.input();
         let begin = first.pts().or(input.segment().start()).unwrap_or_default();
-        let lane = || {
-            Lane::new(
-                &self.outlet,
-                begin.nseconds(),
-                settings.results,
-                settings.layout(),
-            )
-        };
+        let wants_interims = settings.results != Results::Final;
+        let lane = || Lane::new(self.src().queue(), begin.nseconds(), wants_interims);
         let obj = self.obj();
         let element = obj.upcast_ref();
-        let started = input.start_run(element, &settings, &self.stats, live, lane());
+        let started = input.start_run(element, &settings, &self.shared.stats, live, lane());
         drop(input);
-        self.ensure_task();
+        self.src().ensure_task();
         match started {
             Ok(without_effect) => {
                 post_without_effect(element, &without_effect);
@@ -225,18 +158,13 @@ impl QwenAsr {
         if let Some(group) = event.group_id() {
             start = start.group_id(group);
         }
-        let start = start.build();
         // The base class pushes caps at once, which must not come first.
-        if self.outlet.is_idle() {
-            self.src_pad().push_event(start);
-        } else {
-            self.enqueue_event(start);
-        }
+        self.src().event_in_order(start.build());
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
         *lock(&self.muted) = None;
-        lock(&self.timing).other_segment = true;
+        self.timing().new_segment();
         let mut input = self.input();
         input.set_segment(event.segment());
         let segment = input.segment().clone();
@@ -244,30 +172,29 @@ impl QwenAsr {
         let event = gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build();
-        self.enqueue_event(event);
+        self.src().enqueue(event);
     }
 
     fn gap(&self, start: gst::ClockTime, end: gst::ClockTime) -> Result<(), gst::FlowError> {
         let feeding = self.input().feed_gap(start, end);
         if let Some(mut feeding) = feeding {
-            feeding.push(None, &self.input, self.obj().upcast_ref(), &self.stats)?;
+            let obj = self.obj();
+            feeding.push(None, &self.input, obj.upcast_ref(), &self.shared.stats)?;
         }
         Ok(())
     }
 
     /// Everything before the flush is void.
     fn flush_stop(&self) {
-        // Waits until the task has seen the flush.
-        let _ = self.src_pad().pause_task();
+        self.src().pause();
         self.input().stop();
         *lock(&self.muted) = None;
-        *self.pusher() = Pusher::default();
-        self.outlet.reset();
+        self.src().reset();
     }
 
     /// Frees every thread that waits in here.
     fn interrupt(&self) {
-        self.outlet.flush();
+        self.src().queue().flush();
         self.input().interrupt();
     }
 
@@ -277,7 +204,7 @@ impl QwenAsr {
             return false;
         }
         let (live, min, max) = peer.result();
-        let mut timing = lock(&self.timing);
+        let mut timing = self.timing();
         (timing.live, timing.upstream) = (live, min);
         drop(timing);
         let ours = gst::ClockTime::from_mseconds(self.settings().latency.into());
@@ -332,9 +259,10 @@ impl ObjectImpl for QwenAsr {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "connection-state" => self.stats.connection_state().to_value(),
-            "max-observed-delay" => self.stats.max_observed_delay().to_value(),
+            "connection-state" => self.shared.stats.connection_state().to_value(),
+            "max-observed-delay" => self.shared.stats.max_observed_delay().to_value(),
             "stats" => self
+                .shared
                 .stats
                 .to_structure(self.input().queue_level())
                 .to_value(),
@@ -378,9 +306,8 @@ impl ElementImpl for QwenAsr {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::ReadyToPaused => {
-                *self.pusher() = Pusher::default();
-                *lock(&self.timing) = Timing::default();
-                self.outlet.reset();
+                *self.timing() = Timing::default();
+                self.src().reset();
             }
             // Before the base class, which waits for the streaming thread and the task.
             gst::StateChange::PausedToReady => self.interrupt(),
@@ -388,7 +315,7 @@ impl ElementImpl for QwenAsr {
         }
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
-            let _ = self.src_pad().stop_task();
+            self.src().stop();
             *self.input() = Input::default();
             *lock(&self.muted) = None;
         }
@@ -462,7 +389,7 @@ impl BaseTransformImpl for QwenAsr {
             gst::EventView::Eos(_) => {
                 self.input().end_run();
                 *lock(&self.muted) = None;
-                self.enqueue_event(event);
+                self.src().enqueue(event);
             }
             gst::EventView::FlushStart(_) => {
                 self.interrupt();
@@ -474,7 +401,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ if is_commit(&event) => self.commit(),
             gst::EventView::Caps(_) => return self.parent_sink_event(event),
-            _ if event.is_serialized() => self.enqueue_event(event),
+            _ if event.is_serialized() => self.src().enqueue(event),
             _ => return self.parent_sink_event(event),
         }
         true
@@ -495,36 +422,5 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ => BaseTransformImplExt::parent_query(self, direction, query),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lag_falls_at_once_and_grows_slowly() {
-        let seconds = gst::ClockTime::from_seconds;
-        let mut timing = Timing {
-            upstream: seconds(1),
-            ..Timing::default()
-        };
-        assert_eq!(timing.delay(), seconds(1));
-        // Audio said at, heard at; in all, how much later.
-        for (said, now, delay) in [
-            (0, 60, 60_000),
-            (10, 65, 55_000),
-            (11, 75, 55_010),
-            (1000, 1055, 55_000),
-            (2000, 2500, 56_445),
-            (2500, 2500, 1000),
-        ] {
-            timing.heard(seconds(said), seconds(now));
-            assert_eq!(timing.delay().mseconds(), delay, "said {said}, heard {now}");
-        }
-        timing.other_segment = true;
-        assert_eq!(timing.delay(), seconds(1), "until the first audio");
-        timing.heard(seconds(0), seconds(60));
-        assert_eq!(timing.delay(), seconds(60));
     }
 }
