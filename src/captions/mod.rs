@@ -1,15 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From transcripts to timed text. Pure cores: no clock, no threads, no GStreamer.
+//!
+//! [`Captioner`] is the face of this room, see there. Behind it:
+//!
+//! - `layout`, cues of a finished utterance; `rolling`, the line that is being said; `stable`,
+//!   words that are never taken back, by `agreement` of successive hypotheses;
+//! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken;
+//! - `track`, which puts all that in order on the pad.
 
-mod commit;
+mod agreement;
+mod captioner;
+mod curve;
 mod layout;
 mod rolling;
 mod stable;
 mod text;
+mod tokens;
 mod track;
-mod words;
 
-pub use layout::{Layout, cues, is_blank, timed_cues};
-pub use rolling::Rolling;
-pub use stable::Stable;
-pub use track::{Piece, Track};
+pub use captioner::{Captioner, HEARTBEAT, Mode};
+pub use layout::Layout;
+pub use track::Piece;

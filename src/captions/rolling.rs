@@ -1,58 +1,80 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The rolling line of `results=interim`: the newest words of an utterance while they are said.
+//! The rolling line of [`Mode::Interim`](super::Mode::Interim): the newest words of an utterance
+//! while it is being said.
 //!
 //! Words that have been shown stay where they are. When a line is full, the words that do not fit
-//! begin a new one, and there the line begins from then on, whatever the later words become.
+//! begin a new one, and there that line begins from then on, whatever becomes of the later words.
+//! No word is skipped: lines that became full with words that nobody has seen are shown as well. So
+//! only what is really going to be shown may be asked for.
 
-use super::text::{Break, Gap, gaps, is_blank, normalise};
+use super::text::{Boundary, Break, boundaries, is_blank, normalise};
+use crate::transcript::Transcript;
 
-/// The lines of the utterance that goes on.
+/// The lines of one utterance.
 #[derive(Debug, Default)]
-pub struct Rolling {
-    /// Display columns per line; 0 = no limit.
-    max_chars: usize,
-    utterance: Option<u64>,
-    /// The utterance as it was last.
+pub(super) struct RollingLines {
+    /// Display columns per line; `None` is no limit.
+    max_chars: Option<usize>,
+    /// The utterance as it was shown, normalised.
     text: String,
-    /// Where its lines end, except for the last, in bytes.
+    /// Where its lines end, except for the current one, in bytes.
     breaks: Vec<usize>,
+    /// End of the audio that the shown text is of.
+    audio_end: u64,
 }
 
-impl Rolling {
-    /// Lines have at most so many display columns, of which wide characters take two; 0 is no
+impl RollingLines {
+    /// Lines have at most so many display columns, of which wide characters take two; `None` is no
     /// limit.
-    pub fn new(max_chars: usize) -> Self {
-        Rolling {
+    pub fn new(max_chars: Option<usize>) -> Self {
+        Self {
             max_chars,
             ..Self::default()
         }
     }
 
-    /// What is to be shown now that the utterance has become `text`, one after the other: first
-    /// lines that have become full since the last call with words that nobody has seen yet, then
-    /// the line that goes on. Nothing if there is nothing to read.
-    pub fn lines(&mut self, utterance: u64, text: &str) -> Vec<String> {
+    /// End of the audio that the shown text is of, as a timestamp.
+    pub fn audio_end(&self) -> u64 {
+        self.audio_end
+    }
+
+    /// Whether more has been shown than this hypothesis knows: the utterance is being heard again
+    /// over a new connection, from its start.
+    pub fn is_ahead_of(&self, transcript: &Transcript) -> bool {
+        transcript.end < self.audio_end && normalise(&whole(transcript)).len() < self.text.len()
+    }
+
+    /// Whether the text of the utterance, now that it has become `transcript`, has words at its end
+    /// that have not been shown.
+    pub fn has_unseen(&self, transcript: &Transcript) -> bool {
+        let text = normalise(&whole(transcript));
+        !is_seen(&text, same_bytes(&self.text, &text), text.len())
+    }
+
+    /// What is to be shown now that the utterance has become `transcript`, one after the other:
+    /// first lines that have become full since the previous call with words that nobody has seen
+    /// yet, then the current line. Nothing if there is nothing to read.
+    pub fn show(&mut self, transcript: &Transcript) -> Vec<String> {
+        self.audio_end = transcript.end;
+        self.lines(&whole(transcript))
+    }
+
+    fn lines(&mut self, text: &str) -> Vec<String> {
         let text = normalise(text);
         if is_blank(&text) {
             return Vec::new();
         }
-        if self.utterance != Some(utterance) {
-            *self = Rolling {
-                utterance: Some(utterance),
-                ..Self::new(self.max_chars)
-            };
-        }
-        let gaps = gaps(&text);
-        let seen = self.keep_breaks(&text, &gaps);
+        let boundaries = boundaries(&text);
+        let seen = self.keep_breaks(&text, &boundaries);
         let kept = self.breaks.len();
-        self.add_breaks(&text, &gaps, seen);
+        self.add_breaks(&text, &boundaries, seen);
         // A full line that has not changed need not be shown again.
         let unseen = match self.breaks.get(kept) {
             Some(&end) if is_seen(&text, seen, end) => kept + 1,
             _ => kept,
         };
-        let last = match self.breaks.last() {
-            // The words of the last line were taken back.
+        let current = match self.breaks.last() {
+            // The words of the current line were taken back.
             Some(&end) if end == text.len() => self.breaks.len() - 1,
             _ => self.breaks.len(),
         };
@@ -62,7 +84,7 @@ impl Rolling {
             let line = text.get(start.copied().unwrap_or_default()..end);
             line.unwrap_or_default().trim().to_owned()
         };
-        let lines = (unseen.min(last)..=last).map(line);
+        let lines = (unseen.min(current)..=current).map(line);
         let lines = lines.filter(|line| !is_blank(line)).collect();
         self.text = text;
         lines
@@ -70,10 +92,12 @@ impl Rolling {
 
     /// Forgets the breaks that the new text does not bear out. Returns up to where it is the same
     /// as the last one, in bytes.
-    fn keep_breaks(&mut self, text: &str, gaps: &[Gap]) -> usize {
+    fn keep_breaks(&mut self, text: &str, boundaries: &[Boundary]) -> usize {
         let seen = same_bytes(&self.text, text);
         let stays = |end: &&usize| {
-            **end < seen || **end == seen && gap_at(gaps, **end).is_some_and(Gap::is_between_words)
+            **end < seen
+                || **end == seen
+                    && boundary_at(boundaries, **end).is_some_and(Boundary::is_between_words)
         };
         let kept = self.breaks.iter().take_while(stays).count();
         let Some(&shown) = self.breaks.get(kept..).and_then(<[usize]>::last) else {
@@ -82,49 +106,59 @@ impl Rolling {
         self.breaks.truncate(kept);
         // Earlier words have changed, but what is being read should still not jump.
         let line = self.text.get(shown..).unwrap_or_default().trim_start();
-        match find_line(line, shown, text, gaps) {
-            Some(gap) => {
-                self.breaks.push(gap.end);
-                let rest = text.get(gap.start..).unwrap_or_default();
-                gap.start + same_bytes(line, rest)
+        match find_line(line, shown, text, boundaries) {
+            Some(boundary) => {
+                self.breaks.push(boundary.end);
+                let rest = text.get(boundary.start..).unwrap_or_default();
+                boundary.start + same_bytes(line, rest)
             }
             None => seen,
         }
     }
 
     /// Breaks what is too long for a line.
-    fn add_breaks(&mut self, text: &str, gaps: &[Gap], seen: usize) {
-        let Some((last, before)) = gaps.split_last() else {
+    fn add_breaks(&mut self, text: &str, boundaries: &[Boundary], seen: usize) {
+        let (Some((end, before)), Some(max_chars)) = (boundaries.split_last(), self.max_chars)
+        else {
             return;
         };
-        if self.max_chars == 0 {
-            return;
-        }
         let line_end = self.breaks.last().copied().unwrap_or_default();
-        let mut from = before.partition_point(|gap| gap.end < line_end);
+        let mut from = before.partition_point(|boundary| boundary.end < line_end);
         while let Some(open) = before.get(from)
-            && last.end_column.saturating_sub(open.column) > self.max_chars
+            && end.end_column.saturating_sub(open.column) > max_chars
         {
-            let fits = |gap: &Gap| gap.end_column.saturating_sub(open.column) <= self.max_chars;
+            let fits =
+                |boundary: &Boundary| boundary.end_column.saturating_sub(open.column) <= max_chars;
             let mut later = before.iter().enumerate().skip(from + 1);
-            let fitting: Vec<_> = later.clone().take_while(|(_, gap)| fits(gap)).collect();
-            let words = || fitting.iter().filter(|(_, gap)| gap.is_between_words());
+            let fitting: Vec<_> = later
+                .clone()
+                .take_while(|(_, boundary)| fits(boundary))
+                .collect();
+            let words = || {
+                fitting
+                    .iter()
+                    .filter(|(_, boundary)| boundary.is_between_words())
+            };
             // Rather after what has been seen: nobody would see the words added to a full line.
             let best = words()
-                .rfind(|(_, gap)| is_seen(text, seen, gap.end))
+                .rfind(|(_, boundary)| is_seen(text, seen, boundary.end))
                 .or_else(|| words().next_back())
-                .or_else(|| fitting.iter().rfind(|(_, gap)| gap.kind == Break::Tight))
+                .or_else(|| {
+                    fitting
+                        .iter()
+                        .rfind(|(_, boundary)| boundary.kind == Break::Tight)
+                })
                 .or(fitting.last())
                 .copied()
                 .or_else(|| later.next());
-            let Some((to, gap)) = best else { return };
-            self.breaks.push(gap.end);
+            let Some((to, boundary)) = best else { return };
+            self.breaks.push(boundary.end);
             from = to;
         }
     }
 }
 
-impl Gap {
+impl Boundary {
     fn is_between_words(&self) -> bool {
         self.kind <= Break::Line
     }
@@ -138,27 +172,44 @@ fn is_seen(text: &str, seen: usize, end: usize) -> bool {
 
 /// Where in the new `text` the `line` begins that began behind byte `shown`, going by all of its
 /// words but the last, which may have changed.
-fn find_line<'a>(line: &str, shown: usize, text: &str, new: &'a [Gap]) -> Option<&'a Gap> {
-    let old = gaps(line);
+fn find_line<'a>(
+    line: &str,
+    shown: usize,
+    text: &str,
+    new: &'a [Boundary],
+) -> Option<&'a Boundary> {
+    let old = boundaries(line);
     let head = old
         .get(1..old.len().checked_sub(1)?)?
         .iter()
-        .rfind(|gap| gap.is_between_words())
-        .and_then(|gap| line.get(..gap.end))?;
+        .rfind(|boundary| boundary.is_between_words())
+        .and_then(|boundary| line.get(..boundary.end))?;
     // The same words may be there more than once.
     new.iter()
-        .filter(|gap| gap.is_between_words() && gap.end.abs_diff(shown) <= head.len())
-        .filter(|gap| gap.end > 0 && text.get(gap.start..).is_some_and(|t| t.starts_with(head)))
-        .min_by_key(|gap| gap.end.abs_diff(shown))
+        .filter(|boundary| {
+            boundary.is_between_words() && boundary.end.abs_diff(shown) <= head.len()
+        })
+        .filter(|boundary| {
+            boundary.end > 0
+                && text
+                    .get(boundary.start..)
+                    .is_some_and(|t| t.starts_with(head))
+        })
+        .min_by_key(|boundary| boundary.end.abs_diff(shown))
 }
 
-fn gap_at(gaps: &[Gap], end: usize) -> Option<&Gap> {
-    let at = gaps.partition_point(|gap| gap.end < end);
-    // The start of the text has the same end as a gap after nothing.
-    gaps.get(at).filter(|gap| gap.end == end)
+fn boundary_at(boundaries: &[Boundary], end: usize) -> Option<&Boundary> {
+    let at = boundaries.partition_point(|boundary| boundary.end < end);
+    // The start of the text has the same end as a boundary after nothing.
+    boundaries.get(at).filter(|boundary| boundary.end == end)
 }
 
-/// Length of what both texts begin with.
+/// The transcript's confirmed and tentative text.
+fn whole(transcript: &Transcript) -> String {
+    [transcript.text.as_str(), &transcript.stash].concat()
+}
+
+/// Length of what both texts begin with, in bytes.
 fn same_bytes(a: &str, b: &str) -> usize {
     let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
     same.map(|(c, _)| c.len_utf8()).sum()
@@ -171,8 +222,8 @@ mod tests {
 
     /// What is shown at each change, lines of one change with a slash between.
     fn shown(max_chars: usize, texts: &[&str]) -> Vec<String> {
-        let mut rolling = Rolling::new(max_chars);
-        let lines = |text: &&str| rolling.lines(1, text).join(" / ");
+        let mut rolling = RollingLines::new(Some(max_chars).filter(|max| *max > 0));
+        let lines = |text: &&str| rolling.lines(text).join(" / ");
         texts.iter().map(lines).collect()
     }
 
@@ -303,13 +354,6 @@ mod tests {
     }
 
     #[test]
-    fn utterances_do_not_share_lines() {
-        let mut rolling = Rolling::new(12);
-        rolling.lines(1, "one two three");
-        assert_eq!(rolling.lines(2, "one two thre"), ["one two thre"]);
-    }
-
-    #[test]
     fn whatever_the_steps_every_word_is_seen_in_full() {
         let words = [
             "Good",
@@ -338,10 +382,10 @@ mod tests {
         let ends: Vec<usize> = text.char_indices().map(|(at, _)| at).collect();
         for max_chars in 10..60 {
             for step in 1..20 {
-                let mut rolling = Rolling::new(max_chars);
+                let mut rolling = RollingLines::new(Some(max_chars));
                 let mut seen = Vec::new();
                 for end in ends.iter().copied().step_by(step).chain([text.len()]) {
-                    seen.extend(rolling.lines(7, &text[..end]));
+                    seen.extend(rolling.lines(&text[..end]));
                 }
                 for line in &seen {
                     assert!(width(line) <= max_chars, "{line:?} in {max_chars}");

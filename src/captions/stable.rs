@@ -1,264 +1,227 @@
 // SPDX-License-Identifier: MPL-2.0
-
-//! Captions that are never taken back, before an utterance ends.
+//! Captions that are never taken back, word for word while an utterance is being said.
 //!
-//! [`Stable`] takes the hypotheses and final texts of utterances and gives out
-//! timed words. What it gave out for an utterance is, but for white space, its
-//! final text; or where that differs from what was shown already, what was
-//! shown and then the rest of the final text.
+//! [`Stable`] takes the hypotheses and final texts of utterances and gives out timed words. What it
+//! gives out for an utterance is, but for white space, its final text; or where that differs from
+//! what had been shown, what had been shown and then the rest of the final text.
 //!
-//! Words come in the order of their times and do not overlap, those of
-//! different utterances neither. The words of an utterance wait until the ones
-//! before are final, unless they are due.
+//! Words come in the order of their times and do not overlap, also across utterances. The words of
+//! an utterance wait until the utterances before it are final, unless they are due.
 
 use std::collections::VecDeque;
 
-use super::commit::CommitTracker;
-use super::words::{Curve, Segment};
-use crate::transcript::Word;
+use super::agreement::Agreement;
+use super::curve::Curve;
+use super::layout::Cue;
+use super::tokens::Token;
+use crate::transcript::{Transcript, Utterance};
 
-/// Utterances that are open at the same time, at most.
-const MAX_ITEMS: usize = 64;
+/// Upper bound of the utterances that are open at the same time.
+const MAX_OPEN: usize = 64;
 
-/// How far apart the begins of the same utterance may be when it is heard
-/// again, in nanoseconds.
-const BEGIN_TOLERANCE: u64 = 500_000_000;
-
-/// Turns the growing texts of utterances into words. All times are in
-/// nanoseconds of stream time.
+/// Turns the growing texts of utterances into words. Times are timestamps in nanoseconds.
 #[derive(Debug, Default)]
-pub struct Stable {
-    /// The open utterances, in the order in which they were spoken.
-    items: Vec<Item>,
-    /// End of the last word that was given out.
-    shown: u64,
-    /// The last utterances that had to be closed before their final text.
-    closed: VecDeque<u64>,
+pub(super) struct Stable {
+    /// The utterances of which words are still to come, in the order in which they were spoken.
+    open: Vec<Open>,
+    /// End of the latest word that was given out.
+    shown_until: u64,
+    /// The latest utterances that had to be closed before their final text came.
+    closed: VecDeque<Utterance>,
 }
 
 impl Stable {
-    /// Without any utterance.
-    pub fn new() -> Self {
-        Self::default()
-    }
-
-    /// A hypothesis of the utterance `item`, which began at `start` (what was
-    /// said first counts): its confirmed `text` and the tentative `stash` after it, both in full. The
-    /// newest audio sent so far was of the time `heard`. Both texts are empty
-    /// if it is only known that someone began to speak.
+    /// Takes in a hypothesis. Both of its texts are empty if all that is known is that someone
+    /// began to speak. When the utterance is being heard again over a new connection its text is
+    /// short again, and the end of the audio sent goes back.
     ///
     /// Adds to `out` the words that need not wait any longer.
-    pub fn interim(
-        &mut self,
-        item: u64,
-        text: &str,
-        stash: &str,
-        start: u64,
-        heard: u64,
-        out: &mut Vec<Word>,
-    ) {
-        if let Some(item) = self.open(item, start, out) {
-            item.commit.interim(text, stash, heard);
-            match item.exact_curve() {
-                Some(curve) => item.curve = curve,
-                None => item.curve.seen(item.commit.columns(), heard),
-            }
+    pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) {
+        if let Some(open) = self.open(transcript, out) {
+            open.interim(transcript);
             self.flush(out);
         }
     }
 
-    /// When the words of the next hypothesis or of the final text of the
-    /// utterance `item`, which began at `start`, were spoken, where the service
-    /// tells: all of them. Without this they are interpolated.
-    pub fn spoken(&mut self, item: u64, start: u64, words: Vec<Word>, out: &mut Vec<Word>) {
-        if let Some(item) = self.open(item, start, out) {
-            item.spoken = words;
-        }
-    }
-
-    /// The final text of the utterance `item`, spoken from `start` to `end`; or
-    /// the last hypothesis, if no final text will come. The utterance is
-    /// forgotten.
+    /// Takes in the final text of an utterance, or its latest hypothesis if no final text will
+    /// come.
     ///
-    /// Adds to `out` the rest of its words, unless an utterance before is open:
-    /// then they come after those, or when they are due.
-    pub fn last(&mut self, item: u64, text: &str, start: u64, end: u64, out: &mut Vec<Word>) {
-        if let Some(item) = self.open(item, start, out) {
-            item.commit.last(text);
-            match item.exact_curve() {
-                Some(mut curve) => {
-                    curve.close();
-                    item.curve = curve;
-                }
-                None => item.curve.finish(item.commit.columns(), end),
-            }
-            item.is_final = true;
-            self.give_up_cut(start);
+    /// Adds to `out` the rest of its words, unless an utterance before it is open: then they come
+    /// after those, or when they are due.
+    pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) {
+        if let Some(open) = self.open(transcript, out) {
+            open.finalise(transcript);
             self.flush(out);
         }
     }
 
-    /// The connection broke: what is open is heard again under other names, or
-    /// gets its final text. One that begins where an open one did goes on with
-    /// that, so that no word is shown twice.
-    pub fn cut(&mut self) {
-        for item in &mut self.items {
-            item.is_cut = true;
-        }
+    /// No more transcripts come: adds all words that are left to `out`.
+    pub fn end(&mut self, out: &mut Vec<Cue>) {
+        self.open.iter_mut().for_each(Open::give_up);
+        self.flush(out);
     }
 
     /// What starts at `position` or before must be shown now.
     ///
-    /// Adds to `out` the words that do, but not one that may still grow. To be
-    /// called whenever the deadline moves, and after every hypothesis.
-    pub fn due(&mut self, position: u64, out: &mut Vec<Word>) {
-        for item in &mut self.items {
-            if item.next_start(self.shown) <= position {
-                item.show_due(position, &mut self.shown, out);
+    /// Adds to `out` the words that do, except one that may still grow. To be called whenever the
+    /// deadline moves.
+    pub fn due(&mut self, position: u64, out: &mut Vec<Cue>) {
+        for open in &mut self.open {
+            if open.next_start(self.shown_until) <= position {
+                open.show_due(position, &mut self.shown_until, out);
             }
         }
-        self.items
-            .retain(|item| !item.is_final || item.commit.has_pending());
+        self.open
+            .retain(|open| !open.is_final || open.agreement.has_pending());
         self.flush(out);
     }
 
-    /// Where the next word may start: no gap may go beyond, unless the deadline
-    /// of this position has passed. `None` if no utterance is open.
+    /// Where the next word may start: no gap may go beyond unless the deadline of this position has
+    /// passed. `None` if no utterance is open.
     ///
-    /// It is the start of the first word that is known and was not given out;
-    /// of an utterance without one it is the time up to which the text is
-    /// known, at first its start.
+    /// It is the start of the first known word that was not given out. Of an utterance without one
+    /// it is the time up to which the text is known, at first its start.
     pub fn held(&self) -> Option<u64> {
-        let starts = self.items.iter().map(|item| item.next_start(self.shown));
-        starts.min()
+        let starts = self.open.iter();
+        starts.map(|open| open.next_start(self.shown_until)).min()
     }
 
-    /// The open utterance `id`, which is opened if it is new. `None` if its
-    /// final text has come already.
-    fn open(&mut self, id: u64, start: u64, out: &mut Vec<Word>) -> Option<&mut Item> {
-        if let Some(index) = self.items.iter().position(|item| item.id == id) {
-            return self.items.get_mut(index).filter(|item| !item.is_final);
+    /// The open utterance of the transcript, which is opened if it is new. `None` if its final text
+    /// has come already.
+    fn open(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) -> Option<&mut Open> {
+        let Transcript {
+            utterance, start, ..
+        } = *transcript;
+        if let Some(index) = self
+            .open
+            .iter()
+            .position(|open| open.utterance == utterance)
+        {
+            return self.open.get_mut(index).filter(|open| !open.is_final);
         }
-        if self.closed.contains(&id) {
+        if self.closed.contains(&utterance) {
             return None;
         }
-        if let Some(index) = self.heard_again(start) {
-            let item = self.items.get_mut(index)?;
-            item.id = id;
-            item.is_cut = false;
-            item.curve = Curve::new(item.start);
-            return Some(item);
-        }
-        if self.items.len() >= MAX_ITEMS {
+        if self.open.len() >= MAX_OPEN {
             self.close_first(out);
         }
-        let index = self.items.partition_point(|item| item.start <= start);
-        self.items.insert(
-            index,
-            Item {
-                id,
-                start,
-                commit: CommitTracker::default(),
-                curve: Curve::new(start),
-                spoken: Vec::new(),
-                is_final: false,
-                is_cut: false,
-            },
-        );
-        self.items.get_mut(index)
-    }
-
-    /// The utterance among those that were cut that begins nearest to `start`.
-    fn heard_again(&self, start: u64) -> Option<usize> {
-        let cut = self.items.iter().enumerate().filter_map(|(index, item)| {
-            let apart = item.start.abs_diff(start);
-            (item.is_cut && !item.is_final && apart <= BEGIN_TOLERANCE).then_some((apart, index))
-        });
-        cut.min().map(|(_, index)| index)
-    }
-
-    /// What was cut before `start` is not heard again any more.
-    fn give_up_cut(&mut self, start: u64) {
-        for item in &mut self.items {
-            if item.is_cut && item.start <= start {
-                item.commit.give_up();
-                item.is_final = true;
-            }
-        }
+        let index = self.open.partition_point(|open| open.start <= start);
+        self.open.insert(index, Open::new(utterance, start));
+        self.open.get_mut(index)
     }
 
     /// Gives up the first utterance; whatever comes for it is ignored.
-    fn close_first(&mut self, out: &mut Vec<Word>) {
-        if let Some(item) = self.items.first_mut() {
-            item.commit.give_up();
-            item.is_final = true;
-            self.closed.push_back(item.id);
-            if self.closed.len() > MAX_ITEMS {
+    fn close_first(&mut self, out: &mut Vec<Cue>) {
+        if let Some(first) = self.open.first_mut() {
+            first.give_up();
+            self.closed.push_back(first.utterance);
+            if self.closed.len() > MAX_OPEN {
                 self.closed.pop_front();
             }
             self.flush(out);
         }
     }
 
-    /// Gives out what is ready of the first utterance, and of the next ones as
-    /// long as those before are final.
-    fn flush(&mut self, out: &mut Vec<Word>) {
+    /// Gives out what is ready of the first utterance, and of the next ones as long as those before
+    /// are final.
+    fn flush(&mut self, out: &mut Vec<Cue>) {
         let mut finished = 0;
-        for item in &mut self.items {
-            item.show_ready(&mut self.shown, out);
-            if !item.is_final {
+        for open in &mut self.open {
+            open.show_ready(&mut self.shown_until, out);
+            if !open.is_final {
                 break;
             }
             finished += 1;
         }
-        self.items.drain(..finished);
+        self.open.drain(..finished);
     }
 }
 
-/// An open utterance.
+/// An utterance of which words are still to come.
 #[derive(Debug)]
-struct Item {
-    id: u64,
+struct Open {
+    utterance: Utterance,
     start: u64,
-    commit: CommitTracker,
+    /// End of the audio sent by the time of its newest hypothesis, as a timestamp.
+    audio_end: u64,
+    agreement: Agreement,
     curve: Curve,
-    /// When the words of its newest text were spoken, if that is known.
-    spoken: Vec<Word>,
     is_final: bool,
-    /// The connection over which it was heard is gone.
-    is_cut: bool,
 }
 
-impl Item {
-    fn exact_curve(&self) -> Option<Curve> {
-        Curve::exact(self.commit.text(), &self.spoken, self.start)
+impl Open {
+    fn new(utterance: Utterance, start: u64) -> Self {
+        Self {
+            utterance,
+            start,
+            audio_end: start,
+            agreement: Agreement::default(),
+            curve: Curve::new(start),
+            is_final: false,
+        }
+    }
+
+    fn interim(&mut self, transcript: &Transcript) {
+        let Transcript {
+            text,
+            stash,
+            words,
+            end,
+            ..
+        } = transcript;
+        let is_shorter = text.len() + stash.len() < self.agreement.text().len();
+        if is_shorter && *end < self.audio_end {
+            // It is heard again, from its start. What was shown of it stays shown.
+            self.agreement.restart(*end);
+            self.curve = Curve::new(self.start);
+        }
+        self.audio_end = *end;
+        self.agreement.interim(text, stash, *end);
+        match Curve::exact(self.agreement.text(), words, self.start) {
+            Some(curve) => self.curve = curve,
+            None => self.curve.observe(self.agreement.columns(), *end),
+        }
+    }
+
+    fn finalise(&mut self, transcript: &Transcript) {
+        self.agreement.finalise(&transcript.text);
+        match Curve::exact(self.agreement.text(), &transcript.words, self.start) {
+            Some(mut curve) => {
+                curve.close();
+                self.curve = curve;
+            }
+            None => self.curve.finish(self.agreement.columns(), transcript.end),
+        }
+        self.is_final = true;
+    }
+
+    /// No final text will come.
+    fn give_up(&mut self) {
+        self.agreement.give_up();
+        self.is_final = true;
     }
 
     /// When the next word starts at the earliest; all before `floor` is taken.
     fn next_start(&self, floor: u64) -> u64 {
-        self.curve.time_after(self.commit.next_column()).max(floor)
+        self.curve
+            .time_after(self.agreement.next_column())
+            .max(floor)
     }
 
-    fn show_ready(&mut self, floor: &mut u64, out: &mut Vec<Word>) {
-        let count = self.show(self.commit.ready(), u64::MAX, floor, out);
-        self.commit.show(count);
+    fn show_ready(&mut self, floor: &mut u64, out: &mut Vec<Cue>) {
+        let count = self.show(self.agreement.ready(), u64::MAX, floor, out);
+        self.agreement.show(count);
     }
 
-    fn show_due(&mut self, position: u64, floor: &mut u64, out: &mut Vec<Word>) {
-        let count = self.show(self.commit.ready_if_due(), position, floor, out);
-        self.commit.show(count);
+    fn show_due(&mut self, position: u64, floor: &mut u64, out: &mut Vec<Cue>) {
+        let count = self.show(self.agreement.ready_if_due(), position, floor, out);
+        self.agreement.show(count);
     }
 
-    /// Adds to `out` the words made of `segments` that start at `latest` or
-    /// before, from `floor` on: the number of segments in them.
-    fn show(
-        &self,
-        segments: &[Segment],
-        latest: u64,
-        floor: &mut u64,
-        out: &mut Vec<Word>,
-    ) -> usize {
-        let words: Vec<_> = segments.chunk_by(|_, next| next.joins).collect();
+    /// Adds to `out` the words made of `tokens` that start at `latest` or before, from `floor` on.
+    /// Returns the number of tokens in them.
+    fn show(&self, tokens: &[Token], latest: u64, floor: &mut u64, out: &mut Vec<Cue>) -> usize {
+        let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).collect();
         let ends = words
             .iter()
             .filter_map(|word| word.first().zip(word.last()));
@@ -270,8 +233,8 @@ impl Item {
             if start > latest {
                 break;
             }
-            let text = self.commit.text().get(first.start..last.end);
-            out.push(Word {
+            let text = self.agreement.text().get(first.start..last.end);
+            out.push(Cue {
                 text: text.unwrap_or_default().to_owned(),
                 start,
                 end,
@@ -284,8 +247,6 @@ impl Item {
 }
 
 #[cfg(test)]
-#[path = "stable_properties.rs"]
 mod properties;
 #[cfg(test)]
-#[path = "stable_tests.rs"]
 mod tests;

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-
-//! What the text of an utterance is made of: display columns, readable
-//! characters, and the places where one caption cue may end and the next begin.
+//! What the text of an utterance is made of: display columns, readable characters, and the
+//! [`Boundary`]s where one cue or line may end and the next begin.
+//!
+//! Line breaking follows UAX #14, grapheme clusters UAX #29; what is added here is which of the
+//! possible breaks a reader would choose.
 
 use unicode_linebreak::{BreakClass, break_property, linebreaks};
 use unicode_segmentation::UnicodeSegmentation;
@@ -15,22 +17,22 @@ const TITLES: &[&str] = &[
 
 /// Width of `text` in display columns: wide characters count 2, combining ones 0.
 ///
-/// Counted per grapheme cluster, so that the widths of the cues of a text add
-/// up to the width of that text.
+/// Counted per grapheme cluster, so that the widths of the cues of a text add up to the width of
+/// that text.
 #[cfg(test)]
 pub fn width(text: &str) -> usize {
     text.graphemes(true).map(UnicodeWidthStr::width).sum()
 }
 
-/// Whether `text` has nothing a viewer could read: it is empty, white space, or
-/// only punctuation and symbols. Emoji and musical notes can be read.
+/// Whether `text` has nothing a viewer could read: it is empty, white space, or only punctuation
+/// and symbols. Emoji and musical notes can be read.
 pub fn is_blank(text: &str) -> bool {
     !text.chars().any(is_readable)
 }
 
-/// `text` as it is shown: every run of white space is one space (a no-break
-/// space, if the run had no other kind), none at the edges, and no control
-/// characters. Joiners and bidirectional marks stay.
+/// `text` as it is shown: every run of white space is one space (a no-break space, if the run had
+/// no other kind), none at the edges, and no control characters. Joiners and bidirectional marks
+/// stay.
 pub fn normalise(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
     let mut space = None;
@@ -62,17 +64,17 @@ pub(super) enum Break {
     Clause,
     /// Between words, or next to an ideograph.
     Line,
-    /// A line break without a space, such as after a hyphen or between the
-    /// syllables of a Korean word.
+    /// A line break without a space, such as after a hyphen or between the syllables of a Korean
+    /// word.
     Tight,
     /// Within a word, between grapheme clusters.
     Cluster,
 }
 
-/// A place between two grapheme clusters of a text, together with the white
-/// space there; also the start and the end of the text.
+/// A place between two grapheme clusters of a text, together with the white space there; also the
+/// start and the end of the text.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Gap {
+pub(super) struct Boundary {
     /// End of the text before, in bytes.
     pub end: usize,
     /// End of the text before, in columns.
@@ -85,18 +87,17 @@ pub(super) struct Gap {
     pub kind: Break,
     /// Number of readable clusters before.
     pub readable: usize,
-    /// Number of gaps up to here, this one included, that are no
-    /// [`Break::Cluster`].
+    /// Number of boundaries up to here, this one included, other than [`Break::Cluster`].
     pub opportunities: usize,
 }
 
-/// All gaps of `text`, one before each grapheme cluster that is not white space
-/// and one at the end.
-pub(super) fn gaps(text: &str) -> Vec<Gap> {
-    let mut gaps = Vec::new();
+/// All boundaries of `text`, one before each grapheme cluster that is not white space and one at
+/// the end.
+pub(super) fn boundaries(text: &str) -> Vec<Boundary> {
+    let mut boundaries = Vec::new();
     let mut line_breaks = linebreaks(text).map(|(at, _)| at).peekable();
     let mut before = Before::default();
-    let mut here = Gap {
+    let mut here = Boundary {
         end: 0,
         end_column: 0,
         start: 0,
@@ -118,7 +119,7 @@ pub(super) fn gaps(text: &str) -> Vec<Gap> {
         here.start = start;
         let spaced = here.start > here.end;
         here.kind = before.break_kind(opportunity, spaced, base);
-        gaps.push(here);
+        boundaries.push(here);
 
         before.push(text, start, spaced, base);
         here.end = start.saturating_add(cluster.len());
@@ -128,32 +129,31 @@ pub(super) fn gaps(text: &str) -> Vec<Gap> {
     }
     here.start = text.len();
     here.kind = Break::Sentence;
-    gaps.push(here);
-    keep_blanks_attached(&mut gaps);
-    gaps
+    boundaries.push(here);
+    keep_blanks_attached(&mut boundaries);
+    boundaries
 }
 
-/// Makes the breaks around a lone dash and the like a last resort, so that it
-/// stays with the word before it, or after it at the start of the text; and
-/// numbers the remaining opportunities.
-fn keep_blanks_attached(gaps: &mut [Gap]) {
+/// Allows a break next to a lone dash and the like only as a last resort, so that it stays with the
+/// word before it, or after it at the start of the text. Then counts the opportunities that remain.
+fn keep_blanks_attached(boundaries: &mut [Boundary]) {
     let mut next_readable = None;
-    for gap in gaps.iter_mut().rev() {
-        if gap.kind != Break::Cluster {
-            let blank_follows = next_readable == Some(gap.readable);
-            next_readable = Some(gap.readable);
-            if blank_follows || gap.readable == 0 {
-                gap.kind = Break::Cluster;
+    for boundary in boundaries.iter_mut().rev() {
+        if boundary.kind != Break::Cluster {
+            let blank_follows = next_readable == Some(boundary.readable);
+            next_readable = Some(boundary.readable);
+            if blank_follows || boundary.readable == 0 {
+                boundary.kind = Break::Cluster;
             }
         }
     }
-    if let Some(first) = gaps.first_mut() {
+    if let Some(first) = boundaries.first_mut() {
         first.kind = Break::Sentence;
     }
     let mut opportunities = 0;
-    for gap in gaps {
-        opportunities += usize::from(gap.kind != Break::Cluster);
-        gap.opportunities = opportunities;
+    for boundary in boundaries {
+        opportunities += usize::from(boundary.kind != Break::Cluster);
+        boundary.opportunities = opportunities;
     }
 }
 
@@ -165,7 +165,7 @@ enum Follow {
     Space,
 }
 
-/// The text before a gap, as far as it matters for the break there.
+/// The text before a boundary, as far as it matters for the break there.
 #[derive(Debug, Default)]
 struct Before {
     /// Base character of the last cluster.
@@ -202,8 +202,8 @@ impl Before {
         });
         match mark {
             Some((kind, _)) if opportunity => return kind,
-            // UAX #14 cannot tell opening from closing curly quotes and never
-            // breaks next to them, which in Chinese glues sentences together.
+            // UAX #14 cannot tell opening from closing curly quotes and never breaks next to them,
+            // which in Chinese glues sentences together.
             Some((kind, Follow::Anything)) if may_begin_cue(next) => return kind,
             _ => {}
         }
@@ -217,9 +217,9 @@ impl Before {
     }
 }
 
-/// Whether `text` ends with a mark that ends a sentence or a clause, closing
-/// quotes aside, so that no more letters can follow in the same word. The dots
-/// of "3." and "U." do not count: "3.14" or "U.S." may come of them.
+/// Whether `text` ends with a mark that ends a sentence or a clause, closing quotes aside, so that
+/// no more letters can follow in the same word. The dots of "3." and "U." do not count: "3.14" or
+/// "U.S." may come of them.
 pub(super) fn ends_clause(text: &str) -> bool {
     let text = text.trim_end_matches(|c| is_closing(c) || is_bidi_mark(c));
     let mut chars = text.chars().rev();
@@ -231,8 +231,7 @@ pub(super) fn ends_clause(text: &str) -> bool {
     }
 }
 
-/// Whether a full stop after the word from byte `word` to `end` belongs to an
-/// abbreviation.
+/// Whether a full stop after the word from byte `word` to `end` belongs to an abbreviation.
 fn is_abbreviated(text: &str, word: Option<usize>, end: usize) -> bool {
     let word = word
         .and_then(|start| text.get(start..end))
@@ -271,8 +270,8 @@ fn is_readable(c: char) -> bool {
     c.is_alphanumeric() || matches!(c, '\u{2600}'..='\u{27bf}' | '\u{1f000}'..='\u{1faff}')
 }
 
-/// Whether `c` is of a script that puts no spaces between words, so that a
-/// space means a pause: ideographs, kana, Thai, Lao, Khmer, Burmese.
+/// Whether `c` is of a script that puts no spaces between words, so that a space means a pause:
+/// ideographs, kana, Thai, Lao, Khmer, Burmese.
 pub(super) fn is_unspaced(c: char) -> bool {
     match break_property(u32::from(c)) {
         BreakClass::ComplexContext | BreakClass::ConditionalJapaneseStarter => true,
@@ -408,9 +407,12 @@ mod tests {
         ] {
             let at = text.find('|').unwrap();
             let text = text.replace('|', "");
-            let gaps = gaps(&text);
-            let gap = gaps.iter().find(|gap| gap.start == at).unwrap();
-            assert_eq!(gap.kind, kind, "{text:?} at {at}");
+            let boundaries = boundaries(&text);
+            let boundary = boundaries
+                .iter()
+                .find(|boundary| boundary.start == at)
+                .unwrap();
+            assert_eq!(boundary.kind, kind, "{text:?} at {at}");
         }
     }
 }

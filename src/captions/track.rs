@@ -1,42 +1,46 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The text track: what was put on it so far, and where the next piece goes.
+//! The text track of a pad: what was put on it so far, and where the next piece goes.
 //!
-//! Pieces of text and gaps follow each other without overlap and without going back, as overlays,
-//! encoders and muxers need them. Times are stream times in nanoseconds.
+//! Invariant: pieces of text and gaps follow each other without overlap, hole or step back, and
+//! none is without duration. Overlays, encoders and muxers rely on that. Times are timestamps in
+//! nanoseconds.
 
-/// One thing to put on the track.
+use std::time::Duration;
+
+use super::layout::Cue;
+
+/// One thing to put on the pad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     Text {
         text: String,
         start: u64,
-        duration: u64,
-        /// When it was meant to start: earlier, if it came too late.
-        meant: u64,
+        duration: Duration,
+        /// When it should have started: earlier than `start` if it came too late. `None` if it only
+        /// goes on: the piece before has the same text.
+        intended: Option<u64>,
     },
-    /// The text before goes on.
-    Again {
-        text: String,
-        start: u64,
-        duration: u64,
-    },
-    /// Nothing is to be shown.
-    Gap { start: u64, duration: u64 },
+    /// Nothing is shown.
+    Gap { start: u64, duration: Duration },
+    /// The text that follows is in this language, a code such as `en`.
+    Language(String),
+    /// The text of an utterance is complete.
+    UtteranceEnd,
 }
 
 /// Where the track has got to.
 #[derive(Debug, Default)]
-pub struct Track {
+pub(super) struct Track {
     /// `None` until it is known where the audio begins.
     position: Option<u64>,
     held: Option<Held>,
 }
 
-/// The line that is shown until another one takes its place.
+/// The line that stays on until another one takes its place.
 #[derive(Debug)]
 struct Held {
     text: String,
-    /// If none does.
+    /// Until when, if none does.
     until: u64,
 }
 
@@ -46,103 +50,108 @@ impl Track {
         self.position.get_or_insert(time);
     }
 
-    /// Everything before this is on the track.
+    /// Everything before this is on the track; `None` if it has not begun.
     pub fn position(&self) -> Option<u64> {
         self.position
     }
 
-    /// Shows text from `start` to `end`. What is too early for the track comes as soon as the
-    /// track allows, for at least `shortest` or as long as it was meant to be, whichever is less.
-    pub fn text(
-        &mut self,
-        text: String,
-        start: u64,
-        end: u64,
-        shortest: u64,
-        out: &mut Vec<Piece>,
-    ) {
-        let (meant, length) = (start, end.saturating_sub(start).max(1));
-        self.advance(start, out);
-        self.held = None;
-        let start = start.max(self.position.unwrap_or(start));
-        let end = end.max(start.saturating_add(length.min(shortest.max(1))));
-        self.position = Some(end);
-        out.push(Piece::Text {
-            text,
-            start,
-            duration: end - start,
-            meant,
-        });
+    /// Where text that should start at `time` would start.
+    pub fn next_start(&self, time: u64) -> u64 {
+        self.position.map_or(time, |position| position.max(time))
     }
 
-    /// Shows lines of text one after the other from where the track has got to until `end`, each
-    /// for `shortest` at least. The last one stays on afterwards, while there is no other, until it
-    /// has been there for `longest`; 0 is no limit. No lines at all take it away.
-    pub fn interim(
+    /// Shows a cue from its start to its end, or for `min_showing` if that is longer.
+    ///
+    /// A cue that cannot start in time starts as soon as the track allows, and its showing time
+    /// gives way, so that delays do not add up from cue to cue: it still ends where it would have
+    /// ended, but is shown for as long as it took to say, or for `min_showing` if that is shorter.
+    pub fn text(&mut self, cue: Cue, min_showing: u64, out: &mut Vec<Piece>) {
+        let Cue { text, start, end } = cue;
+        self.advance(start, out);
+        self.held = None;
+        let begin = self.next_start(start);
+        let length = end.saturating_sub(start).min(min_showing).max(1);
+        let end = end
+            .max(start.saturating_add(min_showing))
+            .max(begin.saturating_add(length));
+        self.push(text, begin, end, Some(start), out);
+    }
+
+    /// Shows lines one after the other from `start`, or where the track has got to, until `end`,
+    /// for equal times. The final one stays on afterwards until something else is shown, or until
+    /// it has been there for `max_showing`.
+    ///
+    /// There must be time for them: `end` is after [`Self::next_start`] of `start`.
+    pub fn lines(
         &mut self,
         lines: Vec<String>,
         start: u64,
         end: u64,
-        shortest: u64,
-        longest: u64,
+        max_showing: u64,
         out: &mut Vec<Piece>,
     ) {
-        let Some(last) = lines.last() else {
-            self.held = None;
+        let Some(current) = lines.last() else {
             return;
         };
         self.advance(start, out);
-        let start = start.max(self.position.unwrap_or(start));
+        let begin = self.next_start(start);
         let count = lines.len() as u64;
-        let end = end.max(start.saturating_add(shortest.saturating_mul(count)));
-        if self.held.as_ref().is_none_or(|held| held.text != *last) {
-            let longest = Some(longest).filter(|longest| *longest > 0);
+        let share = (end.saturating_sub(begin) / count).max(1);
+        if self.held.as_ref().is_none_or(|held| held.text != *current) {
             self.held = Some(Held {
-                text: last.clone(),
-                until: start.saturating_add(longest.unwrap_or(u64::MAX)),
+                text: current.clone(),
+                until: begin.saturating_add(max_showing),
             });
         }
-        // Nothing new can be shown for a time that is on the track already.
-        let share = (end - start) / count;
-        if share == 0 {
-            return;
+        let ends = (1..count).map(|n| begin.saturating_add(share.saturating_mul(n)));
+        for (text, end) in lines.into_iter().zip(ends.chain([end])) {
+            let begin = self.next_start(begin);
+            self.push(text, begin, end, Some(begin), out);
         }
-        let starts = (0..count).map(|n| start + share * n);
-        let ends = (1..count).map(|n| start + share * n).chain([end]);
-        for ((text, start), end) in lines.into_iter().zip(starts).zip(ends) {
-            out.push(Piece::Text {
-                text,
-                start,
-                duration: end - start,
-                meant: start,
-            });
-        }
-        self.position = Some(end);
     }
 
-    /// Nothing new is to be shown before `time` that is not on the track already.
+    /// Takes away the line that would stay on.
+    pub fn clear(&mut self) {
+        self.held = None;
+    }
+
+    /// Nothing new is shown before `time` that is not on the track already.
     pub fn advance(&mut self, time: u64, out: &mut Vec<Piece>) {
         let mut position = *self.position.get_or_insert(time);
         if let Some(held) = &self.held
             && held.until.min(time) > position
         {
-            let end = held.until.min(time);
-            out.push(Piece::Again {
-                text: held.text.clone(),
-                start: position,
-                duration: end - position,
-            });
+            let (text, end) = (held.text.clone(), held.until.min(time));
+            self.push(text, position, end, None, out);
             position = end;
         }
         if time > position {
             self.held = None;
+            self.position = Some(time);
             out.push(Piece::Gap {
                 start: position,
-                duration: time - position,
+                duration: Duration::from_nanos(time - position),
             });
-            position = time;
         }
-        self.position = Some(position);
+    }
+
+    fn push(
+        &mut self,
+        text: String,
+        start: u64,
+        end: u64,
+        intended: Option<u64>,
+        out: &mut Vec<Piece>,
+    ) {
+        // Only at the very end of the range of timestamps there is no time left.
+        let duration = end.saturating_sub(start).max(1);
+        self.position = Some(start.saturating_add(duration));
+        out.push(Piece::Text {
+            text,
+            start,
+            duration: Duration::from_nanos(duration),
+            intended,
+        });
     }
 }
 
@@ -150,23 +159,27 @@ impl Track {
 mod tests {
     use super::*;
 
-    fn text(start: u64, end: u64) -> Piece {
-        late_text(start, end, start)
-    }
-
-    fn late_text(start: u64, end: u64, meant: u64) -> Piece {
+    fn piece(start: u64, end: u64, intended: Option<u64>) -> Piece {
         Piece::Text {
             text: "x".into(),
             start,
-            duration: end - start,
-            meant,
+            duration: Duration::from_nanos(end - start),
+            intended,
         }
+    }
+
+    fn text(start: u64, end: u64) -> Piece {
+        piece(start, end, Some(start))
+    }
+
+    fn again(start: u64, end: u64) -> Piece {
+        piece(start, end, None)
     }
 
     fn gap(start: u64, end: u64) -> Piece {
         Piece::Gap {
             start,
-            duration: end - start,
+            duration: Duration::from_nanos(end - start),
         }
     }
 
@@ -177,11 +190,20 @@ mod tests {
         (track, Vec::new())
     }
 
+    fn cue(start: u64, end: u64) -> Cue {
+        let text = "x".into();
+        Cue { text, start, end }
+    }
+
+    fn lines<const COUNT: usize>(lines: [&str; COUNT]) -> Vec<String> {
+        lines.map(str::to_owned).into()
+    }
+
     #[test]
     fn text_and_gaps_cover_the_time() {
         let (mut track, mut out) = track();
-        track.text("x".into(), 150, 200, 10, &mut out);
-        track.text("x".into(), 200, 230, 10, &mut out);
+        track.text(cue(150, 200), 10, &mut out);
+        track.text(cue(200, 230), 10, &mut out);
         track.advance(300, &mut out);
         track.advance(250, &mut out);
         assert_eq!(
@@ -195,11 +217,11 @@ mod tests {
         let (mut track, mut out) = track();
         track.advance(500, &mut out);
         out.clear();
-        track.text("x".into(), 100, 450, 30, &mut out);
-        track.text("x".into(), 450, 460, 30, &mut out);
+        track.text(cue(100, 450), 30, &mut out);
+        track.text(cue(450, 460), 30, &mut out);
         assert_eq!(
             out,
-            [late_text(500, 530, 100), late_text(530, 540, 450)],
+            [piece(500, 530, Some(100)), piece(530, 540, Some(450))],
             "the short one stays short"
         );
     }
@@ -207,9 +229,9 @@ mod tests {
     #[test]
     fn lag_does_not_add_up() {
         let (mut track, mut out) = track();
-        track.text("x".into(), 100, 200, 30, &mut out);
+        track.text(cue(100, 200), 30, &mut out);
         for n in 0..100 {
-            track.text("x".into(), 110 + 10 * n, 120 + 10 * n, 30, &mut out);
+            track.text(cue(110 + 10 * n, 120 + 10 * n), 30, &mut out);
         }
         let Some(Piece::Text { start, .. }) = out.last() else {
             panic!()
@@ -217,40 +239,42 @@ mod tests {
         assert_eq!(*start, 110 + 990 + 90);
     }
 
-    fn again(start: u64, end: u64) -> Piece {
-        Piece::Again {
-            text: "x".into(),
-            start,
-            duration: end - start,
+    #[test]
+    fn the_showing_time_gives_way_to_the_next_cue() {
+        let (mut track, mut out) = track();
+        for n in 0..40 {
+            track.text(cue(100 + 80 * n, 130 + 80 * n), 100, &mut out);
         }
+        let expected = (1..40).map(|n| piece(120 + 80 * n, 200 + 80 * n, Some(100 + 80 * n)));
+        assert_eq!(out[0], text(100, 200));
+        assert_eq!(out[1..], expected.collect::<Vec<_>>());
     }
 
     #[test]
-    fn interim_text_fills_the_time_that_passed() {
+    fn lines_fill_the_time_that_passed() {
         let (mut track, mut out) = track();
-        for end in [150, 150, 180] {
-            track.interim(vec!["x".into()], 120, end, 0, 0, &mut out);
-        }
+        track.lines(lines(["x"]), 120, 150, 1000, &mut out);
+        track.lines(lines(["x"]), 120, 180, 1000, &mut out);
         assert_eq!(out, [gap(100, 120), text(120, 150), text(150, 180)]);
     }
 
     #[test]
-    fn the_last_line_stays_until_there_is_another() {
+    fn the_current_line_stays_until_there_is_another() {
         let (mut track, mut out) = track();
-        track.interim(vec!["x".into()], 120, 150, 0, 1000, &mut out);
+        track.lines(lines(["x"]), 120, 150, 1000, &mut out);
         out.clear();
         track.advance(200, &mut out);
         track.advance(300, &mut out);
-        track.interim(vec!["x".into()], 120, 310, 20, 1000, &mut out);
-        track.interim(vec!["x".into()], 400, 410, 0, 1000, &mut out);
-        let lines = [
+        track.lines(lines(["x"]), 120, 320, 1000, &mut out);
+        track.lines(lines(["x"]), 400, 410, 1000, &mut out);
+        let shown = [
             again(150, 200),
             again(200, 300),
             text(300, 320),
             again(320, 400),
             text(400, 410),
         ];
-        assert_eq!(out, lines);
+        assert_eq!(out, shown);
         out.clear();
         track.advance(1500, &mut out);
         track.advance(1600, &mut out);
@@ -262,23 +286,13 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_too_late_to_be_shown_is_shown_next() {
+    fn a_line_that_is_taken_away_or_followed_by_a_cue_does_not_stay() {
         let (mut track, mut out) = track();
-        track.interim(vec!["y".into()], 100, 150, 0, 0, &mut out);
-        track.interim(vec!["x".into()], 100, 150, 0, 0, &mut out);
-        out.clear();
+        track.lines(lines(["x"]), 100, 150, 1000, &mut out);
+        track.clear();
         track.advance(200, &mut out);
-        assert_eq!(out, [again(150, 200)]);
-    }
-
-    #[test]
-    fn a_line_that_was_taken_back_or_is_over_does_not_stay() {
-        let (mut track, mut out) = track();
-        track.interim(vec!["x".into()], 100, 150, 0, 0, &mut out);
-        track.interim(Vec::new(), 100, 150, 0, 0, &mut out);
-        track.advance(200, &mut out);
-        track.interim(vec!["x".into()], 200, 210, 0, 0, &mut out);
-        track.text("x".into(), 250, 300, 0, &mut out);
+        track.lines(lines(["x"]), 200, 210, 1000, &mut out);
+        track.text(cue(250, 300), 0, &mut out);
         track.advance(400, &mut out);
         let expected = [
             text(100, 150),
@@ -294,8 +308,8 @@ mod tests {
     #[test]
     fn several_lines_share_the_time() {
         let (mut track, mut out) = track();
-        track.interim(vec!["x".into(); 3], 100, 110, 0, 0, &mut out);
-        track.interim(vec!["x".into(); 2], 100, 120, 20, 0, &mut out);
+        track.lines(lines(["x", "x", "x"]), 100, 110, 1000, &mut out);
+        track.lines(lines(["x", "x"]), 100, 150, 1000, &mut out);
         let times = [(100, 103), (103, 106), (106, 110), (110, 130), (130, 150)];
         assert_eq!(out, times.map(|(start, end)| text(start, end)));
     }
@@ -303,8 +317,14 @@ mod tests {
     #[test]
     fn no_text_is_without_duration() {
         let (mut track, mut out) = track();
-        track.text("x".into(), 100, 100, 0, &mut out);
-        track.text("x".into(), u64::MAX, 5, 10, &mut out);
-        assert!(matches!(out[0], Piece::Text { duration: 1, .. }));
+        track.text(cue(100, 100), 0, &mut out);
+        track.lines(lines(["x", "x"]), 100, 101, 0, &mut out);
+        track.text(cue(u64::MAX, 5), 10, &mut out);
+        for piece in out {
+            let (Piece::Text { duration, .. } | Piece::Gap { duration, .. }) = piece else {
+                panic!("{piece:?}");
+            };
+            assert!(!duration.is_zero());
+        }
     }
 }

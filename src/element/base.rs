@@ -17,7 +17,7 @@ use super::{CAT, Settings, lock};
 /// What follows on settings that allow no session, where the pipeline is to run on.
 const MUTED: &str = "There are no captions until then.";
 
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub struct Base {
     settings: Mutex<Settings>,
     input: Mutex<Input>,
@@ -85,11 +85,11 @@ impl Base {
 
     /// Starts a session for the audio that follows. Returns whether there is one: not if the
     /// settings do not allow it, and the pipeline is to run on.
-    pub fn start_run(
+    pub fn start_run<T: TextOutput>(
         &self,
         element: &gst::Element,
         live: bool,
-        text: impl TextOutput,
+        text: impl FnOnce() -> T,
     ) -> Result<bool, gst::FlowError> {
         let settings = self.settings().clone();
         let (rate, segment) = {

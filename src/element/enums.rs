@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The enumerations among the properties, as GObject has them.
 
+use crate::captions::Mode;
 use crate::{protocol, session};
 use gst::glib;
 use gst::glib::prelude::*;
@@ -89,6 +90,16 @@ pub enum Results {
     Interim,
     #[enum_value(name = "Each word once it will not change any more", nick = "stable")]
     Stable,
+}
+
+impl From<Results> for Mode {
+    fn from(results: Results) -> Self {
+        match results {
+            Results::Final => Self::Final,
+            Results::Interim => Self::Interim,
+            Results::Stable => Self::Stable,
+        }
+    }
 }
 
 /// What happens when the service cannot be used.

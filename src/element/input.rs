@@ -28,6 +28,7 @@ const MAX_DRAINING: usize = 64;
 const MAX_SWITCH: u64 = 1_000_000_000;
 
 /// A session that takes audio.
+#[derive(Debug)]
 pub struct Uplink {
     queue: Arc<AudioQueue>,
     completion: Arc<Completion>,
@@ -39,6 +40,7 @@ pub struct Uplink {
 }
 
 /// The audio that goes to one session, from its first buffer on.
+#[derive(Debug)]
 struct Run {
     uplink: Arc<Uplink>,
     continuity: Continuity,
@@ -51,6 +53,7 @@ struct Run {
 }
 
 /// What came in and where it goes.
+#[derive(Debug)]
 pub struct Input {
     rate: u32,
     segment: gst::FormattedSegment<gst::ClockTime>,
@@ -290,11 +293,6 @@ impl Input {
         running.chain(&self.draining)
     }
 
-    /// Makes the sessions look for audio again.
-    pub fn wake(&self) {
-        self.uplinks().for_each(|uplink| uplink.queue.wake());
-    }
-
     /// Frees the streaming thread from whatever it waits for in here, until [`Self::resume`].
     pub fn interrupt(&mut self) {
         self.interrupted = true;
@@ -448,20 +446,22 @@ impl Uplink {
     }
 
     /// Starts a session. Returns with it what of the settings has no effect.
-    pub fn start(
+    pub fn start<T: TextOutput>(
         element: &gst::Element,
         settings: &Settings,
         rate: u32,
         segment: &gst::FormattedSegment<gst::ClockTime>,
         stats: &Stats,
         live: bool,
-        text: impl TextOutput,
+        text: impl FnOnce() -> T,
     ) -> Result<(Self, Vec<String>), Failure> {
         let endpoint = settings.endpoint()?;
         let setup = settings.setup(rate, endpoint.is_official())?;
         let config = settings.session(rate, live, &setup);
         let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
         let queue = Arc::new(queue);
+        let (mut text, waker) = (text(), queue.clone());
+        text.set_waker(Box::new(move || waker.wake()));
         let completion = Arc::new(Completion::default());
         gst::debug!(
             CAT,

@@ -104,6 +104,16 @@ pub(super) fn audio_lost(
     Clocks::new(segment, time).add_to(builder).build()
 }
 
+/// The details of the WARNING about a delay, which is in milliseconds.
+pub(super) fn excessive_delay(delay: u32) -> gst::Structure {
+    gst::Structure::builder("qwenasr/excessive-delay")
+        .field(
+            "new-observed-max-delay",
+            gst::ClockTime::from_mseconds(delay.into()),
+        )
+        .build()
+}
+
 /// What a failure is to a GStreamer application.
 pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
     match kind {

@@ -12,25 +12,28 @@ use super::{CAT, clock_time, lock, messages};
 use crate::audio::samples;
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};
-use crate::session::{self, Notice, Warning};
+use crate::session::{Notice, Warning};
 use crate::timeline::duration_of;
 use crate::transcript::Transcript;
 
+/// Wakes a session that sends no audio because of too much text.
+pub type Waker = Box<dyn Fn() + Send + Sync>;
+
 /// Where the text goes, besides to the bus. Called on a network thread: must not block.
 pub trait TextOutput: Send + 'static {
-    fn interim(&mut self, _transcript: &Transcript) {}
-    fn last(&mut self, _transcript: &Transcript) {}
-    /// The connection broke: utterances that are not final are heard again under other names, or
-    /// get their final text all the same.
-    fn cut(&mut self) {}
-    /// No text will come for what was before this stream time.
-    fn settled(&mut self, _time: u64) {}
+    /// Replaces what was said of the utterance before.
+    fn interim(&mut self, _transcript: Transcript) {}
+    fn finalise(&mut self, _transcript: Transcript) {}
+    /// No text will come for what was before the timestamp `time`.
+    fn watermark(&mut self, _time: u64) {}
     /// The session has no more text.
-    fn over(&mut self) {}
-    /// See [`Listener::is_congested`].
+    fn end(&mut self) {}
+    /// See [`Listener::is_congested`]; the waker is called when that is over.
     fn is_congested(&self) -> bool {
         false
     }
+    /// Given once, before all else.
+    fn set_waker(&mut self, _waker: Waker) {}
 }
 
 /// No src pad: messages only.
@@ -178,9 +181,9 @@ impl<T: TextOutput> Report<T> {
         }
     }
 
-    fn transcript(&mut self, transcript: &Transcript, last: bool) {
+    fn transcript(&mut self, transcript: Transcript, is_final: bool) {
         self.stats.with(|ledger| {
-            *(if last {
+            *(if is_final {
                 &mut ledger.finals
             } else {
                 &mut ledger.interims
@@ -189,13 +192,13 @@ impl<T: TextOutput> Report<T> {
         let Some(element) = self.element.upgrade() else {
             return;
         };
-        gst::trace!(CAT, obj = element, "{transcript:?}, final: {last}");
+        gst::trace!(CAT, obj = element, "{transcript:?}, final: {is_final}");
         post(
             &element,
-            messages::transcript(transcript, last, &self.segment, &self.session_id),
+            messages::transcript(&transcript, is_final, &self.segment, &self.session_id),
         );
-        if last {
-            self.text.last(transcript);
+        if is_final {
+            self.text.finalise(transcript);
         } else {
             self.text.interim(transcript);
         }
@@ -247,7 +250,7 @@ impl<T: TextOutput> Report<T> {
     }
 
     fn end(&mut self, ending: Ending) {
-        self.text.over();
+        self.text.end();
         self.completion.set(ending);
     }
 }
@@ -261,9 +264,6 @@ impl<T: TextOutput> Listener for Report<T> {
                 reason,
             } => {
                 self.session_id = session_id.unwrap_or_default();
-                if state == session::State::Reconnecting {
-                    self.text.cut();
-                }
                 self.state(state.into(), &reason.to_string());
             }
             Notice::SpeechStarted { item_id, time } => {
@@ -272,9 +272,9 @@ impl<T: TextOutput> Listener for Report<T> {
             Notice::SpeechStopped { item_id, time } => {
                 self.speech("qwenasr/speech-stopped", &item_id, time);
             }
-            Notice::Interim(transcript) => self.transcript(&transcript, false),
-            Notice::Final(transcript) => self.transcript(&transcript, true),
-            Notice::Watermark { time } => self.text.settled(time),
+            Notice::Interim(transcript) => self.transcript(transcript, false),
+            Notice::Final(transcript) => self.transcript(transcript, true),
+            Notice::Watermark { time } => self.text.watermark(time),
             Notice::AudioLost {
                 time,
                 duration,
@@ -373,6 +373,18 @@ pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
     let error = messages::error_of(failure.kind, &format!("{failure} {next}"));
     let message = gst::message::Warning::builder_from_error(error)
         .details(messages::details_of(failure))
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
+/// Posts a WARNING that live text came this long after it was said, in milliseconds.
+pub fn post_excessive_delay(element: &gst::Element, delay: u32) {
+    let text =
+        format!("Text came {delay} ms after it was said, more than latency and lateness allow.");
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder(gst::CoreError::Clock, &text)
+        .details(messages::excessive_delay(delay))
         .src(element)
         .build();
     let _ = element.post_message(message);

@@ -149,11 +149,11 @@ impl Settings {
     }
 
     pub fn layout(&self) -> Layout {
-        let nanos = |ms: u32| u64::from(ms) * 1_000_000;
+        let millis = |ms: u32| Duration::from_millis(ms.into());
         Layout {
-            max_chars: self.max_chars as usize,
-            min_duration: nanos(self.min_duration),
-            max_duration: nanos(self.max_duration),
+            max_chars: Some(self.max_chars as usize).filter(|columns| *columns > 0),
+            min_duration: millis(self.min_duration),
+            max_duration: Some(millis(self.max_duration)).filter(|max| !max.is_zero()),
         }
     }
 

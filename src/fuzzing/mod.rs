@@ -6,6 +6,7 @@
 //! The first letter of a line says what happens, the rest is about that. What makes no sense is
 //! passed over, so that every input is a script. The seeds are in `fuzz/seeds`.
 
+mod captions;
 mod decode;
 mod session;
 

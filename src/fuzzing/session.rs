@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::captions::Captions;
 use super::{CONTEXT, number, rate, set_up, steps, text_of};
-use crate::captions::{Layout, Rolling, Stable, timed_cues};
 use crate::protocol::{Failure, Incoming, Kind, Refusal};
 use crate::session::{
     ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
@@ -44,10 +44,7 @@ struct Driver {
     state: State,
     /// Times that the session said it was over.
     ended: u32,
-    stable: Stable,
-    rolling: Rolling,
-    /// Time up to which words that stay are on the pad.
-    shown: u64,
+    captions: Captions,
 }
 
 /// Runs a script on a session. The first line may also say `client-vad`, `continue` (never give
@@ -131,9 +128,7 @@ impl Driver {
             seq: 0,
             state: State::Idle,
             ended: 0,
-            stable: Stable::new(),
-            rolling: Rolling::new(42),
-            shown: 0,
+            captions: Captions::new(),
         })
     }
 
@@ -277,21 +272,24 @@ impl Driver {
             Notice::Interim(transcript) => {
                 assert!(!self.done.contains(&transcript.utterance), "{transcript:?}");
                 self.open.insert(transcript.utterance);
-                self.caption(&transcript, false);
+                self.check(&transcript);
+                self.captions.interim(&transcript);
             }
             Notice::Final(transcript) => {
                 assert_eq!(transcript.stash, "");
                 self.open.remove(&transcript.utterance);
                 assert!(self.done.insert(transcript.utterance), "{transcript:?}");
-                self.caption(&transcript, true);
+                self.check(&transcript);
+                self.captions.finalise(&transcript);
             }
             Notice::Watermark { time } => {
                 assert!(time > self.watermark, "time goes back");
                 self.watermark = time;
+                self.captions.watermark(time);
             }
-            Notice::Outage(_) => self.stable.cut(),
             Notice::Drained => {
                 assert_eq!(self.state, State::Idle);
+                self.captions.end();
                 self.ended += 1;
             }
             Notice::Failed(failure) => {
@@ -302,18 +300,15 @@ impl Driver {
             Notice::SpeechStarted { .. }
             | Notice::SpeechStopped { .. }
             | Notice::AudioLost { .. }
+            | Notice::Outage(_)
             | Notice::Rotated { .. }
             | Notice::Warning(_) => {}
         }
     }
 
-    /// Whatever text comes, captions are made of it.
-    fn caption(&mut self, transcript: &Transcript, last: bool) {
+    fn check(&mut self, transcript: &Transcript) {
         let Transcript {
-            utterance: item,
             seq,
-            text,
-            stash,
             start,
             end,
             words,
@@ -326,36 +321,6 @@ impl Driver {
             "{transcript:?}"
         );
         self.seq = *seq;
-        let mut shown = Vec::new();
-        if !words.is_empty() {
-            self.stable.spoken(*item, *start, words.clone(), &mut shown);
-        }
-        if last {
-            let layout = Layout {
-                max_chars: 42,
-                min_duration: 1_000_000_000,
-                max_duration: 7_000_000_000,
-            };
-            let mut before = *start;
-            for cue in timed_cues(text, words, *start, *end, &layout) {
-                assert!(before <= cue.start && cue.start < cue.end, "{cue:?}");
-                before = cue.end;
-            }
-            self.stable.last(*item, text, *start, *end, &mut shown);
-        } else {
-            self.rolling.lines(*item, &format!("{text}{stash}"));
-            self.stable
-                .interim(*item, text, stash, *start, *end, &mut shown);
-        }
-        self.stable
-            .due(start.saturating_sub(2_000_000_000), &mut shown);
-        for word in shown {
-            assert!(
-                self.shown <= word.start && word.start < word.end,
-                "{word:?}"
-            );
-            self.shown = word.end;
-        }
     }
 
     /// Whatever happened, a session that is told so comes to its end.

@@ -40,7 +40,7 @@ impl Feed for QwenAsrSink {
         if !live {
             self.wait_for_draining()?;
         }
-        let started = self.base.start_run(obj.upcast_ref(), live, ())?;
+        let started = self.base.start_run(obj.upcast_ref(), live, || ())?;
         self.muted.store(!started, Ordering::Relaxed);
         Ok(started)
     }

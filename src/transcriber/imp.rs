@@ -1,15 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element itself: pads, properties, events and queries.
 //!
-//! Threads: upstream's streaming thread brings audio and events and never waits for the network
-//! in a live pipeline; network threads bring transcripts; the src pad's task pushes.
+//! Threads: upstream's streaming thread brings audio and events and never waits for the network in
+//! a live pipeline; network threads bring transcripts; the src pad's task makes text of them and
+//! pushes.
 //!
-//! Locks: `settings`, `input`, `timing` and `muted` are held for moments only, never two of them at
-//! a time, nor while pushing, querying or posting; those of the outlet and the statistics may be
-//! taken inside. `pusher` is held by the src pad's task for a whole round and may be followed by
-//! any of the others; nobody else takes it while the task runs.
+//! Locks: `input`, `muted` and those of [`Shared`] are held for moments only, never two of them at
+//! a time, nor while pushing, querying or posting; those of the output queue and the statistics may
+//! be taken inside.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard};
+use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
 
 use gst::glib;
 use gst::prelude::*;
@@ -19,77 +19,36 @@ use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSucces
 use gst_base::subclass::prelude::*;
 
 use super::lane::Lane;
-use super::outlet::Outlet;
-use super::pusher::Pusher;
+use super::src_pad::{Shared, SrcPad};
+use super::timing::Timing;
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Settings, TextOutput, audio_caps, clock_time,
+    Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps, clock_time,
     commit_signal, is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
 };
 
-/// What upstream says about time.
-#[derive(Debug, Default, Clone, Copy)]
-pub(super) struct Timing {
-    pub live: bool,
-    /// Latency of everything upstream.
-    pub upstream: gst::ClockTime,
-    /// How much later than that the audio comes, and when this was looked at last.
-    lag: Option<(gst::ClockTime, gst::ClockTime)>,
-    /// The lag was that of another segment.
-    other_segment: bool,
-}
-
-/// By how much the lag may grow: one in so many parts of the time that passes. That is enough for
-/// clocks that drift apart; audio that was held up, in contrast, must not hold up the text.
-const LAG_GROWTH: u64 = 1000;
-
-impl Timing {
-    /// Audio of the running time `said` has come at the running time `now`.
-    fn heard(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
-        let lag = now.saturating_sub(said.saturating_add(self.upstream));
-        let before = self
-            .lag
-            .filter(|_| !std::mem::take(&mut self.other_segment));
-        let most = before.map(|(lag, then)| {
-            let grown = now.saturating_sub(then).nseconds() / LAG_GROWTH;
-            lag.saturating_add(gst::ClockTime::from_nseconds(grown))
-        });
-        self.lag = Some((most.map_or(lag, |most| lag.min(most)), now));
-    }
-
-    /// How long after it was said audio comes. What connects to a source that starts later, or
-    /// that has a clock of its own, has a timeline that lags behind: nobody downstream misses
-    /// text any earlier.
-    pub fn delay(&self) -> gst::ClockTime {
-        let lag = self.lag.map(|(lag, _)| lag);
-        self.upstream.saturating_add(lag.unwrap_or_default())
-    }
-}
-
 #[derive(Default)]
 pub struct QwenAsr {
-    pub(super) base: Base,
-    timing: Mutex<Timing>,
-    pub(super) outlet: Arc<Outlet>,
-    pusher: Mutex<Pusher>,
+    shared: Arc<Shared>,
+    src: OnceLock<Arc<SrcPad>>,
     /// Where text would go, if the settings allowed a session: the pipeline runs on without.
     muted: Mutex<Option<Lane>>,
 }
 
 impl Commit for QwenAsr {
     fn commit(&self) {
-        self.base.commit(self.obj().upcast_ref());
+        self.shared.base.commit(self.obj().upcast_ref());
     }
 }
 
 impl Feed for QwenAsr {
     fn base(&self) -> &Base {
-        &self.base
+        &self.shared.base
     }
 
     /// The connection opens with the first audio, not before.
     fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
         if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
-            let mut timing = lock(&self.timing);
+            let mut timing = self.timing();
             (timing.live, timing.upstream) = (live, upstream);
         }
         // Before any text could be missed.
@@ -100,10 +59,10 @@ impl Feed for QwenAsr {
             // One session at a time, where there is time.
             draining.wait()?;
         }
-        let lane = self.open_lane(first);
-        let started = self.base.start_run(self.obj().upcast_ref(), live, lane);
-        self.ensure_task();
-        let started = started?;
+        let obj = self.obj();
+        let lane = || self.open_lane(first);
+        let started = self.base().start_run(obj.upcast_ref(), live, lane)?;
+        self.src().ensure_task();
         if !started {
             *lock(&self.muted) = Some(self.open_lane(first));
         }
@@ -111,7 +70,7 @@ impl Feed for QwenAsr {
     }
 
     fn push(&self, mut feeding: Feeding) -> Result<(), gst::FlowError> {
-        Ok(feeding.push(self.obj().upcast_ref(), &self.base.stats)?)
+        Ok(feeding.push(self.obj().upcast_ref(), &self.base().stats)?)
     }
 
     /// The pad gets the segment again: its running time goes on where it was, and timestamps begin
@@ -127,58 +86,39 @@ impl Feed for QwenAsr {
             segment.set_base(reached);
             segment.set_offset(gst::ClockTime::ZERO);
         }
-        self.enqueue_event(gst::event::Segment::new(&segment));
+        self.src().enqueue(gst::event::Segment::new(&segment));
     }
 }
 
 impl QwenAsr {
-    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
-        self.base.settings()
+    fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.shared.base.settings()
     }
 
-    pub(super) fn input(&self) -> MutexGuard<'_, Input> {
-        self.base.input()
+    fn input(&self) -> MutexGuard<'_, Input> {
+        self.shared.base.input()
     }
 
-    pub(super) fn pusher(&self) -> MutexGuard<'_, Pusher> {
-        lock(&self.pusher)
+    fn timing(&self) -> MutexGuard<'_, Timing> {
+        self.shared.timing()
     }
 
-    pub(super) fn timing(&self) -> Timing {
-        *lock(&self.timing)
-    }
-
-    pub(super) fn src_pad(&self) -> gst::Pad {
-        self.obj().src_pad().clone()
-    }
-
-    /// Sees to it that what was put into the line gets pushed.
-    fn ensure_task(&self) {
-        let src_pad = self.src_pad();
-        if src_pad.task_state() == gst::TaskState::Started {
-            return;
-        }
-        let element = self.obj().downgrade();
-        let started = src_pad.start_task(move || {
-            if let Some(element) = element.upgrade() {
-                element.imp().push_next();
-            }
-        });
-        if started.is_err() {
-            gst::error!(CAT, imp = self, "the src pad's task could not be started");
-        }
-    }
-
-    fn enqueue_event(&self, event: gst::Event) {
-        self.outlet.event(event);
-        self.ensure_task();
+    /// The pad of the text in the language that is spoken.
+    fn src(&self) -> &Arc<SrcPad> {
+        let new = || {
+            Arc::new(SrcPad::new(
+                self.obj().src_pad().clone(),
+                self.shared.clone(),
+            ))
+        };
+        self.src.get_or_init(new)
     }
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.outlet.flow()?;
+        self.src().queue().flow()?;
         if let Some(lane) = lock(&self.muted).as_mut() {
             if let Some(pts) = buffer.pts() {
-                lane.settled(pts.nseconds());
+                lane.watermark(pts.nseconds());
             }
             return Ok(());
         }
@@ -197,7 +137,7 @@ impl QwenAsr {
         let segment = self.input().segment().clone();
         let said = buffer.pts().and_then(|pts| segment.to_running_time(pts));
         if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
-            lock(&self.timing).heard(said, now);
+            self.timing().observe(said, now);
         }
     }
 
@@ -205,11 +145,8 @@ impl QwenAsr {
     fn open_lane(&self, first: &gst::BufferRef) -> Lane {
         let start = self.input().segment().start();
         let begin = first.pts().or(start).unwrap_or_default();
-        let (results, layout) = {
-            let settings = self.settings();
-            (settings.results, settings.layout())
-        };
-        Lane::new(&self.outlet, begin.nseconds(), results, layout)
+        let wants_interims = self.settings().results != Results::Final;
+        Lane::new(self.src().queue(), begin.nseconds(), wants_interims)
     }
 
     /// No more audio comes for the running session.
@@ -230,19 +167,14 @@ impl QwenAsr {
         if let Some(group) = event.group_id() {
             start = start.group_id(group);
         }
-        let start = start.build();
         // The base class pushes caps at once, which must not come first.
-        if self.outlet.is_idle() {
-            self.src_pad().push_event(start);
-        } else {
-            self.enqueue_event(start);
-        }
+        self.src().event_in_order(start.build());
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
         let _ = self.flush_held();
         *lock(&self.muted) = None;
-        lock(&self.timing).other_segment = true;
+        self.timing().new_segment();
         let mut input = self.input();
         input.set_segment(event.segment());
         let segment = input.segment().clone();
@@ -250,22 +182,20 @@ impl QwenAsr {
         let event = gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build();
-        self.enqueue_event(event);
+        self.src().enqueue(event);
     }
 
     /// Everything before the flush is void.
     fn flush_stop(&self) {
-        // Waits until the task has seen the flush.
-        let _ = self.src_pad().pause_task();
+        self.src().pause();
         self.input().stop();
         *lock(&self.muted) = None;
-        *self.pusher() = Pusher::default();
-        self.outlet.reset();
+        self.src().reset();
     }
 
     /// Frees every thread that waits in here.
     fn interrupt(&self) {
-        self.outlet.flush();
+        self.src().queue().flush();
         self.input().interrupt();
     }
 
@@ -275,7 +205,7 @@ impl QwenAsr {
             return false;
         }
         let (live, min, max) = peer.result();
-        let mut timing = lock(&self.timing);
+        let mut timing = self.timing();
         (timing.live, timing.upstream) = (live, min);
         drop(timing);
         let ours = gst::ClockTime::from_mseconds(self.settings().latency.into());
@@ -314,7 +244,7 @@ impl ObjectImpl for QwenAsr {
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
-        self.base
+        self.base()
             .set_property(self.obj().upcast_ref(), value, pspec);
         if pspec.name() == "latency" {
             let obj = self.obj();
@@ -324,8 +254,8 @@ impl ObjectImpl for QwenAsr {
 
     fn property(&self, _id: usize, pspec: &glib::ParamSpec) -> glib::Value {
         match pspec.name() {
-            "max-observed-delay" => self.base.stats.max_observed_delay().to_value(),
-            _ => self.base.property(pspec),
+            "max-observed-delay" => self.base().stats.max_observed_delay().to_value(),
+            _ => self.base().property(pspec),
         }
     }
 }
@@ -365,9 +295,8 @@ impl ElementImpl for QwenAsr {
     ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
         match transition {
             gst::StateChange::ReadyToPaused => {
-                *self.pusher() = Pusher::default();
-                *lock(&self.timing) = Timing::default();
-                self.outlet.reset();
+                *self.timing() = Timing::default();
+                self.src().reset();
             }
             // Before the base class, which waits for the streaming thread and the task.
             gst::StateChange::PausedToReady => self.interrupt(),
@@ -375,7 +304,7 @@ impl ElementImpl for QwenAsr {
         }
         let result = self.parent_change_state(transition);
         if transition == gst::StateChange::PausedToReady {
-            let _ = self.src_pad().stop_task();
+            self.src().stop();
             *self.input() = Input::default();
             *lock(&self.muted) = None;
         }
@@ -448,7 +377,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
                 self.end_run();
-                self.enqueue_event(event);
+                self.src().enqueue(event);
             }
             gst::EventView::FlushStart(_) => {
                 self.interrupt();
@@ -460,7 +389,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ if is_commit(&event) => self.commit(),
             gst::EventView::Caps(_) => return self.parent_sink_event(event),
-            _ if event.is_serialized() => self.enqueue_event(event),
+            _ if event.is_serialized() => self.src().enqueue(event),
             _ => return self.parent_sink_event(event),
         }
         true
@@ -481,36 +410,5 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ => BaseTransformImplExt::parent_query(self, direction, query),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_lag_falls_at_once_and_grows_slowly() {
-        let seconds = gst::ClockTime::from_seconds;
-        let mut timing = Timing {
-            upstream: seconds(1),
-            ..Timing::default()
-        };
-        assert_eq!(timing.delay(), seconds(1));
-        // Audio said at, heard at; in all, how much later.
-        for (said, now, delay) in [
-            (0, 60, 60_000),
-            (10, 65, 55_000),
-            (11, 75, 55_010),
-            (1000, 1055, 55_000),
-            (2000, 2500, 56_445),
-            (2500, 2500, 1000),
-        ] {
-            timing.heard(seconds(said), seconds(now));
-            assert_eq!(timing.delay().mseconds(), delay, "said {said}, heard {now}");
-        }
-        timing.other_segment = true;
-        assert_eq!(timing.delay(), seconds(1), "until the first audio");
-        timing.heard(seconds(0), seconds(60));
-        assert_eq!(timing.delay(), seconds(60));
     }
 }

@@ -3,15 +3,16 @@
 
 mod imp;
 mod lane;
-mod outlet;
-mod pusher;
+mod output_queue;
+mod src_pad;
+mod timing;
 
 use gst::glib;
 use gst::prelude::*;
 
 glib::wrapper! {
-    /// Audio in, timed text out: a [`gst_base::BaseTransform`] whose text leaves from a task of
-    /// its own, since it comes later than the audio and also when no audio comes.
+    /// Audio in, timed text out: a [`gst_base::BaseTransform`] whose text leaves from a task of its
+    /// own, since it comes later than the audio and also when no audio comes.
     pub struct QwenAsr(ObjectSubclass<imp::QwenAsr>)
         @extends gst_base::BaseTransform, gst::Element, gst::Object;
 }

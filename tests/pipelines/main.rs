@@ -3,6 +3,7 @@
 
 mod common;
 
+mod captions;
 mod client_vad;
 mod documents;
 mod endings;

@@ -1,95 +1,100 @@
 // SPDX-License-Identifier: MPL-2.0
-
-//! What of a growing text may be shown for good.
+//! How much of a growing text may be shown for good (the field calls it *LocalAgreement*).
 //!
-//! The service sends hypotheses of an utterance: a confirmed text that only
-//! grows, and a tentative one after it that may change. [`CommitTracker`] keeps
-//! the newest hypothesis and knows how much of it has been shown. It says how
-//! much more may be, by these rules:
+//! The service sends hypotheses of an utterance: a confirmed text that only grows, followed by a
+//! tentative one that may change. [`Agreement`] keeps the newest hypothesis, knows how much of it
+//! has been shown, and says how much more may be:
 //!
-//! - What the service confirmed, but its last word only when that is complete
-//!   for sure: a confirmed text may end within a word. It is complete if there
-//!   is another word after it, confirmed or not, if white space or the mark of
-//!   a clause ends it, or if the text did not change for [`SETTLE_TIME`].
-//! - What successive hypotheses agree on for [`AGREE_TIME`], which takes at
-//!   least two of them, but the last word of that, or in scripts without spaces
-//!   the last two segments after the last mark. This is enough without any confirmation: a word
-//!   that is wrong for so long is rare, and the first words are not confirmed
-//!   for many seconds.
-//! - What is due, as it stands. The last word of all may still grow, so it is
-//!   due only if it is the same as in the hypothesis before: better late than
-//!   torn.
+//! - Confirmed text. A confirmed text may end within a word, so its final word counts only once it
+//!   is surely complete: another word follows it, confirmed or not; white space or the mark of a
+//!   clause ends it; or the text did not change for [`SETTLE_TIME`].
+//! - Text that successive hypotheses, at least two, have agreed on for [`AGREE_TIME`], except for
+//!   its final word, or in scripts without spaces the final two tokens after the latest mark. No
+//!   confirmation is needed for that: a word that is wrong for so long is rare, and the first words
+//!   stay unconfirmed for many seconds.
+//! - Text that is due, as it stands. Only the very last word, which may still grow, must be the
+//!   same as in the previous hypothesis: better late than torn.
 //!
-//! A new hypothesis, or the final text, may differ from what was shown. Then it
-//! is aligned with that, and goes on after the place that corresponds to the
-//! last word shown. Marks that come after their word was shown are left out.
+//! A later hypothesis or the final text may differ from what was shown. It is then aligned with
+//! that, and goes on after the place that corresponds to the latest word shown. Marks that arrive
+//! after their word was shown are left out.
 
 use super::text::{ends_clause, normalise};
-use super::words::{Script, Segment, segments};
+use super::tokens::{Script, Token, tokens};
 
-/// A confirmed text that did not change for this long, in nanoseconds of audio
-/// sent, ends with a complete word.
+/// A confirmed text that did not change for this long (nanoseconds of audio sent) ends with a
+/// complete word.
 pub const SETTLE_TIME: u64 = 500_000_000;
 
-/// What did not change for this long, in nanoseconds of audio sent, is agreed.
+/// Text that did not change for this long (nanoseconds of audio sent) is agreed on.
 pub const AGREE_TIME: u64 = 200_000_000;
 
-/// Columns of a part of a clause that is worth showing before it must be.
+/// Part of a clause that is worth showing before its deadline, in columns.
 const MIN_RUN: usize = 8;
 
-/// The same for scripts in which that may divide a word: a line.
+/// The same for scripts in which such a part may end within a word: a whole line.
 const MIN_COMPLEX_RUN: usize = 40;
 
-/// Segments that are aligned, at most: bounds the search.
+/// Upper bound of the tokens that are aligned; bounds the search.
 const MAX_ALIGNED: usize = 200;
 
 const SCORE_MATCH: i32 = 2;
 const SCORE_DIFFERENT: i32 = -1;
 
-/// Since when a segment and all before it have been as they are.
+/// Since when a token and all before it have been unchanged.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// Time of the newest audio sent then, in nanoseconds.
+    /// End of the audio sent by then, as a timestamp.
     since: u64,
-    /// Whether more than one hypothesis had it.
+    /// Whether more than one hypothesis contained it.
     again: bool,
 }
 
 /// How much of the text of one utterance has been shown, and how much may be.
 #[derive(Debug, Default)]
-pub(super) struct CommitTracker {
+pub(super) struct Agreement {
     /// The newest hypothesis, normalised.
     text: String,
-    segments: Vec<Segment>,
-    /// One for each segment.
+    tokens: Vec<Token>,
+    /// One for each token.
     seen: Vec<Seen>,
-    /// Number of segments that are shown or stand for what is.
+    /// Number of tokens that have been shown, or stand in the place of those that have.
     done: usize,
-    /// Number of segments that are confirmed and complete.
+    /// Number of tokens that are confirmed and complete.
     confirmed: usize,
-    /// Time of the newest audio sent, in nanoseconds.
-    heard: u64,
+    /// End of the audio sent so far, as a timestamp.
+    audio_end: u64,
     is_final: bool,
-    /// Keys of all that was shown.
+    /// Keys of all tokens shown.
     shown: Vec<String>,
 }
 
-impl CommitTracker {
-    /// Takes in a hypothesis: the confirmed `text` and the tentative `stash`
-    /// after it. The newest audio sent was of the time `heard`, in nanoseconds.
-    pub fn interim(&mut self, text: &str, stash: &str, heard: u64) {
-        self.heard = self.heard.max(heard);
+impl Agreement {
+    /// Takes in a hypothesis: the confirmed `text` and the tentative `stash` after it. `audio_end`
+    /// is the timestamp up to which audio had been sent.
+    pub fn interim(&mut self, text: &str, stash: &str, audio_end: u64) {
+        self.audio_end = self.audio_end.max(audio_end);
         self.update(normalise(&[text, stash].concat()));
         self.confirmed = self.count_confirmed(text);
     }
 
+    /// The utterance is being heard again from its start: agreement on its text begins anew. Audio
+    /// has been sent up to the timestamp `audio_end`.
+    pub fn restart(&mut self, audio_end: u64) {
+        self.audio_end = audio_end;
+        self.seen.fill(Seen {
+            since: audio_end,
+            again: false,
+        });
+    }
+
     /// Takes in the final text.
-    pub fn last(&mut self, text: &str) {
+    pub fn finalise(&mut self, text: &str) {
         self.update(normalise(text));
         self.is_final = true;
     }
 
-    /// Takes the newest hypothesis for the final text.
+    /// No final text will come: the newest hypothesis stands for it.
     pub fn give_up(&mut self) {
         self.is_final = true;
     }
@@ -101,43 +106,44 @@ impl CommitTracker {
 
     /// Columns of the newest hypothesis.
     pub fn columns(&self) -> usize {
-        self.segments.last().map_or(0, |last| last.to)
+        self.tokens.last().map_or(0, |last| last.to)
     }
 
     /// The first column that has not been shown.
     pub fn next_column(&self) -> usize {
-        let next = self.segments.get(self.done);
+        let next = self.tokens.get(self.done);
         next.map_or_else(|| self.columns(), |next| next.from)
     }
 
     /// Whether there is any text that has not been shown.
     pub fn has_pending(&self) -> bool {
-        self.done < self.segments.len()
+        self.done < self.tokens.len()
     }
 
-    /// The segments to be shown next that need not wait.
-    pub fn ready(&self) -> &[Segment] {
+    /// The next tokens that may be shown now.
+    pub fn ready(&self) -> &[Token] {
         self.pending(self.count_ready())
     }
 
-    /// The segments to be shown next that may be if they are due.
-    pub fn ready_if_due(&self) -> &[Segment] {
-        let count = self.segments.len();
+    /// The next tokens that may be shown if their deadline has come.
+    pub fn ready_if_due(&self) -> &[Token] {
+        let count = self.tokens.len();
         let last_may_grow = !self.is_final && self.seen.last().is_some_and(|last| !last.again);
         let due = count.saturating_sub(usize::from(last_may_grow));
         self.pending(due.max(self.count_ready()))
     }
 
-    /// The next `count` segments have been shown.
+    /// The next `count` tokens have been shown.
     pub fn show(&mut self, count: usize) {
-        let end = self.done.saturating_add(count).min(self.segments.len());
-        let shown = self.segments.get(self.done..end).unwrap_or_default();
-        self.shown.extend(shown.iter().map(|seg| seg.key.clone()));
+        let end = self.done.saturating_add(count).min(self.tokens.len());
+        let shown = self.tokens.get(self.done..end).unwrap_or_default();
+        self.shown
+            .extend(shown.iter().map(|token| token.key.clone()));
         self.done = end;
     }
 
-    fn pending(&self, end: usize) -> &[Segment] {
-        self.segments.get(self.done..end).unwrap_or_default()
+    fn pending(&self, end: usize) -> &[Token] {
+        self.tokens.get(self.done..end).unwrap_or_default()
     }
 
     fn update(&mut self, text: String) {
@@ -145,67 +151,63 @@ impl CommitTracker {
             self.seen.iter_mut().for_each(|seen| seen.again = true);
             return;
         }
-        let segments = segments(&text);
-        let same = |(old, new): &(&Segment, &Segment)| {
+        let tokens = tokens(&text);
+        let same = |(old, new): &(&Token, &Token)| {
             self.text.get(old.start..old.end) == text.get(new.start..new.end)
         };
-        let both = self.segments.iter().zip(&segments);
+        let both = self.tokens.iter().zip(&tokens);
         let common = both.take_while(same).count();
         self.seen.truncate(common);
         self.seen.iter_mut().for_each(|seen| seen.again = true);
         let new = Seen {
-            since: self.heard,
+            since: self.audio_end,
             again: false,
         };
-        self.seen.resize(segments.len(), new);
+        self.seen.resize(tokens.len(), new);
         if !self.is_aligned_for(common) {
-            let keys: Vec<_> = segments.iter().map(|seg| seg.key.as_str()).collect();
+            let keys: Vec<_> = tokens.iter().map(|token| token.key.as_str()).collect();
             self.done = align(&self.shown, &keys);
         }
-        self.segments = segments;
+        self.tokens = tokens;
         self.text = text;
     }
 
-    /// Whether a text that begins with the same `common` segments need not be
-    /// aligned again: what corresponds to the last word shown is equal to it,
-    /// and is not just where the text ended.
+    /// Whether a text that begins with the same `common` tokens need not be aligned again: what
+    /// corresponds to the last word shown is equal to it, and is not just where the text ended.
     fn is_aligned_for(&self, common: usize) -> bool {
-        let last = self
-            .done
-            .checked_sub(1)
-            .and_then(|at| self.segments.get(at));
+        let last = self.done.checked_sub(1).and_then(|at| self.tokens.get(at));
         let equal = last.map(|last| &last.key) == self.shown.last();
-        equal && self.done <= common && self.done < self.segments.len()
+        equal && self.done <= common && self.done < self.tokens.len()
     }
 
     fn count_confirmed(&self, text: &str) -> usize {
         let normal = normalise(text);
-        let within = |segment: &Segment| segment.end <= normal.len();
-        let count = self.segments.partition_point(within);
-        // A segment that is not the last one has a successor.
-        let complete = count < self.segments.len()
+        let within = |token: &Token| token.end <= normal.len();
+        let count = self.tokens.partition_point(within);
+        // A token that is not the last one has a successor.
+        let complete = count < self.tokens.len()
             || text.ends_with(char::is_whitespace)
             || ends_clause(&normal)
             || self.unchanged_for(SETTLE_TIME) >= count;
         count.saturating_sub(usize::from(!complete))
     }
 
-    /// Number of segments that did not change for `time` nanoseconds.
+    /// Number of tokens that did not change for `time` nanoseconds of audio.
     fn unchanged_for(&self, time: u64) -> usize {
         self.seen
-            .partition_point(|seen| self.heard.saturating_sub(seen.since) >= time)
+            .partition_point(|seen| self.audio_end.saturating_sub(seen.since) >= time)
     }
 
     fn count_agreed(&self) -> usize {
         let count = self.unchanged_for(AGREE_TIME);
-        let agreed = self.segments.get(..count).unwrap_or_default();
+        let agreed = self.tokens.get(..count).unwrap_or_default();
         let most = match agreed.last() {
             Some(last) if last.in_run() => 2,
             _ => 1,
         };
-        let may_change = |segment: &&Segment| {
-            let text = self.text.get(segment.start..segment.end);
-            !(segment.in_run() && text.is_some_and(ends_clause))
+        let may_change = |token: &&Token| {
+            let text = self.text.get(token.start..token.end);
+            !(token.in_run() && text.is_some_and(ends_clause))
         };
         let last = agreed.iter().rev().take(most);
         count.saturating_sub(last.take_while(may_change).count())
@@ -213,23 +215,23 @@ impl CommitTracker {
 
     fn count_ready(&self) -> usize {
         if self.is_final {
-            return self.segments.len();
+            return self.tokens.len();
         }
         let ready = self.confirmed.max(self.count_agreed()).max(self.done);
         self.without_scrap(ready)
     }
 
-    /// `end`, or where the run that goes on there begins, if too little of it
+    /// `end`, or the start of the unspaced run that goes on there, if only a scrap of that run
     /// would be shown.
     fn without_scrap(&self, end: usize) -> usize {
-        let goes_on = self.segments.get(end).is_some_and(|next| next.joins);
+        let goes_on = self.tokens.get(end).is_some_and(|next| next.joins);
         let pending = self.pending(end);
-        let begin = pending.iter().rposition(|segment| !segment.joins);
+        let begin = pending.iter().rposition(|token| !token.joins);
         let run = pending.get(begin.unwrap_or(0)..).unwrap_or_default();
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return end;
         };
-        let complex = run.iter().any(|segment| segment.script == Script::Complex);
+        let complex = run.iter().any(|token| token.script == Script::Complex);
         let least = if complex { MIN_COMPLEX_RUN } else { MIN_RUN };
         if goes_on && last.to.saturating_sub(first.from) < least {
             end.saturating_sub(run.len())
@@ -239,8 +241,7 @@ impl CommitTracker {
     }
 }
 
-/// The number of segments of a text with the keys `text` that correspond to
-/// what was `shown`.
+/// The number of tokens of a text with the keys `text` that correspond to what was `shown`.
 fn align(shown: &[String], text: &[&str]) -> usize {
     let (mut same, mut start) = common_words(shown, text);
     // Far from the end of what was shown, one for one is good enough.
@@ -254,8 +255,8 @@ fn align(shown: &[String], text: &[&str]) -> usize {
     start.saturating_add(best_end(shown, text))
 }
 
-/// The longest common text of `left` and `right` that ends with a word in both,
-/// wherever the words before end: how many of each.
+/// The longest common text of `left` and `right` that ends with a word in both, wherever the words
+/// before end: how many of each.
 fn common_words(left: &[String], right: &[&str]) -> (usize, usize) {
     let mut lefts = left.iter().map(String::as_str).enumerate();
     let mut rights = right.iter().copied().enumerate();
@@ -290,9 +291,9 @@ fn common_words(left: &[String], right: &[&str]) -> (usize, usize) {
 /// A score, and the number of equal words in it.
 type Score = (i32, u32);
 
-/// How many words of `text` correspond best to all of `shown`: an edit distance
-/// in which equal words also make up for missing ones, so that none is shown
-/// twice. Of equally good ones the longest.
+/// How many words of `text` correspond best to all of `shown`: an edit distance in which equal
+/// words also make up for missing ones, so that none is shown twice. Of equally good ones the
+/// longest.
 fn best_end(shown: &[String], text: &[&str]) -> usize {
     let matching = |score: Score| (score.0.saturating_add(SCORE_MATCH), score.1 + 1);
     let differing = |score: Score| (score.0.saturating_add(SCORE_DIFFERENT), score.1);
@@ -343,5 +344,4 @@ fn is_joined(word: &str, first: &str, second: &str) -> bool {
 }
 
 #[cfg(test)]
-#[path = "commit_tests.rs"]
 mod tests;

@@ -85,29 +85,40 @@ fn said(honest: bool) -> impl Strategy<Value = Said> {
     })
 }
 
-/// All words that are shown, and whether they were in order.
-fn show(utterances: &[Said]) -> Vec<Word> {
-    let (mut stable, mut out) = (Stable::new(), Vec::new());
+/// A transcript; times are in nanoseconds.
+fn said_so_far(utterance: u64, text: &str, stash: &str, start: u64, end: u64) -> Transcript {
+    Transcript {
+        utterance,
+        text: text.into(),
+        stash: stash.into(),
+        start,
+        end,
+        ..Transcript::default()
+    }
+}
+
+/// All words that are shown.
+fn show(utterances: &[Said]) -> Vec<Cue> {
+    let (mut stable, mut out) = (Stable::default(), Vec::new());
     let mut start = 1000 * MS;
-    for (item, said) in utterances.iter().enumerate() {
-        let item = item as u64;
+    for (utterance, said) in utterances.iter().enumerate() {
+        let utterance = utterance as u64;
         let mut heard = start;
         for (confirmed, guessed, wrong) in &said.hypotheses {
             heard += 200 * MS;
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             stable.interim(
-                item,
-                &said.text[..*confirmed],
-                &stash,
-                start,
-                heard,
+                &said_so_far(utterance, &said.text[..*confirmed], &stash, start, heard),
                 &mut out,
             );
             if said.due {
                 stable.due(heard - 100 * MS, &mut out);
             }
         }
-        stable.last(item, &said.text, start, heard + 100 * MS, &mut out);
+        stable.finalise(
+            &said_so_far(utterance, &said.text, "", start, heard + 100 * MS),
+            &mut out,
+        );
         start = heard + 300 * MS;
     }
     assert_eq!(stable.held(), None, "all is shown");
@@ -152,14 +163,14 @@ fn what_was_said_honestly_is_shown_once_and_whole() {
 fn what_was_shown_does_not_depend_on_what_comes_later() {
     check(500, (said(false), any::<Index>()), |(said, end)| {
         let all = show(std::slice::from_ref(&said));
-        let (mut stable, mut before) = (Stable::new(), Vec::new());
+        let (mut stable, mut before) = (Stable::default(), Vec::new());
         let count = end.index(said.hypotheses.len() + 1);
         let mut heard = 1000 * MS;
         for (confirmed, guessed, wrong) in &said.hypotheses[..count] {
             heard += 200 * MS;
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             let text = &said.text[..*confirmed];
-            stable.interim(0, text, &stash, 1000 * MS, heard, &mut before);
+            stable.interim(&said_so_far(0, text, &stash, 1000 * MS, heard), &mut before);
             if said.due {
                 stable.due(heard - 100 * MS, &mut before);
             }

@@ -1,21 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
-
 use super::*;
 
 const MS: u64 = 1_000_000;
 
 /// Shows what is ready, or also what may be if it is due: words joined by `|`.
-fn show(tracker: &mut CommitTracker, due: bool) -> String {
-    let segments = if due {
-        tracker.ready_if_due()
+fn show(agreement: &mut Agreement, due: bool) -> String {
+    let tokens = if due {
+        agreement.ready_if_due()
     } else {
-        tracker.ready()
+        agreement.ready()
     };
     let text =
-        |word: &[Segment]| tracker.text()[word[0].start..word.last().unwrap().end].to_owned();
-    let words: Vec<_> = segments.chunk_by(|_, next| next.joins).map(text).collect();
-    let count = segments.len();
-    tracker.show(count);
+        |word: &[Token]| agreement.text()[word[0].start..word.last().unwrap().end].to_owned();
+    let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).map(text).collect();
+    let count = tokens.len();
+    agreement.show(count);
     words.join("|")
 }
 
@@ -23,14 +22,18 @@ fn show(tracker: &mut CommitTracker, due: bool) -> String {
 type Step = (&'static str, &'static str, u64, &'static str);
 
 fn check(steps: &[Step], last: &str, rest: &str) {
-    let mut tracker = CommitTracker::default();
-    for (text, stash, heard, expected) in steps {
-        tracker.interim(text, stash, heard * MS);
-        assert_eq!(show(&mut tracker, false), *expected, "{text:?} + {stash:?}");
+    let mut agreement = Agreement::default();
+    for (text, stash, audio_end, expected) in steps {
+        agreement.interim(text, stash, audio_end * MS);
+        assert_eq!(
+            show(&mut agreement, false),
+            *expected,
+            "{text:?} + {stash:?}"
+        );
     }
-    tracker.last(last);
-    assert_eq!(show(&mut tracker, false), rest, "{last:?}");
-    assert!(!tracker.has_pending());
+    agreement.finalise(last);
+    assert_eq!(show(&mut agreement, false), rest, "{last:?}");
+    assert!(!agreement.has_pending());
 }
 
 #[test]
@@ -205,28 +208,28 @@ fn agreement_takes_time_and_two_hypotheses() {
 
 #[test]
 fn what_is_due_is_shown_unless_it_may_grow() {
-    let mut tracker = CommitTracker::default();
-    tracker.interim("", "so I speak Ur", 0);
-    assert_eq!(show(&mut tracker, true), "so|I|speak");
-    tracker.interim("", "so I speak Urdu", 100 * MS);
-    assert_eq!(show(&mut tracker, true), "");
-    tracker.interim("", "so I speak Urdu", 100 * MS);
-    assert_eq!(show(&mut tracker, true), "Urdu");
-    tracker.interim("", "so I speak Urdu.", 300 * MS);
-    tracker.interim("", "so I speak Urdu.", 600 * MS);
-    assert_eq!(show(&mut tracker, true), "", "a late mark");
-    assert_eq!(tracker.next_column(), 16);
-    tracker.give_up();
-    assert!(!tracker.has_pending());
+    let mut agreement = Agreement::default();
+    agreement.interim("", "so I speak Ur", 0);
+    assert_eq!(show(&mut agreement, true), "so|I|speak");
+    agreement.interim("", "so I speak Urdu", 100 * MS);
+    assert_eq!(show(&mut agreement, true), "");
+    agreement.interim("", "so I speak Urdu", 100 * MS);
+    assert_eq!(show(&mut agreement, true), "Urdu");
+    agreement.interim("", "so I speak Urdu.", 300 * MS);
+    agreement.interim("", "so I speak Urdu.", 600 * MS);
+    assert_eq!(show(&mut agreement, true), "", "a late mark");
+    assert_eq!(agreement.next_column(), 16);
+    agreement.give_up();
+    assert!(!agreement.has_pending());
 }
 
 /// What is shown of `last` after `shown` was.
 fn rest(shown: &str, last: &str) -> String {
-    let mut tracker = CommitTracker::default();
-    tracker.interim(&format!("{shown} "), "", 0);
-    assert_eq!(show(&mut tracker, true).replace('|', " "), shown);
-    tracker.last(last);
-    show(&mut tracker, false).replace('|', " ")
+    let mut agreement = Agreement::default();
+    agreement.interim(&format!("{shown} "), "", 0);
+    assert_eq!(show(&mut agreement, true).replace('|', " "), shown);
+    agreement.finalise(last);
+    show(&mut agreement, false).replace('|', " ")
 }
 
 #[test]

@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: MPL-2.0
+//! From transcripts to the text of a pad: which text, when it starts, and for how long.
+//!
+//! A [`Captioner`] belongs to one pad and is driven by that pad's thread alone. Transcripts,
+//! watermarks and deadlines go in, [`Piece`]s come out, ready to be pushed in that order. It knows
+//! no clock: time comes in as timestamps. What it promises, whatever goes in:
+//!
+//! - Pieces do not go back in time, do not overlap, and are not without duration.
+//! - No text is blank, and in [`Mode::Final`] and [`Mode::Stable`] none is taken back.
+//! - Every word of a final text is in some piece, or a word that was shown earlier stands in its
+//!   place.
+
+mod modes;
+
+use std::fmt::Debug;
+use std::time::Duration;
+
+use super::layout::{Layout, nanos};
+use super::text::is_blank;
+use super::track::{Piece, Track};
+use crate::transcript::Transcript;
+use modes::{FinalCues, InterimLines, StableWords};
+
+/// How often [`Captioner::due`] is to be called in a live pipeline.
+pub const HEARTBEAT: Duration = Duration::from_millis(200);
+
+/// Words leave this long before their deadline, which may fall between two calls of
+/// [`Captioner::due`].
+const LEAD: Duration = HEARTBEAT.saturating_add(Duration::from_millis(100));
+
+/// Which text is shown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Mode {
+    /// Cues of finished utterances.
+    Final,
+    /// Word for word, as soon as a word is certain or its deadline has come.
+    Stable,
+    /// The line that is being said, at every change.
+    Interim,
+}
+
+/// Makes the text of a pad. See the [module](self).
+#[derive(Debug)]
+pub struct Captioner {
+    composer: Box<dyn Composer>,
+    track: Track,
+    language: Option<String>,
+}
+
+/// What the modes have in common. All that is given out is put on the track.
+trait Composer: Debug + Send {
+    /// Takes in a hypothesis of an utterance.
+    fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
+
+    /// Takes in the final text of an utterance, which may be blank.
+    fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
+
+    /// What starts at `time` or before must be shown now.
+    fn due(&mut self, _time: u64, _track: &mut Track, _out: &mut Vec<Piece>) {}
+
+    /// Where the text starts that is still held back: the track may go no further unless a deadline
+    /// demands it.
+    fn held(&self) -> Option<u64> {
+        None
+    }
+
+    /// Moves the track on to `time`.
+    fn advance(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
+        track.advance(time, out);
+    }
+
+    /// There will be no more transcripts: what is known is final.
+    fn end(&mut self, _track: &mut Track, _out: &mut Vec<Piece>) {}
+}
+
+impl Captioner {
+    pub fn new(mode: Mode, layout: Layout) -> Self {
+        Self {
+            composer: match mode {
+                Mode::Final => Box::new(FinalCues::new(layout)),
+                Mode::Stable => Box::new(StableWords::new(layout)),
+                Mode::Interim => Box::new(InterimLines::new(layout)),
+            },
+            track: Track::default(),
+            language: None,
+        }
+    }
+
+    /// A session's audio begins at the timestamp `time`. A later session of the same segment goes
+    /// on where the one before ended.
+    pub fn begin(&mut self, time: u64) {
+        self.track.begin(time);
+    }
+
+    /// Everything before this timestamp has been given out; `None` before the first session.
+    pub fn position(&self) -> Option<u64> {
+        self.track.position()
+    }
+
+    /// Takes in a hypothesis, which replaces earlier ones of the same utterance.
+    ///
+    /// An utterance that is heard again over a new connection starts over: its text is short again,
+    /// and its end, that of the audio sent so far, goes back.
+    pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        self.announce_language(transcript, out);
+        self.composer.interim(transcript, &mut self.track, out);
+    }
+
+    /// Takes in the final text of an utterance. Finals come in the order in which the utterances
+    /// began, as a rule, and once each.
+    pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        self.announce_language(transcript, out);
+        self.composer.finalise(transcript, &mut self.track, out);
+        if !is_blank(&transcript.text) {
+            out.push(Piece::UtteranceEnd);
+        }
+    }
+
+    /// No more text will come for what was before the timestamp `time`.
+    pub fn watermark(&mut self, time: u64, out: &mut Vec<Piece>) {
+        let held = self.composer.held();
+        let time = held.map_or(time, |held| held.min(time));
+        self.composer.advance(time, &mut self.track, out);
+    }
+
+    /// What starts at the timestamp `time` or before must be shown now, or not at all. To be called
+    /// every [`HEARTBEAT`] in a live pipeline.
+    pub fn due(&mut self, time: u64, out: &mut Vec<Piece>) {
+        let soon = time.saturating_add(nanos(LEAD));
+        self.composer.due(soon, &mut self.track, out);
+        // Smaller steps would only cost.
+        let step = |position: u64| time >= position.saturating_add(nanos(HEARTBEAT));
+        if self.track.position().is_some_and(step) {
+            self.composer.advance(time, &mut self.track, out);
+        }
+    }
+
+    /// The session is over: what is known of utterances without a final text is all there will be.
+    pub fn end(&mut self, out: &mut Vec<Piece>) {
+        self.composer.end(&mut self.track, out);
+    }
+
+    /// Says in which language the text is, when that changes.
+    fn announce_language(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        let Some(language) = &transcript.language else {
+            return;
+        };
+        let has_text = !is_blank(&transcript.text) || !is_blank(&transcript.stash);
+        if has_text && self.language.as_ref() != Some(language) {
+            self.language = Some(language.clone());
+            out.push(Piece::Language(language.clone()));
+        }
+    }
+}
+
+#[cfg(test)]
+mod properties;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,237 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The three modes: what each makes of transcripts, and where it puts that on the track.
+
+use std::collections::BTreeMap;
+
+use super::super::curve::MIN_WORD_DURATION;
+use super::super::layout::{Cue, Layout, cues};
+use super::super::rolling::RollingLines;
+use super::super::stable::Stable;
+use super::super::text::is_blank;
+use super::super::track::{Piece, Track};
+use super::Composer;
+use crate::transcript::{Transcript, Utterance};
+
+/// Time for which a line of a final text is shown at least, in nanoseconds: the resolution of
+/// SubRip and WebVTT.
+const MIN_LINE_DURATION: u64 = 1_000_000;
+
+/// Utterances whose lines are on the pad and that have no final text yet, at most. There are two
+/// while one speaker follows another; more only if the service forgets some.
+const MAX_OPEN: usize = 16;
+
+/// Readable cues of finished utterances.
+#[derive(Debug)]
+pub(super) struct FinalCues {
+    layout: Layout,
+}
+
+impl FinalCues {
+    pub fn new(layout: Layout) -> Self {
+        Self { layout }
+    }
+}
+
+impl Composer for FinalCues {
+    fn interim(&mut self, _: &Transcript, _: &mut Track, _: &mut Vec<Piece>) {}
+
+    fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
+        put_cues(transcript, &self.layout, track, out);
+    }
+}
+
+fn put_cues(transcript: &Transcript, layout: &Layout, track: &mut Track, out: &mut Vec<Piece>) {
+    let Transcript {
+        text,
+        words,
+        start,
+        end,
+        ..
+    } = transcript;
+    for cue in cues(text, words, *start, *end, layout) {
+        track.text(cue, layout.min_showing(), out);
+    }
+}
+
+/// Words that are never taken back.
+#[derive(Debug)]
+pub(super) struct StableWords {
+    stable: Stable,
+    /// For words too long for a cue, such as a sentence in a script without spaces.
+    layout: Layout,
+    words: Vec<Cue>,
+}
+
+impl StableWords {
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            stable: Stable::default(),
+            layout: Layout {
+                max_chars: layout.max_chars,
+                ..Layout::default()
+            },
+            words: Vec::new(),
+        }
+    }
+
+    fn put_words(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
+        let max_chars = self.layout.max_chars.unwrap_or(usize::MAX);
+        for word in self.words.drain(..) {
+            // No character has more columns than bytes.
+            if word.text.len() <= max_chars {
+                track.text(word, MIN_WORD_DURATION, out);
+                continue;
+            }
+            for cue in cues(&word.text, &[], word.start, word.end, &self.layout) {
+                track.text(cue, MIN_WORD_DURATION, out);
+            }
+        }
+    }
+}
+
+impl Composer for StableWords {
+    fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
+        self.stable.interim(transcript, &mut self.words);
+        self.put_words(track, out);
+    }
+
+    fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
+        self.stable.finalise(transcript, &mut self.words);
+        self.put_words(track, out);
+    }
+
+    fn due(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
+        self.stable.due(time, &mut self.words);
+        self.put_words(track, out);
+    }
+
+    fn held(&self) -> Option<u64> {
+        self.stable.held()
+    }
+
+    fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
+        self.stable.end(&mut self.words);
+        self.put_words(track, out);
+    }
+}
+
+/// The line that is being said, at every change.
+#[derive(Debug)]
+pub(super) struct InterimLines {
+    layout: Layout,
+    /// The utterances that have been shown and are not final.
+    open: BTreeMap<Utterance, RollingLines>,
+    /// The utterance shown most recently.
+    on_screen: Option<Utterance>,
+    /// The newest hypothesis, if there was no time left for it on the track.
+    waiting: Option<Transcript>,
+}
+
+impl InterimLines {
+    pub fn new(layout: Layout) -> Self {
+        Self {
+            layout,
+            open: BTreeMap::new(),
+            on_screen: None,
+            waiting: None,
+        }
+    }
+
+    /// Shows the new lines of an utterance that goes on, up to `end`.
+    fn show(&mut self, transcript: &Transcript, end: u64, track: &mut Track, out: &mut Vec<Piece>) {
+        let utterance = transcript.utterance;
+        if self.open.len() >= MAX_OPEN && !self.open.contains_key(&utterance) {
+            self.open.pop_first();
+        }
+        let new = || RollingLines::new(self.layout.max_chars);
+        let rolling = self.open.entry(utterance).or_insert_with(new);
+        let lines = rolling.show(transcript);
+        self.on_screen = Some(utterance);
+        track.lines(lines, transcript.start, end, self.layout.max_showing(), out);
+    }
+
+    /// Shows what is new in the final text of an utterance of which some was shown.
+    fn show_rest(
+        &mut self,
+        mut rolling: RollingLines,
+        transcript: &Transcript,
+        track: &mut Track,
+        out: &mut Vec<Piece>,
+    ) {
+        let is_on_screen = self.on_screen == Some(transcript.utterance);
+        if is_blank(&transcript.text) {
+            if is_on_screen {
+                track.clear();
+            }
+            return;
+        }
+        if !is_on_screen && !rolling.has_unseen(transcript) {
+            return;
+        }
+        let shown_until = rolling.audio_end();
+        let lines = rolling.show(transcript);
+        let end = self.end_of_rest(lines.len(), shown_until, transcript, track);
+        self.on_screen = Some(transcript.utterance);
+        track.lines(lines, transcript.start, end, self.layout.max_showing(), out);
+    }
+
+    /// Until when to show so many lines of a final text of which the audio up to `shown_until` has
+    /// been shown: each for `min_duration`, but no longer than that beyond the end of the
+    /// utterance, where another one may begin. If they come too late even for that, for as long as
+    /// they took to say.
+    fn end_of_rest(
+        &self,
+        count: usize,
+        shown_until: u64,
+        transcript: &Transcript,
+        track: &Track,
+    ) -> u64 {
+        let Transcript { start, end, .. } = transcript;
+        let (count, min_showing) = (count as u64, self.layout.min_showing());
+        let begin = track.next_start(*start);
+        let wanted = min_showing.saturating_mul(count);
+        let unseen = end.saturating_sub(shown_until.max(*start));
+        let readable = begin.saturating_add(wanted);
+        readable
+            .min(end.saturating_add(min_showing))
+            .max(begin.saturating_add(wanted.min(unseen)))
+            .max(begin.saturating_add(MIN_LINE_DURATION.saturating_mul(count)))
+            .max(*end)
+    }
+}
+
+impl Composer for InterimLines {
+    fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
+        if is_blank(&transcript.text) && is_blank(&transcript.stash) {
+            return;
+        }
+        let shown = self.open.get(&transcript.utterance);
+        if shown.is_some_and(|rolling| rolling.is_ahead_of(transcript)) {
+            return;
+        }
+        self.waiting = None;
+        if transcript.end > track.next_start(transcript.start) {
+            self.show(transcript, transcript.end, track, out);
+        } else {
+            self.waiting = Some(transcript.clone());
+        }
+    }
+
+    fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
+        let utterance = transcript.utterance;
+        self.waiting
+            .take_if(|waiting| waiting.utterance == utterance);
+        match self.open.remove(&utterance) {
+            Some(rolling) => self.show_rest(rolling, transcript, track, out),
+            None => put_cues(transcript, &self.layout, track, out),
+        }
+    }
+
+    fn advance(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
+        let has_time = |waiting: &mut Transcript| time > track.next_start(waiting.start);
+        if let Some(waiting) = self.waiting.take_if(has_time) {
+            self.show(&waiting, time, track, out);
+        }
+        track.advance(time, out);
+    }
+}

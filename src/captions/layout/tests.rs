@@ -1,0 +1,476 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What cues are made of texts, and that any text with any limits makes valid ones.
+
+use super::super::text::width;
+use unicode_segmentation::UnicodeSegmentation;
+
+use super::*;
+
+const SECOND: u64 = 1_000_000_000;
+
+#[test]
+fn cues_begin_with_their_first_word_where_its_time_is_known() {
+    let word = |text: &str, start: u64, end: u64| Word {
+        text: text.into(),
+        start: start * SECOND / 10,
+        end: end * SECOND / 10,
+    };
+    // Slow at first, then fast: evenly spoken the second cue would begin in the middle.
+    let words = [
+        word("Slowly", 10, 30),
+        word("spoken", 30, 55),
+        word("Then", 70, 72),
+        word("fast", 72, 75),
+    ];
+    let layout = Layout {
+        max_chars: Some(15),
+        ..Layout::default()
+    };
+    let text = "Slowly spoken. Then fast.";
+    let cues = cues(text, &words, SECOND, 75 * SECOND / 10, &layout);
+    let cues: Vec<_> = cues
+        .iter()
+        .map(|cue| (cue.text.as_str(), cue.start, cue.end))
+        .collect();
+    let (first, second, end) = (SECOND, 7 * SECOND, 75 * SECOND / 10);
+    assert_eq!(
+        cues,
+        [
+            ("Slowly spoken.", first, second),
+            ("Then fast.", second, end)
+        ]
+    );
+}
+
+/// None for 0.
+fn limit(limit: usize) -> Option<usize> {
+    Some(limit).filter(|limit| *limit > 0)
+}
+
+fn layout(max_chars: usize, min_seconds: u64, max_seconds: u64) -> Layout {
+    Layout {
+        max_chars: limit(max_chars),
+        min_duration: Duration::from_secs(min_seconds),
+        max_duration: limit(max_seconds as usize).map(|max| Duration::from_secs(max as u64)),
+    }
+}
+
+/// Texts of the cues of `text`, spoken in ten seconds.
+fn texts(text: &str, max_chars: usize) -> Vec<String> {
+    cues(text, &[], 0, 10 * SECOND, &layout(max_chars, 0, 0))
+        .into_iter()
+        .map(|cue| cue.text)
+        .collect()
+}
+
+/// Starts and ends of `cues`, in milliseconds.
+fn times(cues: &[Cue]) -> Vec<(u64, u64)> {
+    cues.iter()
+        .map(|cue| (cue.start / 1_000_000, cue.end / 1_000_000))
+        .collect()
+}
+
+fn clusters(text: &str) -> Vec<&str> {
+    let visible = |cluster: &&str| !cluster.trim().is_empty();
+    text.graphemes(true).filter(visible).collect()
+}
+
+#[test]
+fn divides_text() {
+    let cases: &[(&str, usize, &[&str])] = &[
+        ("", 20, &[]),
+        (" \n\0", 20, &[]),
+        ("。", 20, &[]),
+        ("Hi.", 20, &["Hi."]),
+        (" One.  Two.\nThree. ", 20, &["One. Two. Three."]),
+        ("One two three.", 0, &["One two three."]),
+        ("One two three.", usize::MAX, &["One two three."]),
+        // Sentences, then clauses, then words.
+        (
+            "It works on my machine. Ship it today then.",
+            30,
+            &["It works on my machine.", "Ship it today then."],
+        ),
+        (
+            "When it rains, the match will be moved",
+            30,
+            &["When it rains,", "the match will be moved"],
+        ),
+        (
+            "We met Dr. Smith in the U.S. at 3.14 pm",
+            25,
+            &["We met Dr. Smith in", "the U.S. at 3.14 pm"],
+        ),
+        (
+            "He said \"never again!\" Then he did it again.",
+            30,
+            &["He said \"never again!\"", "Then he did it again."],
+        ),
+        // No short word alone in the last cue.
+        (
+            "these words are all of one length okay",
+            35,
+            &["these words are all", "of one length okay"],
+        ),
+        // Words longer than a cue.
+        ("Donaudampfschiff", 6, &["Donaud", "ampfs", "chiff"]),
+        ("a Donaudampfschiff on", 12, &["a Donaudamp", "fschiff on"]),
+        ("abc", 1, &["a", "b", "c"]),
+        // A dash belongs to the word before it.
+        ("well — that was it", 6, &["well —", "that", "was it"]),
+        // Chinese.
+        (
+            "今天天气很好。我们去公园散步吧。",
+            20,
+            &["今天天气很好。", "我们去公园散步吧。"],
+        ),
+        (
+            "他说：“今天不去。”然后他就走了，没有回来。",
+            20,
+            &["他说：“今天不去。”", "然后他就走了，", "没有回来。"],
+        ),
+        (
+            "今天我们用GStreamer做字幕，it works。",
+            30,
+            &["今天我们用GStreamer做字幕，", "it works。"],
+        ),
+        ("你好世界", 1, &["你", "好", "世", "界"]),
+        ("你好世界", 3, &["你", "好", "世", "界"]),
+        ("你好世界", 5, &["你好", "世界"]),
+        ("你好。", 1, &["你", "好"]),
+        // Japanese.
+        (
+            "「はい、そうです。」と彼は言いました。",
+            24,
+            &["「はい、そうです。」", "と彼は言いました。"],
+        ),
+        ("シャツをきょう", 8, &["シャツを", "きょう"]),
+        // Thai.
+        ("สวัสดีครับ วันนี้อากาศดีมาก", 16, &["สวัสดีครับ", "วันนี้อากาศดีมาก"]),
+        // Arabic.
+        (
+            "مرحبا، كيف حالك اليوم؟ أنا بخير، شكرا لك.",
+            30,
+            &["مرحبا، كيف حالك اليوم؟", "أنا بخير، شكرا لك."],
+        ),
+        // Korean.
+        (
+            "안녕하세요 여러분 반갑습니다",
+            18,
+            &["안녕하세요 여러분", "반갑습니다"],
+        ),
+        // Emoji.
+        (
+            "👩\u{200d}💻👨\u{200d}👩\u{200d}👧🇨🇳🇩🇪👍🏽",
+            4,
+            &["👩\u{200d}💻👨\u{200d}👩\u{200d}👧", "🇨🇳🇩🇪", "👍🏽"],
+        ),
+        ("👍🏽👍🏽", 1, &["👍🏽", "👍🏽"]),
+    ];
+    for (text, max_chars, expected) in cases {
+        assert_eq!(texts(text, *max_chars), *expected, "{text:?}");
+    }
+}
+
+#[test]
+fn keeps_sentences_apart() {
+    let sentence = "This sentence of many words is just sixty columns in length.";
+    assert_eq!(width(sentence), 60);
+    for count in [2, 3, 7] {
+        let text = vec![sentence; count].join(" ");
+        assert_eq!(texts(&text, 84), vec![sentence; count]);
+    }
+}
+
+#[test]
+fn no_cue_starts_with_closing_punctuation() {
+    let sentence = "ちょっと待って、「カード」をきょう持ってきてください。";
+    for max_chars in 8..40 {
+        for text in texts(&sentence.repeat(5), max_chars) {
+            let first = text.chars().next().unwrap();
+            assert!(!"。、」ょっー".contains(first), "{max_chars}: {text:?}");
+        }
+    }
+}
+
+#[test]
+fn long_finals() {
+    let words = "the quick brown fox jumps over the lazy dog and ".repeat(9);
+    let clauses = "我们今天讨论字幕的排版，它应该容易阅读，".repeat(20);
+    let thai = "ภาษาไทยเขียนติดกันไม่มีเว้นวรรคระหว่างคำ".repeat(10);
+    for (text, max_chars, count) in [(words, 84, 6), (clauses, 42, 20), (thai, 84, 4)] {
+        let texts = texts(&text, max_chars);
+        assert!(texts.len() >= count, "{} of {texts:?}", texts.len());
+        let widths: Vec<_> = texts.iter().map(|text| width(text)).collect();
+        let (min, max) = (widths.iter().min(), widths.iter().max());
+        assert!(max.unwrap() <= &max_chars, "{widths:?}");
+        assert!(min.unwrap() * 2 > *max.unwrap(), "{widths:?}");
+    }
+}
+
+#[test]
+fn times_follow_columns() {
+    let cues = cues(
+        "aaaa bbbb. cccc dddd.",
+        &[],
+        SECOND,
+        22 * SECOND,
+        &layout(12, 0, 0),
+    );
+    assert_eq!(times(&cues), [(1_000, 11_000), (11_000, 22_000)]);
+}
+
+#[test]
+fn durations() {
+    type Case<'a> = (&'a str, u64, Layout, &'a [(u64, u64)]);
+    let cases: &[Case] = &[
+        ("Yes.", 3, layout(20, 1, 10), &[(0, 3_000)]),
+        // A word cannot be divided.
+        ("Yes.", 30, layout(20, 1, 10), &[(0, 10_000)]),
+        // A sentence can, even if it is short.
+        (
+            "aaaa bbbb. cccc dddd.",
+            20,
+            layout(0, 1, 15),
+            &[(0, 9_523), (9_523, 20_000)],
+        ),
+        // Not enough time: it is shared out.
+        (
+            "aaaa bbbb. cccc dddd.",
+            1,
+            layout(10, 2, 10),
+            &[(0, 500), (500, 1_000)],
+        ),
+        // The limits contradict each other.
+        ("Yes.", 30, layout(20, 9, 3), &[(0, 3_000)]),
+        // No duration.
+        ("Yes.", 0, layout(20, 2, 3), &[(0, 2_000)]),
+        ("Yes.", 0, layout(20, 0, 3), &[(0, 4)]),
+    ];
+    for (text, end, layout, expected) in cases {
+        let cues = cues(text, &[], 0, end * SECOND, layout);
+        assert_eq!(times(&cues), *expected, "{text:?} {layout:?}");
+    }
+}
+
+#[test]
+fn a_short_cue_gives_way_to_the_next_one() {
+    // Said in 300 ms each, after a slow beginning.
+    let seconds = |tenths: [u64; 6]| tenths.map(|n| n * SECOND / 10);
+    let mut ends = seconds([100, 103, 106, 109, 112, 200]);
+    lengthen(&mut ends, 0, 20 * SECOND, SECOND);
+    assert_eq!(ends, seconds([100, 110, 116, 119, 122, 200]));
+    let mut ends = seconds([100, 140, 190, 193, 196, 200]);
+    lengthen(&mut ends, 0, 20 * SECOND, SECOND);
+    assert_eq!(ends, seconds([100, 140, 180, 183, 190, 200]));
+}
+
+#[test]
+fn end_of_time() {
+    for (start, end) in [
+        (u64::MAX, u64::MAX),
+        (u64::MAX, 0),
+        (u64::MAX - 1, u64::MAX),
+    ] {
+        let cues = cues("one two three", &[], start, end, &layout(5, 1, 1));
+        assert_eq!(cues.len(), 3);
+        check_times(&cues, start, end, &layout(5, 1, 1));
+    }
+}
+
+/// Linear congruential generator.
+struct Random(u64);
+
+impl Random {
+    fn below(&mut self, limit: u64) -> u64 {
+        let factor = 6_364_136_223_846_793_005;
+        self.0 = self.0.wrapping_mul(factor).wrapping_add(1);
+        (self.0 >> 33) % limit
+    }
+
+    fn of<T: Copy>(&mut self, choices: &[T]) -> T {
+        choices[self.below(choices.len() as u64) as usize]
+    }
+
+    fn text(&mut self, atoms: &[&str]) -> String {
+        let len = self.of(&[1, 3, 20, 80, 300]);
+        (0..len).map(|_| self.of(atoms)).collect()
+    }
+}
+
+const ATOMS: &[&str] = &[
+    "word",
+    "a",
+    " ",
+    " ",
+    " ",
+    " the ",
+    "well-known ",
+    "3.14",
+    "Mr. ",
+    "U.S. ",
+    "end. ",
+    "ok, ",
+    "what?! ",
+    "…",
+    "“",
+    "”",
+    "(",
+    ") ",
+    "\n",
+    "\0",
+    "\u{a0}",
+    "\u{3000}",
+    "今天",
+    "字",
+    "，",
+    "。",
+    "！”",
+    "「",
+    "」",
+    "きょう",
+    "カード",
+    "、",
+    "สวัสดี",
+    "ที่",
+    "ำ",
+    "مرحبا",
+    " كيف؟ ",
+    "لا",
+    "، ",
+    "\u{200f}",
+    "\u{200b}",
+    "\u{200d}",
+    "👨\u{200d}👩\u{200d}👧",
+    "🇨🇳",
+    "👍🏽",
+    "e\u{301}",
+    " \u{301}",
+    "क्षि",
+    "है। ",
+    "한국어 ",
+    " — ",
+    "–",
+    "- ",
+    "😀",
+    "♪",
+];
+const READABLE: &[&str] = &[
+    "word ",
+    "a",
+    "averyveryveryverylongword",
+    "今天",
+    "字",
+    "きょう",
+    "カード",
+    "สวัสดี",
+    "ที่",
+    "مرحبا ",
+    "👨\u{200d}👩\u{200d}👧",
+    "e\u{301}",
+    "한국어 ",
+    "ok, ",
+    "end. ",
+    "字。",
+];
+
+fn check_times(cues: &[Cue], start: u64, end: u64, layout: &Layout) {
+    let (Some(first), Some(last)) = (cues.first(), cues.last()) else {
+        return;
+    };
+    let (min, max) = (layout.min_showing(), layout.max_showing());
+    assert!(first.start == start || start > u64::MAX - SECOND);
+    for cue in cues {
+        assert!(cue.start < cue.end, "{cue:?}");
+        assert!(cue.end - cue.start <= max, "{cue:?}");
+    }
+    for pair in cues.windows(2) {
+        let (cue, next) = (&pair[0], &pair[1]);
+        assert!(cue.end <= next.start, "{cue:?} {next:?}");
+        assert!(
+            cue.end == next.start || cue.end - cue.start == max,
+            "{cue:?} {next:?}"
+        );
+    }
+    if end.checked_sub(start) >= Some(cues.len() as u64) {
+        let whole = last.end == end || last.end < end && last.end - last.start == max;
+        assert!(whole, "{last:?}");
+    }
+    if end > start && (end - start) / cues.len() as u64 >= min {
+        let columns: usize = cues.iter().map(|cue| width(&cue.text)).sum();
+        for cue in cues {
+            // Or for as long as it took to say, so that the next one is not late.
+            let spoken = (end - start) / (columns + cues.len()) as u64 * width(&cue.text) as u64;
+            assert!(cue.end - cue.start >= min.min(spoken), "{cue:?} {layout:?}");
+        }
+    }
+}
+
+fn check_texts(cues: &[Cue], normal: &str, max_chars: Option<usize>, whole: bool) {
+    let mut rest = normal;
+    for cue in cues {
+        assert!(!is_blank(&cue.text), "{cue:?}");
+        // A space may carry the combining mark that follows.
+        assert_eq!(normalise(&cue.text), cue.text.trim_start());
+        let narrow = max_chars.is_none_or(|max| width(&cue.text) <= max);
+        assert!(narrow || cue.text.graphemes(true).count() == 1, "{cue:?}");
+        // In order; only what is blank is left out between.
+        let at = rest.find(&cue.text).unwrap();
+        assert!(is_blank(&rest[..at]), "{:?} before {cue:?}", &rest[..at]);
+        rest = &rest[at + cue.text.len()..];
+    }
+    assert!(is_blank(rest), "{rest:?}");
+    let divided = cues.iter().flat_map(|cue| clusters(&cue.text));
+    if whole {
+        assert!(divided.eq(clusters(normal)), "{cues:?}");
+    } else {
+        // No cluster is divided, so all those with a letter are there.
+        let readable = |cluster: &&str| !is_blank(cluster);
+        let expected = clusters(normal).into_iter().filter(readable);
+        assert!(divided.filter(readable).eq(expected), "{cues:?}");
+    }
+}
+
+#[test]
+fn any_text_with_any_limits() {
+    let mut random = Random(1);
+    for round in 0..3000 {
+        let whole = round % 2 == 0;
+        let text = random.text(if whole { READABLE } else { ATOMS });
+        let normal = normalise(&text);
+        let start = random.of(&[0, SECOND, 1 << 40]);
+        let duration = random.of(&[0, 1, 7, SECOND / 3, 4 * SECOND, 17 * SECOND, 99 * SECOND]);
+        let end = start + duration;
+        let layout = Layout {
+            max_chars: limit(random.of(&[0, 1, 2, 3, 7, 20, 42, 84, usize::MAX])),
+            min_duration: Duration::from_nanos(random.of(&[0, 1, SECOND, 2 * SECOND, u64::MAX])),
+            max_duration: random
+                .of(&[
+                    None,
+                    Some(1),
+                    Some(SECOND),
+                    Some(6 * SECOND),
+                    Some(u64::MAX),
+                ])
+                .map(Duration::from_nanos),
+        };
+        let cues = cues(&text, &[], start, end, &layout);
+        assert_eq!(cues.is_empty(), is_blank(&text), "{text:?}");
+        // A full stop needs a column next to the letter.
+        let roomy = layout.max_chars.is_none_or(|max| max >= 4);
+        check_texts(&cues, &normal, layout.max_chars, whole && roomy);
+        check_times(&cues, start, end, &layout);
+    }
+}
+
+#[test]
+fn effort_is_bounded() {
+    for atom in ["a", "a ", "字", "\u{200b}", "。", "ก"] {
+        let text = atom.repeat(5000) + "a";
+        for layout in [layout(84, 1, 10), layout(0, 1, 10), layout(4999, 0, 0)] {
+            let end = 7200 * SECOND;
+            let cues = cues(&text, &[], 0, end, &layout);
+            check_times(&cues, 0, end, &layout);
+        }
+    }
+}

@@ -1,0 +1,90 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Captions of whatever a session says, in all modes, and what is promised of them.
+
+use std::time::Duration;
+
+use crate::captions::{Captioner, Layout, Mode, Piece};
+use crate::transcript::Transcript;
+
+/// One captioner in each mode.
+pub(super) struct Captions(Vec<Watched>);
+
+/// A captioner, and the end of what it has given out.
+struct Watched {
+    captioner: Captioner,
+    end: u64,
+}
+
+impl Captions {
+    /// Of a session whose audio begins at 0.
+    pub fn new() -> Self {
+        let layout = Layout {
+            max_chars: Some(42),
+            min_duration: Duration::from_secs(1),
+            max_duration: Some(Duration::from_secs(7)),
+        };
+        let watched = |mode| {
+            let mut captioner = Captioner::new(mode, layout);
+            captioner.begin(0);
+            Watched { captioner, end: 0 }
+        };
+        Self(
+            [Mode::Final, Mode::Stable, Mode::Interim]
+                .map(watched)
+                .into(),
+        )
+    }
+
+    pub fn interim(&mut self, transcript: &Transcript) {
+        self.each(|captioner, out| captioner.interim(transcript, out));
+        self.due(transcript.start);
+    }
+
+    pub fn finalise(&mut self, transcript: &Transcript) {
+        self.each(|captioner, out| captioner.finalise(transcript, out));
+        self.due(transcript.start);
+    }
+
+    pub fn watermark(&mut self, time: u64) {
+        self.each(|captioner, out| captioner.watermark(time, out));
+    }
+
+    pub fn end(&mut self) {
+        self.each(Captioner::end);
+    }
+
+    /// The deadline is two seconds behind what is said.
+    fn due(&mut self, said: u64) {
+        let due = said.saturating_sub(2_000_000_000);
+        self.each(|captioner, out| captioner.due(due, out));
+    }
+
+    fn each(&mut self, act: impl Fn(&mut Captioner, &mut Vec<Piece>)) {
+        for watched in &mut self.0 {
+            let mut pieces = Vec::new();
+            act(&mut watched.captioner, &mut pieces);
+            pieces.iter().for_each(|piece| watched.check(piece));
+        }
+    }
+}
+
+impl Watched {
+    fn check(&mut self, piece: &Piece) {
+        let (start, duration) = match piece {
+            Piece::Text {
+                text,
+                start,
+                duration,
+                ..
+            } => {
+                assert!(text.chars().any(|c| !c.is_whitespace()), "{piece:?}");
+                (*start, *duration)
+            }
+            Piece::Gap { start, duration } => (*start, *duration),
+            Piece::Language(_) | Piece::UtteranceEnd => return,
+        };
+        assert_eq!(start, self.end, "{piece:?}");
+        assert!(!duration.is_zero(), "{piece:?}");
+        self.end = start.saturating_add(duration.as_nanos() as u64);
+    }
+}

@@ -1,0 +1,457 @@
+// SPDX-License-Identifier: MPL-2.0
+//! What waits to leave a src pad, in order.
+//!
+//! Events from upstream and the transcripts of sessions come from different threads, and
+//! transcripts come long after the events that followed their audio. So each session has a lane in
+//! the queue, at the place where its audio began, and the queue moves on once the lane is closed.
+//! EOS and new segments cannot overtake text, by construction.
+//!
+//! Transcripts wait as they are, the pad's thread makes text of them. Filled by the streaming
+//! thread (events, new lanes) and network threads (lanes); emptied by the pad's thread alone.
+
+use std::collections::VecDeque;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use crate::element::Waker;
+use crate::transcript::{Transcript, Utterance};
+
+/// Entries that may wait in a lane before its session is told to send no more audio.
+const CONGESTION: usize = 64;
+
+/// Entries that may wait in a lane before hypotheses are passed over for newer ones.
+const BEHIND: usize = CONGESTION / 2;
+
+/// One thing that leaves, or of which text is to be made. Times are timestamps in nanoseconds.
+#[derive(Debug)]
+pub(super) enum Entry {
+    Event(gst::Event),
+    /// The audio of a session begins here.
+    Begin(u64),
+    Interim(Transcript),
+    Final(Transcript),
+    /// No text will come for what was before this time.
+    Watermark(u64),
+    /// The session has no more text.
+    End,
+}
+
+#[derive(Debug)]
+enum Slot {
+    Event(gst::Event),
+    Lane(LaneSlot),
+}
+
+/// The lane of a session.
+struct LaneSlot {
+    id: u64,
+    entries: VecDeque<Entry>,
+    closed: bool,
+    /// Lets the session send audio again.
+    waker: Option<Arc<Waker>>,
+}
+
+impl std::fmt::Debug for LaneSlot {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("LaneSlot")
+            .field("id", &self.id)
+            .field("entries", &self.entries)
+            .field("closed", &self.closed)
+            .finish_non_exhaustive()
+    }
+}
+
+impl LaneSlot {
+    fn put(&mut self, entry: Entry) {
+        if let (Entry::Watermark(time), Some(Entry::Watermark(before))) =
+            (&entry, self.entries.back_mut())
+        {
+            *before = *time;
+            return;
+        }
+        if let Entry::Interim(newer) = &entry
+            && self.entries.len() >= BEHIND
+        {
+            self.pass_over(newer.utterance);
+        }
+        self.entries.push_back(entry);
+    }
+
+    /// Drops the latest hypothesis of an utterance of which a newer one has come. Nothing is lost
+    /// by that: a hypothesis holds the utterance's whole text.
+    fn pass_over(&mut self, utterance: Utterance) {
+        let is_older = |entry: &Entry| match entry {
+            Entry::Interim(older) => older.utterance == utterance,
+            _ => false,
+        };
+        let Some(index) = self.entries.iter().rposition(is_older) else {
+            return;
+        };
+        self.entries.remove(index);
+        let is_watermark = |index| matches!(self.entries.get(index), Some(Entry::Watermark(_)));
+        if index > 0 && is_watermark(index - 1) && is_watermark(index) {
+            self.entries.remove(index - 1);
+        }
+    }
+}
+
+/// How the pad's thread waits. Waking it costs more than what it does then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sleep {
+    Awake,
+    /// It looks again soon enough for what is not urgent.
+    Light,
+    Deep,
+}
+
+#[derive(Debug)]
+struct State {
+    slots: VecDeque<Slot>,
+    next_lane: u64,
+    flushing: bool,
+    /// The pad's thread has taken something that may not have left yet.
+    pushing: bool,
+    sleep: Sleep,
+    flow: Result<(), gst::FlowError>,
+}
+
+/// The queue in front of a src pad.
+#[derive(Debug)]
+pub(super) struct OutputQueue {
+    state: Mutex<State>,
+    changed: Condvar,
+}
+
+impl Default for OutputQueue {
+    fn default() -> Self {
+        let state = State {
+            slots: VecDeque::new(),
+            next_lane: 0,
+            flushing: true,
+            pushing: false,
+            sleep: Sleep::Awake,
+            flow: Ok(()),
+        };
+        Self {
+            state: Mutex::new(state),
+            changed: Condvar::new(),
+        }
+    }
+}
+
+/// What [`OutputQueue::next`] found.
+#[derive(Debug)]
+pub(super) enum Next {
+    Entry(Entry),
+    TimedOut,
+    Flushing,
+}
+
+impl OutputQueue {
+    /// Nothing leaves any more, and the pad's thread does not wait any longer.
+    pub fn flush(&self) {
+        let mut state = self.lock();
+        state.flushing = true;
+        self.wake(state);
+    }
+
+    /// Forgets everything and opens up.
+    pub fn reset(&self) {
+        let mut state = self.lock();
+        state.slots.clear();
+        state.flushing = false;
+        state.pushing = false;
+        state.flow = Ok(());
+    }
+
+    /// What downstream said to the most recent push.
+    pub fn flow(&self) -> Result<(), gst::FlowError> {
+        self.lock().flow
+    }
+
+    pub fn set_flow(&self, error: gst::FlowError) {
+        self.lock().flow = Err(error);
+    }
+
+    /// An event, to leave after everything before it.
+    pub fn event(&self, event: gst::Event) {
+        let mut state = self.lock();
+        state.slots.push_back(Slot::Event(event));
+        self.wake(state);
+    }
+
+    /// Whether everything has left.
+    pub fn is_idle(&self) -> bool {
+        let state = self.lock();
+        state.slots.is_empty() && !state.pushing
+    }
+
+    /// Opens a lane for a session whose first audio has the timestamp `begin`.
+    pub fn open_lane(&self, begin: u64) -> u64 {
+        let mut state = self.lock();
+        let id = state.next_lane;
+        state.next_lane += 1;
+        state.slots.push_back(Slot::Lane(LaneSlot {
+            id,
+            entries: VecDeque::from([Entry::Begin(begin)]),
+            closed: false,
+            waker: None,
+        }));
+        self.wake(state);
+        id
+    }
+
+    /// Whom to wake when a lane has become short enough for more audio.
+    pub fn set_waker(&self, lane: u64, waker: Waker) {
+        if let Some(lane) = self.lock().lane(lane) {
+            lane.waker = Some(Arc::new(waker));
+        }
+    }
+
+    /// Puts something into a lane, unless that has been flushed away.
+    pub fn put(&self, lane: u64, entry: Entry) {
+        // A watermark can wait until the thread looks again, if it does so at all.
+        let is_urgent = !matches!(entry, Entry::Watermark(_));
+        let mut state = self.lock();
+        if let Some(lane) = state.lane(lane) {
+            lane.put(entry);
+        }
+        if is_urgent || state.sleep == Sleep::Deep {
+            self.wake(state);
+        }
+    }
+
+    /// Nothing more will come into a lane.
+    pub fn close_lane(&self, lane: u64) {
+        let mut state = self.lock();
+        if let Some(lane) = state.lane(lane) {
+            lane.closed = true;
+            lane.waker = None;
+        }
+        self.wake(state);
+    }
+
+    /// Whether so much waits in a lane that its session should send no more audio. Its waker is
+    /// called when that is over.
+    pub fn is_congested(&self, lane: u64) -> bool {
+        let mut state = self.lock();
+        let lane = state.lane(lane);
+        lane.is_some_and(|lane| lane.entries.len() >= CONGESTION)
+    }
+
+    /// Wakes the pad's thread, the only one that ever waits here.
+    fn wake(&self, mut state: MutexGuard<'_, State>) {
+        let sleep = std::mem::replace(&mut state.sleep, Sleep::Awake);
+        drop(state);
+        if sleep != Sleep::Awake {
+            self.changed.notify_one();
+        }
+    }
+
+    /// The next entry; waits for it, up to the timeout if there is one, and then also for what only
+    /// says that time has passed.
+    pub fn next(&self, timeout: Option<Duration>) -> Next {
+        let mut state = self.lock();
+        state.pushing = false;
+        let mut timed_out = false;
+        loop {
+            if state.flushing {
+                return Next::Flushing;
+            }
+            if let Some((entry, relieved)) = state.pop() {
+                state.pushing = true;
+                drop(state);
+                if let Some(waker) = relieved {
+                    waker();
+                }
+                return Next::Entry(entry);
+            }
+            if timed_out {
+                return Next::TimedOut;
+            }
+            (state, timed_out) = self.sleep(state, timeout);
+        }
+    }
+
+    /// Waits until woken, and says whether that took too long.
+    fn sleep<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        timeout: Option<Duration>,
+    ) -> (MutexGuard<'a, State>, bool) {
+        let (mut state, timed_out) = match timeout {
+            None => {
+                state.sleep = Sleep::Deep;
+                let state = self.changed.wait(state);
+                (state.unwrap_or_else(PoisonError::into_inner), false)
+            }
+            Some(timeout) => {
+                state.sleep = Sleep::Light;
+                let state = self.changed.wait_timeout(state, timeout);
+                let (state, result) = state.unwrap_or_else(PoisonError::into_inner);
+                (state, result.timed_out())
+            }
+        };
+        state.sleep = Sleep::Awake;
+        (state, timed_out)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // Every change is complete before anything that could panic.
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn lane(&mut self, id: u64) -> Option<&mut LaneSlot> {
+        self.slots.iter_mut().find_map(|slot| match slot {
+            Slot::Lane(lane) if lane.id == id => Some(lane),
+            _ => None,
+        })
+    }
+
+    /// The next entry, and whom to wake because there is room again.
+    fn pop(&mut self) -> Option<(Entry, Option<Arc<Waker>>)> {
+        if let Slot::Lane(lane) = self.slots.front_mut()? {
+            let was_congested = lane.entries.len() == CONGESTION;
+            if let Some(entry) = lane.entries.pop_front() {
+                let waker = lane.waker.clone().filter(|_| was_congested);
+                return Some((entry, waker));
+            }
+            if !lane.closed {
+                return None;
+            }
+        }
+        match self.slots.pop_front()? {
+            Slot::Event(event) => Some((Entry::Event(event), None)),
+            Slot::Lane(_) => Some((Entry::End, None)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+
+    /// What takes this long hangs.
+    const LONG: Duration = Duration::from_secs(60);
+
+    fn queue() -> OutputQueue {
+        gst::init().unwrap();
+        let queue = OutputQueue::default();
+        queue.reset();
+        queue
+    }
+
+    fn interim(utterance: u64, text: &str) -> Entry {
+        Entry::Interim(Transcript {
+            utterance,
+            text: text.into(),
+            ..Transcript::default()
+        })
+    }
+
+    /// Everything that is in the queue, in words.
+    fn all(queue: &OutputQueue) -> Vec<String> {
+        let next = || match queue.next(Some(Duration::ZERO)) {
+            Next::Entry(Entry::Event(event)) => Some(event.type_().name().to_string()),
+            Next::Entry(Entry::Begin(time)) => Some(format!("begin {time}")),
+            Next::Entry(Entry::Interim(t)) => Some(format!("{} {}", t.utterance, t.text)),
+            Next::Entry(Entry::Final(t)) => Some(format!("final {} {}", t.utterance, t.text)),
+            Next::Entry(Entry::Watermark(time)) => Some(format!("before {time}")),
+            Next::Entry(Entry::End) => Some("end".into()),
+            Next::TimedOut | Next::Flushing => None,
+        };
+        std::iter::from_fn(next).collect()
+    }
+
+    #[test]
+    fn events_wait_for_the_text_of_the_sessions_before_them() {
+        let queue = queue();
+        let first = queue.open_lane(1);
+        queue.event(gst::event::Eos::new());
+        let second = queue.open_lane(2);
+        queue.put(second, interim(7, "later"));
+        assert_eq!(all(&queue), ["begin 1"]);
+        queue.put(first, interim(3, "words"));
+        queue.close_lane(first);
+        assert_eq!(all(&queue), ["3 words", "end", "eos", "begin 2", "7 later"]);
+    }
+
+    #[test]
+    fn a_hypothesis_is_passed_over_for_a_newer_one_of_its_utterance_only() {
+        let queue = queue();
+        let lane = queue.open_lane(0);
+        let mut expected = vec!["begin 0".to_owned()];
+        queue.put(lane, interim(1, "so"));
+        for n in 2..BEHIND - 1 {
+            queue.put(lane, interim(2, &n.to_string()));
+            expected.push(format!("2 {n}"));
+        }
+        queue.put(lane, interim(2, "no room"));
+        queue.put(lane, Entry::Watermark(5));
+        queue.put(lane, interim(2, "newest but one"));
+        queue.put(lane, Entry::Watermark(7));
+        queue.put(lane, interim(2, "newest"));
+        queue.put(lane, interim(1, "so far"));
+        expected.extend(["before 7", "2 newest", "1 so far"].map(str::to_owned));
+        assert_eq!(all(&queue), expected, "kept as long as there is room");
+    }
+
+    #[test]
+    fn a_session_is_woken_once_its_lane_is_short_enough_again() {
+        let queue = queue();
+        let lane = queue.open_lane(0);
+        let woken = Arc::new(AtomicU32::new(0));
+        let counter = woken.clone();
+        queue.set_waker(
+            lane,
+            Box::new(move || {
+                counter.fetch_add(1, Ordering::Relaxed);
+            }),
+        );
+        // There is the beginning, too.
+        for n in 0..CONGESTION as u64 {
+            assert_eq!(queue.is_congested(lane), n + 1 >= CONGESTION as u64, "{n}");
+            queue.put(lane, interim(n, ""));
+        }
+        queue.next(None);
+        assert!(queue.is_congested(lane));
+        assert_eq!(woken.load(Ordering::Relaxed), 0);
+        queue.next(None);
+        assert!(!queue.is_congested(lane));
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+        all(&queue);
+        assert_eq!(woken.load(Ordering::Relaxed), 1);
+    }
+
+    #[test]
+    fn a_light_sleeper_is_not_woken_to_hear_that_there_is_nothing() {
+        for (timeout, sleep) in [(Some(LONG), Sleep::Light), (None, Sleep::Deep)] {
+            let queue = Arc::new(queue());
+            let lane = queue.open_lane(5);
+            let begin = queue.next(timeout);
+            assert!(matches!(begin, Next::Entry(Entry::Begin(5))), "{begin:?}");
+            let thread = {
+                let queue = queue.clone();
+                std::thread::spawn(move || queue.next(timeout))
+            };
+            while queue.lock().sleep != sleep {
+                std::thread::yield_now();
+            }
+            queue.put(lane, Entry::Watermark(7));
+            if sleep == Sleep::Light {
+                queue.put(lane, Entry::Watermark(9));
+                assert_eq!(queue.lock().sleep, sleep);
+                queue.event(gst::event::Eos::new());
+            }
+            let next = thread.join().unwrap();
+            let Next::Entry(Entry::Watermark(time)) = next else {
+                panic!("{next:?}");
+            };
+            assert_eq!(time, if sleep == Sleep::Light { 9 } else { 7 });
+        }
+    }
+}

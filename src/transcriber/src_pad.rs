@@ -1,0 +1,340 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A src pad: its queue, the captioner that makes text of what waits there, and the task that
+//! pushes.
+//!
+//! The task is the only one that pushes text and serialized events on the pad, so what leaves is in
+//! the order of the queue. Everything that makes text happens on its thread. Of the element a pad
+//! needs the clock, the bus and what is in [`Shared`]; an element may have several pads.
+//!
+//! Locks: `task` is held by the pad's thread for a whole round and may be followed by those of
+//! [`Shared`] and of the queue, one at a time. Nobody else takes it while the task runs.
+
+use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
+
+use gst::prelude::*;
+
+use super::output_queue::{Entry, Next, OutputQueue};
+use super::timing::Timing;
+use crate::captions::{Captioner, HEARTBEAT, Piece};
+use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay};
+
+/// A longer delay is worth another warning if it has grown by this fraction, one in so many parts.
+const WARNING_STEPS: u32 = 10;
+
+/// What an element and its pads have in common. The locks are held for moments only, never two at a
+/// time, nor while pushing, querying or posting.
+#[derive(Debug, Default)]
+pub(super) struct Shared {
+    pub base: Base,
+    timing: Mutex<Timing>,
+}
+
+impl Shared {
+    pub fn settings(&self) -> MutexGuard<'_, Settings> {
+        self.base.settings()
+    }
+
+    pub fn timing(&self) -> MutexGuard<'_, Timing> {
+        lock(&self.timing)
+    }
+}
+
+/// A src pad and all that is needed to push text on it.
+#[derive(Debug)]
+pub(super) struct SrcPad {
+    pad: gst::Pad,
+    queue: Arc<OutputQueue>,
+    shared: Arc<Shared>,
+    task: Mutex<Task>,
+}
+
+/// What the pad's thread knows.
+#[derive(Debug)]
+struct Task {
+    captioner: Captioner,
+    /// As pushed, that is, with the lateness.
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    discont: bool,
+    /// The delay of the latest warning about one, in milliseconds.
+    warned_delay: u32,
+}
+
+impl Task {
+    fn new(settings: &Settings) -> Self {
+        Self {
+            captioner: Captioner::new(settings.results.into(), settings.layout()),
+            segment: gst::FormattedSegment::new(),
+            discont: false,
+            warned_delay: 0,
+        }
+    }
+}
+
+impl SrcPad {
+    pub fn new(pad: gst::Pad, shared: Arc<Shared>) -> Self {
+        let task = Mutex::new(Task::new(&shared.settings()));
+        Self {
+            pad,
+            queue: Arc::default(),
+            shared,
+            task,
+        }
+    }
+
+    /// What waits to leave the pad.
+    pub fn queue(&self) -> &Arc<OutputQueue> {
+        &self.queue
+    }
+
+    /// Forgets everything and opens up. The task must not be running.
+    pub fn reset(&self) {
+        *lock(&self.task) = Task::new(&self.shared.settings());
+        self.queue.reset();
+    }
+
+    /// Waits until the task has seen a flush.
+    pub fn pause(&self) {
+        let _ = self.pad.pause_task();
+    }
+
+    /// Waits for the end of the task.
+    pub fn stop(&self) {
+        let _ = self.pad.stop_task();
+    }
+
+    /// Pushes an event at once, or after everything that is still to leave.
+    pub fn event_in_order(self: &Arc<Self>, event: gst::Event) {
+        if self.queue.is_idle() {
+            self.pad.push_event(event);
+        } else {
+            self.enqueue(event);
+        }
+    }
+
+    /// An event, to leave after everything before it.
+    pub fn enqueue(self: &Arc<Self>, event: gst::Event) {
+        self.queue.event(event);
+        self.ensure_task();
+    }
+
+    /// Sees to it that what is in the queue gets pushed.
+    pub fn ensure_task(self: &Arc<Self>) {
+        if self.pad.task_state() == gst::TaskState::Started {
+            return;
+        }
+        let this = Arc::downgrade(self);
+        let started = self.pad.start_task(move || {
+            if let Some(this) = this.upgrade() {
+                this.run();
+            }
+        });
+        if started.is_err() {
+            gst::error!(CAT, obj = self.pad, "the pad's task could not be started");
+        }
+    }
+
+    /// One round of the task.
+    fn run(&self) {
+        let Some(element) = self.pad.parent_element() else {
+            let _ = self.pad.pause_task();
+            return;
+        };
+        let mut task = lock(&self.task);
+        let live = self.shared.timing().live;
+        let beats = live && task.captioner.position().is_some();
+        let result = match self.queue.next(beats.then_some(HEARTBEAT)) {
+            Next::Flushing => {
+                drop(task);
+                let _ = self.pad.pause_task();
+                return;
+            }
+            Next::TimedOut => self.beat(&mut task, &element),
+            Next::Entry(entry) => {
+                let result = self.take(&mut task, entry, &element);
+                // Also between entries: a steady flow of them must not starve the heartbeat.
+                if live {
+                    result.and_then(|()| self.beat(&mut task, &element))
+                } else {
+                    result
+                }
+            }
+        };
+        if let Err(error) = result {
+            gst::debug!(CAT, obj = self.pad, "downstream: {error}");
+            self.queue.set_flow(error);
+        }
+    }
+
+    /// Makes text of an entry, or pushes an event.
+    fn take(
+        &self,
+        task: &mut Task,
+        entry: Entry,
+        element: &gst::Element,
+    ) -> Result<(), gst::FlowError> {
+        let mut pieces = Vec::new();
+        let captioner = &mut task.captioner;
+        match entry {
+            Entry::Event(event) => self.push_event(task, event),
+            Entry::Begin(time) => captioner.begin(time),
+            Entry::Interim(transcript) => captioner.interim(&transcript, &mut pieces),
+            Entry::Final(transcript) => captioner.finalise(&transcript, &mut pieces),
+            Entry::Watermark(time) => captioner.watermark(time, &mut pieces),
+            Entry::End => captioner.end(&mut pieces),
+        }
+        self.push_pieces(task, pieces, element)
+    }
+
+    /// Moves on to where text would come too late, given the latency.
+    fn beat(&self, task: &mut Task, element: &gst::Element) -> Result<(), gst::FlowError> {
+        let timing = *self.shared.timing();
+        let latency = gst::ClockTime::from_mseconds(self.shared.settings().latency.into());
+        let due = element
+            .current_running_time()
+            .and_then(|now| now.checked_sub(latency.saturating_add(timing.delay())))
+            .and_then(|due| task.segment.position_from_running_time(due));
+        let Some(due) = due else { return Ok(()) };
+        let mut pieces = Vec::new();
+        task.captioner.due(due.nseconds(), &mut pieces);
+        self.push_pieces(task, pieces, element)
+    }
+
+    fn push_pieces(
+        &self,
+        task: &mut Task,
+        pieces: Vec<Piece>,
+        element: &gst::Element,
+    ) -> Result<(), gst::FlowError> {
+        for piece in pieces {
+            match piece {
+                Piece::Text {
+                    text,
+                    start,
+                    duration,
+                    intended,
+                } => {
+                    if let Some(intended) = intended {
+                        self.observe_delay(task, intended, start > intended, element);
+                    }
+                    self.push_text(task, text, start, duration)?;
+                }
+                Piece::Gap { start, duration } => self.push_gap(start, duration),
+                Piece::Language(language) => self.push_language(&language),
+                Piece::UtteranceEnd => {
+                    // Understood by textaccumulate, tttocea608 and tttocea708.
+                    let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
+                    let event = gst::event::CustomDownstream::new(structure);
+                    self.pad.push_event(event);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn push_text(
+        &self,
+        task: &mut Task,
+        text: String,
+        start: u64,
+        duration: Duration,
+    ) -> Result<(), gst::FlowError> {
+        let mut buffer = gst::Buffer::from_slice(text.into_bytes());
+        if let Some(buffer) = buffer.get_mut() {
+            buffer.set_pts(clock_time(start));
+            buffer.set_duration(to_clock_time(duration));
+            if std::mem::take(&mut task.discont) {
+                buffer.set_flags(gst::BufferFlags::DISCONT);
+            }
+        }
+        gst::log!(CAT, obj = self.pad, "pushing {buffer:?}");
+        match self.pad.push(buffer) {
+            // Only the messages are wanted then.
+            Ok(_) | Err(gst::FlowError::NotLinked) => Ok(()),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn push_gap(&self, start: u64, duration: Duration) {
+        let gap = gst::event::Gap::builder(clock_time(start))
+            .duration(to_clock_time(duration))
+            .build();
+        gst::trace!(CAT, obj = self.pad, "{gap:?}");
+        // Whether downstream takes it says nothing about the stream.
+        self.pad.push_event(gap);
+    }
+
+    fn push_language(&self, language: &str) {
+        let mut tags = gst::TagList::new();
+        {
+            // Just made, so nobody else holds it.
+            let tags = tags.make_mut();
+            tags.add::<gst::tags::LanguageCode>(&language, gst::TagMergeMode::Replace);
+        }
+        self.pad.push_event(gst::event::Tag::new(tags));
+    }
+
+    fn push_event(&self, task: &mut Task, event: gst::Event) {
+        let event = match event.view() {
+            gst::EventView::Segment(segment) => self.begin_segment(task, segment),
+            _ => event,
+        };
+        gst::debug!(CAT, obj = self.pad, "pushing {event:?}");
+        self.pad.push_event(event);
+    }
+
+    /// The segment as it leaves: its text is later than its audio by the lateness.
+    fn begin_segment(&self, task: &mut Task, event: &gst::event::Segment) -> gst::Event {
+        let settings = self.shared.settings();
+        // Only time segments are put into the queue.
+        let segment = event.segment().downcast_ref::<gst::ClockTime>();
+        let mut segment = segment.cloned().unwrap_or_default();
+        let lateness = gst::ClockTime::from_mseconds(settings.lateness.into());
+        segment.set_base(segment.base().map(|base| base.saturating_add(lateness)));
+        *task = Task {
+            segment: segment.clone(),
+            discont: true,
+            warned_delay: task.warned_delay,
+            ..Task::new(&settings)
+        };
+        gst::event::Segment::builder(&segment)
+            .seqnum(event.seqnum())
+            .build()
+    }
+
+    /// Measures how long after it was said live text leaves; too long is worth a warning.
+    fn observe_delay(&self, task: &mut Task, intended: u64, late: bool, element: &gst::Element) {
+        let timing = *self.shared.timing();
+        let (latency, lateness) = {
+            let settings = self.shared.settings();
+            (settings.latency, settings.lateness)
+        };
+        let now = element.current_running_time();
+        // The segment has the lateness in it, and the audio took its time before.
+        let said = task
+            .segment
+            .to_running_time(clock_time(intended))
+            .and_then(|said| said.checked_sub(gst::ClockTime::from_mseconds(lateness.into())));
+        let (true, Some(now), Some(said)) = (timing.live, now, said) else {
+            return;
+        };
+        let delay = now.saturating_sub(said.saturating_add(timing.delay()));
+        let delay = u32::try_from(delay.mseconds()).unwrap_or(u32::MAX);
+        let before = self.shared.base.stats.max_observed_delay();
+        self.shared.base.stats.observe_delay(delay, late);
+        if delay <= before {
+            return;
+        }
+        element.notify("max-observed-delay");
+        // A delay that creeps up says the same again and again.
+        let worth_saying = task.warned_delay + task.warned_delay / WARNING_STEPS;
+        if delay > latency.saturating_add(lateness) && delay > worth_saying {
+            task.warned_delay = delay;
+            post_excessive_delay(element, delay);
+        }
+    }
+}
+
+fn to_clock_time(duration: Duration) -> gst::ClockTime {
+    clock_time(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}

@@ -1,0 +1,77 @@
+// SPDX-License-Identifier: MPL-2.0
+//! How late the audio comes, so that text is not expected any earlier.
+
+/// Upper bound of the growth of the lag, as a fraction of the time that passes: enough for clocks
+/// that drift apart, too little for audio that was held up to hold up the text as well.
+const LAG_GROWTH: u64 = 1000;
+
+/// What upstream says about time, and what the audio shows.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Timing {
+    pub live: bool,
+    /// Latency of everything upstream.
+    pub upstream: gst::ClockTime,
+    /// How much later than that the audio comes, and when that was measured, as running time.
+    lag: Option<(gst::ClockTime, gst::ClockTime)>,
+    /// The lag was measured in another segment.
+    other_segment: bool,
+}
+
+impl Timing {
+    /// Audio of the running time `said` has come at the running time `now`.
+    pub fn observe(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
+        let lag = now.saturating_sub(said.saturating_add(self.upstream));
+        let before = self
+            .lag
+            .filter(|_| !std::mem::take(&mut self.other_segment));
+        let most = before.map(|(lag, then)| {
+            let grown = now.saturating_sub(then).nseconds() / LAG_GROWTH;
+            lag.saturating_add(gst::ClockTime::from_nseconds(grown))
+        });
+        self.lag = Some((most.map_or(lag, |most| lag.min(most)), now));
+    }
+
+    /// Another segment begins, whose lag may be another.
+    pub fn new_segment(&mut self) {
+        self.other_segment = true;
+    }
+
+    /// How long after it was said audio comes. A source that is connected to late, or that has a
+    /// clock of its own, has a timeline that lags behind: nobody downstream misses its text any
+    /// earlier.
+    pub fn delay(&self) -> gst::ClockTime {
+        let lag = self.lag.map(|(lag, _)| lag);
+        self.upstream.saturating_add(lag.unwrap_or_default())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lag_falls_at_once_and_grows_slowly() {
+        let seconds = gst::ClockTime::from_seconds;
+        let mut timing = Timing {
+            upstream: seconds(1),
+            ..Timing::default()
+        };
+        assert_eq!(timing.delay(), seconds(1));
+        // Audio said at, heard at; in all, how much later.
+        for (said, now, delay) in [
+            (0, 60, 60_000),
+            (10, 65, 55_000),
+            (11, 75, 55_010),
+            (1000, 1055, 55_000),
+            (2000, 2500, 56_445),
+            (2500, 2500, 1000),
+        ] {
+            timing.observe(seconds(said), seconds(now));
+            assert_eq!(timing.delay().mseconds(), delay, "said {said}, heard {now}");
+        }
+        timing.new_segment();
+        assert_eq!(timing.delay(), seconds(1), "until the first audio");
+        timing.observe(seconds(0), seconds(60));
+        assert_eq!(timing.delay(), seconds(60));
+    }
+}
