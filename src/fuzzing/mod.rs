@@ -36,9 +36,9 @@ fn number(text: &str, most: u64) -> u64 {
     number.min(most)
 }
 
-/// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`,
-/// `sglang-omni`) and, as
-/// wanted, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`. The rest is for sessions.
+/// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`, `sglang-omni`)
+/// and, as wanted, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`.
+/// The rest is for sessions.
 fn set_up(words: &str) -> Option<Setup> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
     let (protocol, model) = if has("inference") {

@@ -31,8 +31,9 @@ const RATE: u32 = 16_000;
 /// One second; the server has room for four beyond the longest segment.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// As with the service's own manual mode. The server reads no faster than it detects speech.
-const SPEED: f64 = 20.0;
+/// The server takes audio faster than it transcribes, and nothing holds a client back: at this
+/// speed a busy one keeps up.
+const SPEED: f64 = 5.0;
 
 /// Below the 30 s after which the server cuts a segment: a commit right there would end nothing.
 const MAX_UTTERANCE_MS: u64 = 28_000;
@@ -42,8 +43,18 @@ const MAX_UTTERANCE_MS: u64 = 28_000;
 const PREFIX_PADDING_MS: u32 = 300;
 const VAD_FRAME_MS: u32 = 32;
 
-/// Segments whose final text is awaited; the server has one or two.
+/// Segments whose final text is awaited; the server has few, unless it has fallen far behind.
 const MAX_AWAITED: usize = 64;
+
+/// Errors that are about a single message, or about a segment: the connection goes on.
+const BEARABLE: [&str; 6] = [
+    "transcription_failed",
+    "invalid_json",
+    "invalid_event",
+    "unsupported_event",
+    "session_active",
+    "input_already_done",
+];
 
 pub(super) const PROFILE: Profile = Profile {
     nick: "realtime",
@@ -284,52 +295,50 @@ impl SglangOmni {
     }
 
     fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
-        let (code, message) = error_text(error);
-        let server_says = Statement::from("the server says: ").quoting(message.clone());
-        let failure = match (self.phase, text_of(error, "code")) {
-            // Of the open segment or of one that has ended: the next final tells.
-            (Phase::Running, Some("transcription_failed")) => {
-                self.trouble = message;
-                return events.push(Event::Warning(server_says));
-            }
-            (
-                Phase::Running,
-                Some(
-                    "invalid_json" | "invalid_event" | "unsupported_event" | "session_active"
-                    | "input_already_done",
-                ),
-            ) => return events.push(Event::Warning(server_says)),
-            (
-                Phase::Running,
-                Some("invalid_audio" | "audio_buffer_overflow" | "internal_error"),
-            ) => Failure::new(
+        let code = text_of(error, "code").unwrap_or_default();
+        if self.phase != Phase::Running || !BEARABLE.contains(&code) {
+            let failure = self.failure(code, error);
+            return self.fail(failure, events);
+        }
+        let (_, message) = error_text(error);
+        // It does not say of which segment: the next final tells.
+        if code == "transcription_failed" {
+            self.trouble = message.clone();
+        }
+        let what = Statement::from("the server says: ").quoting(message);
+        events.push(Event::Warning(what));
+    }
+
+    /// What it means that the connection is of no more use after this error.
+    fn failure(&self, code: &str, error: &Value) -> Failure {
+        let (named, message) = error_text(error);
+        let failure = match code {
+            "invalid_audio" | "audio_buffer_overflow" | "internal_error" => Failure::new(
                 Kind::Lost,
                 Statement::from("The server lost audio")
                     .quoting_within(": ", message, "")
                     .then("."),
                 "Look into the server's log, or lower max-speed.",
-            )
-            .with_code(code),
-            (_, Some("unsupported_turn_detection")) => Failure::new(
+            ),
+            "unsupported_turn_detection" => Failure::new(
                 Kind::Settings,
                 "The model that the server serves does not detect utterances.",
                 "Set turn-detection=client-vad.",
-            )
-            .with_code(code),
-            (_, Some("unsupported_realtime_intent")) => Failure::new(
+            ),
+            "unsupported_realtime_intent" => Failure::new(
                 Kind::Settings,
                 Statement::from("The model that the server serves does not transcribe live")
                     .quoting_within(" (", message, ")")
                     .then("."),
                 "Serve a model that does, such as Qwen3-ASR.",
-            )
-            .with_code(code),
-            (Phase::Configuring, _) if self.dialect != Dialect::SglangOmni => self
-                .dialect
-                .refuses(Dialect::SglangOmni, self.peer.error(error)),
+            ),
+            _ if self.phase == Phase::Configuring && self.dialect != Dialect::SglangOmni => {
+                let failure = self.peer.error(error);
+                self.dialect.refuses(Dialect::SglangOmni, failure)
+            }
             _ => self.peer.error(error),
         };
-        self.fail(failure, events);
+        failure.with_code(named)
     }
 
     fn fail(&mut self, failure: Failure, events: &mut Vec<Event>) {
