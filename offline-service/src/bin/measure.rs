@@ -7,10 +7,10 @@
 //! cargo run --release -p offline-service --bin measure -- --sessions 4
 //! ```
 
+use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
-use std::{env, fs};
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -266,13 +266,9 @@ fn report(mut seen: Seen, processor: f64, audio: f64) {
     let utterances = seen.utterances.max(1) as f64;
     println!("words right             {right} of {}", seen.expected);
     println!(
-        "processor time          {:.0} ms per utterance, {:.0} ms per second of audio{}",
+        "processor time          {:.0} ms per utterance, {:.0} ms per second of audio",
         processor * 1000.0 / utterances,
         processor * 1000.0 / audio,
-        match env::var_os("MOONSHINE_ORT_SINGLE_THREAD") {
-            Some(_) => "",
-            None => " (onnxruntime uses several threads)",
-        }
     );
     for (what, times) in [
         ("first words after", &mut seen.first),
