@@ -20,9 +20,12 @@ use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
 use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
 use tower_service::Service;
 
-use super::dial::{self, dial};
-use super::turns::Turns;
+use super::dial::{self, DialError, dial};
+use super::error::unreachable;
+use super::throttle::Throttle;
 use crate::protocol::{Endpoint, Failure, Kind};
+
+pub(super) use super::error::ConnectError;
 
 pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
@@ -33,33 +36,9 @@ const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// of for each frame sent. Larger messages are read in pieces.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
-pub(super) const NETWORK_REMEDY: &str =
-    "Check the network, a proxy, a firewall and the url property.";
-
-/// The service takes 20 new connections a second of an account for a model, and refuses more.
-/// All sessions of a process that have found the network again take turns.
-static TURNS: Turns = Turns::every(Duration::from_millis(55));
-
-/// Why there is no WebSocket.
-#[derive(Debug)]
-pub(super) enum ConnectError {
-    /// A server answered the upgrade with another status than 101.
-    Refused {
-        status: u16,
-        body: String,
-    },
-    Failed(Failure),
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        ConnectError::Failed(failure)
-    }
-}
-
-pub(super) fn unreachable(what: String) -> Failure {
-    Failure::new(Kind::Unreachable, what, NETWORK_REMEDY)
-}
+/// Spaces out the upgrades of all sessions in the process, as after an outage of the network. The
+/// service takes 20 new connections a second of an account for a model, and refuses more.
+static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 
 /// Opens the connection. Takes as long as the network takes: the caller gives up on it.
 pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
@@ -72,14 +51,16 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
         // A proxy's address says nothing about the host.
         Some((proxy, destination)) => (through_proxy(&proxy, destination).await?, None),
         None => {
-            let stream = dial(host(&endpoint), port(&endpoint)).await?;
+            let (host, port) = (host(&endpoint), port(&endpoint));
+            let dialled = dial(host, port).await;
+            let stream = dialled.map_err(|error| dial_failure(host, port, &error))?;
             let address = stream.peer_addr().ok();
             (stream, address)
         }
     };
     dial::prepare(&stream);
     if endpoint.is_official() {
-        TURNS.wait().await;
+        THROTTLE.wait().await;
     }
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
@@ -161,6 +142,18 @@ fn proxy_for(endpoint: &Endpoint) -> Result<Option<(Intercept, Uri)>, Failure> {
         })?;
     let proxy = Matcher::from_env().intercept(&destination);
     Ok(proxy.map(|proxy| (proxy, destination)))
+}
+
+fn dial_failure(host: &str, port: u16, error: &DialError) -> Failure {
+    let failure = match error {
+        DialError::Lookup(_) => Failure::new(
+            Kind::UnknownHost,
+            format!("The host '{host}' was not found: {error}."),
+            "Check the url, region and workspace properties and the name service.",
+        ),
+        DialError::Connect(_) => unreachable(format!("No connection to {host}:{port}: {error}.")),
+    };
+    error.mark(failure)
 }
 
 async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream, Failure> {

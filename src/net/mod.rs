@@ -4,9 +4,10 @@
 mod connect;
 mod dial;
 mod driver;
+mod error;
 mod queue;
 mod runtime;
-mod turns;
+mod throttle;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError};
