@@ -1,33 +1,31 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From an endpoint to an open WebSocket: proxy, TCP, TLS, upgrade.
 
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
 use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use once_cell::sync::OnceCell;
 use tokio::net::TcpStream;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::tungstenite::handshake::client::Request;
 use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
 use tokio_tungstenite::tungstenite::http::{self, Uri};
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
+use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tower_service::Service;
 
 use super::dial::{self, DialError, dial};
 use super::error::unreachable;
+use super::stream::Stream;
 use super::throttle::Throttle;
+use super::tls::{self, Peer};
 use crate::protocol::{Endpoint, Failure, Kind};
 
 pub(super) use super::error::ConnectError;
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) type Socket = WebSocketStream<Stream>;
 
 /// Results are some kilobytes; whatever is far beyond that is not a result.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
@@ -43,9 +41,10 @@ static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 /// Opens the connection. Takes as long as the network takes: the caller gives up on it.
 pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
     let request = request(&endpoint)?;
-    let connector = match endpoint.url().scheme() {
-        "wss" => Connector::Rustls(tls_config()?),
-        _ => Connector::Plain,
+    // Before connecting: this can fail without it.
+    let tls = match endpoint.url().scheme() {
+        "wss" => Some(tls::config().await?),
+        _ => None,
     };
     let (stream, address) = match proxy_for(&endpoint)? {
         // A proxy's address says nothing about the host.
@@ -62,11 +61,22 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
     if endpoint.is_official() {
         THROTTLE.wait().await;
     }
+    let stream: Stream = match tls {
+        Some(config) => {
+            let peer = Peer {
+                host: host(&endpoint),
+                name: &endpoint.authority(),
+                setting: "the url property",
+            };
+            Box::new(tls::handshake(config, stream, peer).await?)
+        }
+        None => Box::new(stream),
+    };
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    match client_async_tls_with_config(request, stream, Some(config), Some(connector)).await {
+    match client_async_with_config(request, stream, Some(config)).await {
         Ok((socket, _)) => {
             if let Some(address) = address {
                 dial::remember(host(&endpoint), port(&endpoint), address);
@@ -186,45 +196,9 @@ async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream,
     Ok(stream.into_inner())
 }
 
-/// Trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name. Verification
-/// cannot be switched off.
-fn tls_config() -> Result<Arc<ClientConfig>, Failure> {
-    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::new();
-    CONFIG
-        .get_or_try_init(|| {
-            const REMEDY: &str = "Install the package ca-certificates, or set SSL_CERT_FILE.";
-            let found = rustls_native_certs::load_native_certs();
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(found.certs);
-            if added == 0 {
-                let why = found
-                    .errors
-                    .first()
-                    .map(|error| format!(": {error}"))
-                    .unwrap_or_default();
-                let what = format!("No trusted root certificate was found{why}.");
-                return Err(Failure::new(Kind::Settings, what, REMEDY));
-            }
-            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|error| Failure::new(Kind::Settings, format!("TLS: {error}."), REMEDY))?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            Ok(Arc::new(config))
-        })
-        .cloned()
-}
-
 fn handshake_failure(endpoint: &Endpoint, error: Error) -> Failure {
     let server = endpoint.authority();
     match error {
-        // rustls reports what it thinks of a certificate as invalid data.
-        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Failure::new(
-            Kind::Unreachable,
-            format!("The TLS connection to {server} failed: {error}."),
-            "Check the url property and this machine's clock; for a private certificate \
-             authority set SSL_CERT_FILE.",
-        ),
         Error::Protocol(ProtocolError::HandshakeIncomplete) | Error::Io(_) => unreachable(format!(
             "The connection to {server} broke during the handshake: {error}."
         )),

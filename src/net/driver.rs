@@ -405,8 +405,8 @@ fn lost(error: Error) -> Happened {
 mod tests {
     use tokio::io::{copy, sink};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
-    use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
     use super::*;
 
@@ -420,10 +420,9 @@ mod tests {
             .await
             .unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
-        let stream = MaybeTlsStream::Plain(client);
-        let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
+        let socket = WebSocketStream::from_raw_socket(Box::new(client) as _, Role::Client, None);
         let mut wire = Wire {
-            connection: Connection::Open(Box::new(socket)),
+            connection: Connection::Open(Box::new(socket.await)),
             ..Wire::default()
         };
         // Until what waits is in the WebSocket layer only.

@@ -3,11 +3,14 @@
 
 mod connect;
 mod dial;
+mod disk;
 mod driver;
 mod error;
 mod queue;
 mod runtime;
+mod stream;
 mod throttle;
+mod tls;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError};

@@ -97,15 +97,29 @@ fn tls_is_verified_against_the_systems_roots() {
     let url = format!("wss://localhost:{}/api-ws/v1/realtime", address.port());
     let output = caption(&url, &trusted);
     assert!(captioned(&output), "{output:?}");
-    // The same without trust, and with trust under another name.
+    // The same without trust, with trust in somebody else, and under another name.
     let other_name = url.replace("localhost", "127.0.0.1");
-    for (url, environment) in [(&url, &[][..]), (&other_name, &trusted)] {
+    let (_, other) = tls_in_front_of(server.port());
+    let other = [("SSL_CERT_FILE", other.0.to_str().unwrap())];
+    for (url, environment, says) in [
+        (&url, &[][..], "set SSL_CERT_FILE"),
+        (
+            &url,
+            &other,
+            &*format!("What SSL_CERT_FILE names, '{}'", other[0].1),
+        ),
+        (
+            &other_name,
+            &trusted,
+            "is for localhost, and not for 127.0.0.1",
+        ),
+    ] {
         let output = caption(url, environment);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{url}");
         assert!(
-            text.contains("TLS") && text.contains("certificate"),
-            "{text}"
+            text.contains("TLS") && text.contains(says),
+            "{says}: {text}"
         );
     }
     assert_eq!(
