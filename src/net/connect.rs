@@ -7,13 +7,8 @@ use hyper_util::client::legacy::connect::HttpConnector;
 use hyper_util::client::legacy::connect::proxy::Tunnel;
 use hyper_util::client::proxy::matcher::{Intercept, Matcher};
 use tokio::net::TcpStream;
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
+use tokio_tungstenite::WebSocketStream;
 use tokio_tungstenite::tungstenite::http::{self, Uri};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{WebSocketStream, client_async_with_config};
 use tower_service::Service;
 
 use super::dial::{self, DialError, dial};
@@ -21,18 +16,12 @@ use super::error::unreachable;
 use super::stream::Stream;
 use super::throttle::Throttle;
 use super::tls::{self, Peer};
+use super::upgrade::upgrade;
 use crate::protocol::{Endpoint, Failure, Kind};
 
 pub(super) use super::error::ConnectError;
 
 pub(super) type Socket = WebSocketStream<Stream>;
-
-/// Results are some kilobytes; whatever is far beyond that is not a result.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
-
-/// The WebSocket layer zeroes and touches all of this at each attempt to read, which there is one
-/// of for each frame sent. Larger messages are read in pieces.
-const READ_BUFFER_BYTES: usize = 4 << 10;
 
 /// Spaces out the upgrades of all sessions in the process, as after an outage of the network. The
 /// service takes 20 new connections a second of an account for a model, and refuses more.
@@ -40,7 +29,6 @@ static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 
 /// Opens the connection. Takes as long as the network takes: the caller gives up on it.
 pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
-    let request = request(&endpoint)?;
     // Before connecting: this can fail without it.
     let tls = match endpoint.url().scheme() {
         "wss" => Some(tls::config().await?),
@@ -72,56 +60,11 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
         }
         None => Box::new(stream),
     };
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    match client_async_with_config(request, stream, Some(config)).await {
-        Ok((socket, _)) => {
-            if let Some(address) = address {
-                dial::remember(host(&endpoint), port(&endpoint), address);
-            }
-            Ok(socket)
-        }
-        Err(Error::Http(response)) => Err(ConnectError::Refused {
-            status: response.status().as_u16(),
-            body: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default())
-                .into_owned(),
-        }),
-        Err(error) => Err(handshake_failure(&endpoint, error).into()),
+    let socket = upgrade(stream, &endpoint, endpoint.key()).await?;
+    if let Some(address) = address {
+        dial::remember(host(&endpoint), port(&endpoint), address);
     }
-}
-
-fn request(endpoint: &Endpoint) -> Result<Request, Failure> {
-    let mut request = endpoint
-        .url()
-        .as_str()
-        .into_client_request()
-        .map_err(|error| {
-            Failure::new(
-                Kind::Settings,
-                format!("The URL cannot be used: {error}."),
-                "Check the url property.",
-            )
-        })?;
-    let headers = request.headers_mut();
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"))),
-    );
-    if let Some(key) = endpoint.key() {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
-                Failure::new(
-                    Kind::Unauthorized,
-                    "The API key holds characters that no key has.",
-                    "Check api-key, api-key-file or DASHSCOPE_API_KEY for stray characters.",
-                )
-            })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
-    }
-    Ok(request)
+    Ok(socket)
 }
 
 /// The host as sockets take it: an IPv6 address without brackets.
@@ -196,14 +139,5 @@ async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream,
     Ok(stream.into_inner())
 }
 
-fn handshake_failure(endpoint: &Endpoint, error: Error) -> Failure {
-    let server = endpoint.authority();
-    match error {
-        Error::Protocol(ProtocolError::HandshakeIncomplete) | Error::Io(_) => unreachable(format!(
-            "The connection to {server} broke during the handshake: {error}."
-        )),
-        error => unreachable(format!(
-            "{server} did not agree to speak WebSocket: {error}."
-        )),
-    }
-}
+#[cfg(test)]
+mod tests;

@@ -7,13 +7,17 @@ mod disk;
 mod driver;
 mod error;
 mod queue;
+mod response;
 mod runtime;
 mod stream;
 mod throttle;
 mod tls;
+mod upgrade;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError};
 
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One typed error for each failure, which names the remedy and no secret.
 
+use std::io::{BufRead, BufReader, Write};
+
 use super::common::*;
 use gst::prelude::*;
 use offline_service::faults::{CloseFault, ErrorFault};
@@ -92,6 +94,46 @@ fn the_key_is_wrong_or_missing() {
     );
     rig.run(Speech::usual(16_000).buffers(&[320], 0));
     assert_eq!(server.connections(), connections + 1);
+}
+
+/// A web server that has this for everybody.
+fn web_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let head = BufReader::new(client.try_clone().unwrap()).lines();
+            let _ = head.map_while(Result::ok).find(String::is_empty);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_web_page_is_not_tried_for_ever() {
+    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage");
+    let code = gst::ResourceError::NotFound;
+    let details = check(&url, "max-retries=-1", code, "no WebSocket at this address");
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 200);
+}
+
+#[test]
+fn a_key_is_not_shown_by_halves() {
+    let key = format!("{SECRET}{SECRET}{SECRET}");
+    // The text is cut in the middle of it.
+    let body = format!("{}{key}", "x".repeat(285));
+    let answer = format!(
+        "HTTP/1.1 401 No\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let url = web_server(answer.leak());
+    let code = gst::ResourceError::NotAuthorized;
+    let (error, details) = failure(&url, &format!("api-key={key}"));
+    assert_eq!(error.kind::<gst::ResourceError>(), Some(code));
+    for text in [error.to_string(), details.to_string()] {
+        assert!(!text.contains(&SECRET[..5]), "{text}");
+    }
 }
 
 #[test]
