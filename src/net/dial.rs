@@ -3,7 +3,7 @@
 
 use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use crate::protocol::Failure;
+use crate::protocol::{Failure, is_localhost};
 
 /// How long one address of several is tried alone: the connection attempt delay of RFC 8305.
 const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
@@ -88,8 +88,15 @@ pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, DialError> 
         .map_err(DialError::Connect)
 }
 
-/// The addresses of the host.
-async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+/// The addresses of the host. This machine's own names are not looked up: what may travel
+/// unencrypted because it stays here must not depend on a name service.
+pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if is_localhost(host) {
+        return Ok(vec![
+            (Ipv6Addr::LOCALHOST, port).into(),
+            (Ipv4Addr::LOCALHOST, port).into(),
+        ]);
+    }
     let lookup = async { Ok(lookup_host((host, port)).await?.collect()) };
     addresses(lookup, reached(&(host.to_owned(), port))).await
 }

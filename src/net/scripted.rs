@@ -14,6 +14,8 @@ use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 pub enum Line {
     /// Listens until what it has heard ends like this.
     Until(&'static str),
+    /// Listens to so many bytes.
+    Bytes(usize),
     /// Says this, with `{accept}` replaced by the answer to the key that it has heard.
     Say(Vec<u8>),
     /// Listens until the other side has closed the connection.
@@ -59,6 +61,14 @@ impl Scripted {
         self.heard.lock().unwrap().clone()
     }
 
+    /// The same, once it is at least so much.
+    pub async fn until(&self, bytes: usize) -> Vec<u8> {
+        while self.heard().len() < bytes {
+            tokio::task::yield_now().await;
+        }
+        self.heard()
+    }
+
     /// The same as text.
     pub fn heard_text(&self) -> String {
         String::from_utf8(self.heard()).unwrap()
@@ -79,6 +89,10 @@ async fn play(
                 while !all[before..].ends_with(end.as_bytes()) {
                     all.push(stream.read_u8().await?);
                 }
+            }
+            Line::Bytes(count) => {
+                all.resize(before + count, 0);
+                stream.read_exact(&mut all[before..]).await?;
             }
             Line::Say(bytes) => {
                 for packet in with_accept(bytes, &all).chunks(1000) {

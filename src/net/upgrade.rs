@@ -17,7 +17,7 @@ use super::error::{ConnectError, unreachable};
 use super::response::{Head, HeadError, ask};
 use crate::protocol::{Endpoint, Failure, Kind, Secret, blotted};
 
-const USER_AGENT: &str = concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"));
+pub(super) const USER_AGENT: &str = concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"));
 
 /// Results take kilobytes; anything far beyond that is not a result.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;

@@ -150,6 +150,11 @@ impl Endpoint {
         is_official(&self.url)
     }
 
+    /// Whether this is this machine itself.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+
     pub fn key(&self) -> Option<&Secret> {
         self.key.as_ref()
     }
@@ -222,11 +227,17 @@ fn is_official(url: &Url) -> bool {
 
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        Some(Host::Domain(name)) => is_localhost(name),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
         None => false,
     }
+}
+
+/// Whether the name is this machine's, whatever a name service says (RFC 6761 §6.3).
+pub fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
 
 #[cfg(test)]
@@ -382,5 +393,24 @@ mod tests {
                 .remedy
                 .contains("model property")
         );
+    }
+
+    #[test]
+    fn loopback_has_many_names() {
+        for (url, is_loopback) in [
+            ("ws://127.0.0.1", true),
+            ("ws://127.255.0.1", true),
+            ("ws://[::1]", true),
+            ("ws://[::ffff:127.0.0.1]", true),
+            ("ws://localhost", true),
+            ("ws://LOCALHOST.", true),
+            ("ws://a.localhost", true),
+            ("wss://192.0.2.1", false),
+            ("wss://localhost.example.org", false),
+            ("wss://xlocalhost", false),
+        ] {
+            let endpoint = Endpoint::new(settings(Some(url), None), Protocol::Realtime).unwrap();
+            assert_eq!(endpoint.is_loopback(), is_loopback, "{url}");
+        }
     }
 }

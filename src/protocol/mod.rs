@@ -23,7 +23,7 @@ use std::time::Duration;
 
 use choice::Profile;
 pub use choice::Protocol;
-pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
+pub use endpoint::{Endpoint, EndpointSettings, Region, Secret, is_localhost};
 pub use failure::{Failure, Kind, blotted};
 pub use hotwords::{HotWord, parse as parse_hot_words};
 

@@ -27,7 +27,7 @@ fn settings(server: &Scripted) -> EndpointSettings {
 
 async fn open(settings: EndpointSettings) -> Result<Socket, ConnectError> {
     let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
-    let opened = timeout(LONG, connect(endpoint)).await;
+    let opened = timeout(LONG, connect_through(None, endpoint)).await;
     opened.expect("it hangs")
 }
 
