@@ -2,7 +2,7 @@
 //! From an endpoint to an open WebSocket: key, proxy, TCP, TLS, upgrade.
 //!
 //! An attempt depends on the endpoint and the environment alone, and leaves nothing behind but the
-//! address that worked. It has no time limit of its own: the driver drops
+//! key that was read and the address that worked. It has no time limit of its own: the driver drops
 //! the future when the session gives up on it.
 
 use std::time::Duration;
@@ -11,12 +11,13 @@ use tokio_tungstenite::WebSocketStream;
 
 use super::dial::{self, DialError, dial};
 use super::error::unreachable;
+use super::key;
 use super::proxy::Proxy;
 use super::stream::Stream;
 use super::throttle::Throttle;
 use super::tls::{self, Peer};
 use super::upgrade::upgrade;
-use crate::protocol::{Endpoint, Failure, Kind};
+use crate::protocol::{Endpoint, Failure, Kind, redacted};
 
 pub(super) use super::error::ConnectError;
 
@@ -34,17 +35,21 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
 
 async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Socket, ConnectError> {
     let (host, port) = (host(&endpoint), port(&endpoint));
-    // Before connecting: this can fail without it.
+    // Before connecting: these can fail without it.
+    let key = key::obtain(&endpoint).await?;
     let tls = match endpoint.url().scheme() {
         "wss" => Some(tls::config().await?),
         _ => None,
     };
+    let url = redacted(endpoint.url().as_str());
     let (mut stream, address): (Stream, _) = match proxy {
         Some(proxy) => {
+            gst::debug!(super::CAT, "connecting to {url} through the proxy {proxy}");
             // A proxy's address says nothing about the host.
             (proxy.connect(host, port).await?, None)
         }
         None => {
+            gst::debug!(super::CAT, "connecting to {url}");
             let dialled = dial(host, port).await;
             let stream = dialled.map_err(|error| dial_failure(host, port, &error))?;
             dial::prepare(&stream);
@@ -63,7 +68,7 @@ async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Soc
         };
         stream = Box::new(tls::handshake(config, stream, peer).await?);
     }
-    let socket = upgrade(stream, &endpoint, endpoint.key()).await?;
+    let socket = upgrade(stream, &endpoint, key.as_ref()).await?;
     if let Some(address) = address {
         dial::remember(host, port, address);
     }

@@ -17,7 +17,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Taken};
 use super::runtime;
-use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Usage};
+use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Secret, Usage};
 use crate::session::{Config, Notice, Output, Session, Spare};
 
 /// For saying goodbye to the service; nobody waits for it.
@@ -173,8 +173,9 @@ impl<L: Listener> Driver<L> {
                 Output::Swap => std::mem::swap(&mut self.wire, &mut self.spare),
                 Output::Notice(notice) => {
                     // Services quote the key that they reject.
-                    let key = self.endpoint.key().map_or("", |key| key.reveal());
-                    self.listener.notice(notice.without(key));
+                    let secrets = self.endpoint.secrets();
+                    let without = |notice: Notice, secret: &Secret| notice.without(secret.reveal());
+                    self.listener.notice(secrets.iter().fold(notice, without));
                 }
             }
         }

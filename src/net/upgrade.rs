@@ -51,7 +51,10 @@ where
         status => {
             let body = head.read_body(&mut stream).await;
             // Before the text is shortened: half a key would not be recognised.
-            let body = blotted(body, key.map_or("", |key| key.reveal()));
+            let secrets = endpoint.secrets();
+            let body = secrets
+                .iter()
+                .fold(body, |body, secret| blotted(body, secret.reveal()));
             return Err(ConnectError::Refused { status, body });
         }
     }
@@ -76,13 +79,22 @@ fn request(endpoint: &Endpoint, key: Option<&Secret>, nonce: &str) -> String {
          Sec-WebSocket-Key: {nonce}\r\n",
         endpoint.authority()
     );
+    let is_given = |name: &str| {
+        let mut headers = endpoint.headers().iter();
+        headers.any(|(other, _)| other.eq_ignore_ascii_case(name))
+    };
     let mut header = |name: &str, value: &str| {
         // Writing to a String cannot fail.
         let _ = write!(request, "{name}: {value}\r\n");
     };
-    header("User-Agent", USER_AGENT);
+    if !is_given("User-Agent") {
+        header("User-Agent", USER_AGENT);
+    }
     if let Some(key) = key {
         header("Authorization", &format!("Bearer {}", key.reveal()));
+    }
+    for (name, value) in endpoint.headers() {
+        header(name, value.reveal());
     }
     request.push_str("\r\n");
     request

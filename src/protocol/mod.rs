@@ -14,6 +14,7 @@ mod hotwords;
 mod inference;
 mod items;
 mod json;
+mod key;
 mod language;
 mod realtime;
 mod vllm;
@@ -23,9 +24,10 @@ use std::time::Duration;
 
 use choice::Profile;
 pub use choice::Protocol;
-pub use endpoint::{Endpoint, EndpointSettings, Region, Secret, is_localhost};
+pub use endpoint::{Endpoint, EndpointSettings, Region, is_localhost, redacted};
 pub use failure::{Failure, Kind, blotted};
 pub use hotwords::{HotWord, parse as parse_hot_words};
+pub use key::{KeyFault, KeyFile, KeySource, Secret};
 
 /// A frame to be sent.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -96,6 +96,60 @@ fn the_key_is_wrong_or_missing() {
     assert_eq!(server.connections(), connections + 1);
 }
 
+#[test]
+fn a_new_key_in_the_file_counts_from_the_next_connection_on() {
+    let server = with(|_| {});
+    let file = TempFile::new("key");
+    let keys = ["sk-aaaaaaaa", "sk-bbbbbbbb"];
+    std::fs::write(&file.0, keys[0]).unwrap();
+    let properties = format!("max-speed=100 api-key-file={}", file.0.display());
+    let mut rig = Rig::new(16_000, &server.url(), &properties);
+    rig.play();
+    let mut buffers = Speech::usual(16_000).buffers(&[320], 0).into_iter();
+    rig.push_all(buffers.by_ref().take(100));
+    rig.wait_for_state("connected");
+    std::fs::write(&file.0, keys[1]).unwrap();
+    server.kill_connections();
+    rig.wait_for_state("reconnecting");
+    // And one that cannot be used does not replace one that was.
+    rig.wait_for_state("connected");
+    std::fs::write(&file.0, "").unwrap();
+    server.kill_connections();
+    rig.wait_for_state("connected");
+    rig.push_all(buffers);
+    rig.push_eos();
+    rig.wait_for_eos();
+    assert_eq!(rig.heard(), Speech::usual(16_000).numbers());
+    let sessions = server.sessions();
+    let used: Vec<_> = sessions
+        .iter()
+        .map(|session| session.header("authorization"))
+        .collect();
+    let bearer = |key: &str| format!("Bearer {key}");
+    let expected = [keys[0], keys[1], keys[1]].map(bearer);
+    assert_eq!(used, expected.each_ref().map(|key| Some(key.as_str())));
+}
+
+#[test]
+fn a_key_file_that_gives_no_key_is_named() {
+    let server = with(|_| {});
+    let fifo = TempFile::new("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo.0).status();
+    assert!(made.unwrap().success());
+    let fifo = fifo.0.to_str().unwrap();
+    for (file, says) in [
+        (fifo, "gave no key"),
+        ("/dev/zero", "neither a file nor a pipe"),
+    ] {
+        let properties = format!("connect-timeout=200 api-key-file={file}");
+        let code = gst::ResourceError::NotAuthorized;
+        let details = check(&server.url(), &properties, code, says);
+        assert!(!details.get::<bool>("retryable").unwrap());
+        check(&server.url(), &properties, code, file);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
 /// A web server that has this for everybody.
 fn web_server(answer: &'static str) -> String {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

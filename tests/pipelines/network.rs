@@ -261,3 +261,21 @@ fn what_proxies_refuse_is_an_error_that_names_the_variable_and_no_password() {
         assert!(!text.contains("secret"), "{text}");
     }
 }
+
+#[test]
+fn a_key_of_the_environment_does_not_leave_for_another_server_without_a_warning() {
+    let server = server(|_| {});
+    let (proxy, _) = socks_to(server.port());
+    let proxy = format!("socks5h://127.0.0.1:{proxy}");
+    let key = ("DASHSCOPE_API_KEY", "sk-6f1e5ec3e7");
+    let elsewhere = format!("{ELSEWHERE} allow-insecure=true");
+    for (url, warns) in [(elsewhere, true), (server.url(), false)] {
+        let output = caption(&url, &[key, ("ALL_PROXY", &proxy)]);
+        assert!(captioned(&output), "{output:?}");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let warned = text.contains("DASHSCOPE_API_KEY is sent to service.invalid");
+        assert_eq!(warned, warns, "{url}: {text}");
+        assert!(!text.contains(key.1), "{text}");
+    }
+}

@@ -9,7 +9,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use super::super::scripted::{HEAD, Line, Scripted, WELCOME, nonce, say};
 use super::*;
-use crate::protocol::{EndpointSettings, Protocol, Secret};
+use crate::protocol::{EndpointSettings, KeyFile, KeySource, Protocol, Secret};
 
 const KEY: &str = "sk-6f1e5ec3e7";
 
@@ -20,7 +20,7 @@ fn settings(server: &Scripted) -> EndpointSettings {
     EndpointSettings {
         url: Some(format!("ws://{}/asr?token=t0p#x", server.address)),
         model: "m".into(),
-        key: Secret::new(KEY),
+        key: Secret::new(KEY).map(KeySource::Given),
         ..EndpointSettings::default()
     }
 }
@@ -40,24 +40,58 @@ async fn failure(script: impl Into<Vec<Line>>) -> ConnectError {
 #[tokio::test]
 async fn the_request_is_what_it_should_be_to_the_byte() {
     let server = Scripted::start([HEAD, say(WELCOME), Line::Mute]).await;
-    open(settings(&server)).await.unwrap();
+    let headers = [("X-Tenant", "a b"), ("user-agent", "mine/1.0")];
+    let headers = headers.map(|(name, value)| (name.to_owned(), Secret::new(value).unwrap()));
+    for (headers, own) in [
+        (
+            &headers[..0],
+            format!(
+                "User-Agent: {}\r\nAuthorization: Bearer {KEY}\r\n",
+                super::super::upgrade::USER_AGENT
+            ),
+        ),
+        (
+            &headers,
+            format!("Authorization: Bearer {KEY}\r\nX-Tenant: a b\r\nuser-agent: mine/1.0\r\n"),
+        ),
+    ] {
+        let before = server.heard().len();
+        let settings = EndpointSettings {
+            headers: headers.to_vec(),
+            ..settings(&server)
+        };
+        open(settings).await.unwrap();
+        let heard = server.heard_text()[before..].to_owned();
+        let nonce = nonce(heard.as_bytes());
+        assert_eq!(nonce.len(), 24);
+        let address = server.address;
+        assert_eq!(
+            heard,
+            format!(
+                "GET /asr?token=t0p&model=m HTTP/1.1\r\n\
+                 Host: {address}\r\n\
+                 Connection: Upgrade\r\n\
+                 Upgrade: websocket\r\n\
+                 Sec-WebSocket-Version: 13\r\n\
+                 Sec-WebSocket-Key: {nonce}\r\n\
+                 {own}\r\n"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn an_authorization_of_the_users_replaces_ours() {
+    let server = Scripted::start([HEAD, say(WELCOME), Line::Mute]).await;
+    let basic = Secret::new("Basic dXNlcjpwYXNz").unwrap();
+    let settings = EndpointSettings {
+        headers: vec![("authorization".into(), basic)],
+        ..settings(&server)
+    };
+    open(settings).await.unwrap();
     let heard = server.heard_text();
-    let nonce = nonce(heard.as_bytes());
-    assert_eq!(nonce.len(), 24);
-    let (address, version) = (server.address, env!("CARGO_PKG_VERSION"));
-    assert_eq!(
-        heard,
-        format!(
-            "GET /asr?token=t0p&model=m HTTP/1.1\r\n\
-             Host: {address}\r\n\
-             Connection: Upgrade\r\n\
-             Upgrade: websocket\r\n\
-             Sec-WebSocket-Version: 13\r\n\
-             Sec-WebSocket-Key: {nonce}\r\n\
-             User-Agent: gst-plugin-qwenasr/{version}\r\n\
-             Authorization: Bearer {KEY}\r\n\r\n"
-        )
-    );
+    assert!(heard.contains("authorization: Basic dXNlcjpwYXNz\r\n"));
+    assert!(!heard.contains("Bearer") && !heard.contains(KEY));
 }
 
 #[tokio::test]
@@ -221,6 +255,36 @@ async fn what_is_no_websocket_is_told_in_words() {
             error => panic!("{begin:?}: {error:?}"),
         }
     }
+}
+
+#[tokio::test]
+async fn a_key_file_is_read_at_each_attempt() {
+    let server = Scripted::start([HEAD, say(WELCOME), Line::Mute]).await;
+    let path = std::env::temp_dir().join(format!("qwenasr-connect-{}", std::process::id()));
+    let file = KeyFile::new(path.to_str().unwrap());
+    let settings = EndpointSettings {
+        key: Some(KeySource::File(file)),
+        ..settings(&server)
+    };
+    let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
+    for (content, key) in [
+        ("sk-aaaaaaaa\n", "sk-aaaaaaaa"),
+        ("sk-bbbbbbbb", "sk-bbbbbbbb"),
+        ("", "sk-bbbbbbbb"),
+    ] {
+        std::fs::write(&path, content).unwrap();
+        let before = server.heard().len();
+        connect_through(None, endpoint.clone()).await.unwrap();
+        let heard = server.heard_text()[before..].to_owned();
+        assert!(
+            heard.contains(&format!("Authorization: Bearer {key}\r\n")),
+            "{content:?}"
+        );
+    }
+    std::fs::remove_file(&path).unwrap();
+    let secrets = endpoint.secrets();
+    let secrets: Vec<&str> = secrets.iter().map(Secret::reveal).collect();
+    assert_eq!(secrets, ["sk-aaaaaaaa", "sk-bbbbbbbb"]);
 }
 
 /// Listens to what libraries log: how much that is, and whether the key is in it.

@@ -519,7 +519,7 @@ fn a_key_goes_unencrypted_to_a_proxy_only_if_that_is_wanted() {
     let settings = |url: &str, allow_insecure| EndpointSettings {
         url: Some(url.into()),
         model: "m".into(),
-        key: Secret::new("sk-1"),
+        key: Secret::new("sk-1").map(crate::protocol::KeySource::Given),
         allow_insecure,
         ..EndpointSettings::default()
     };
