@@ -6,7 +6,7 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::enums::{ConnectionState, FailurePolicy, Protocol, Region, Results, TurnDetection};
-use crate::protocol::Secret;
+use crate::protocol::{KeyFile, Secret, redacted};
 
 /// The longest time that a property takes, in milliseconds: a day.
 const DAY: f64 = 86_400_000.0;
@@ -125,6 +125,73 @@ plain_setting! {
     Results: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
 }
 
+/// The path of a key file, and what was read from it.
+impl Setting for Option<KeyFile> {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        None::<String>.spec(name, nick, blurb, form)
+    }
+
+    fn value(&self) -> glib::Value {
+        self.as_ref().map(KeyFile::path).to_value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        let path: Option<String> = value.get().ok()?;
+        Some(path.filter(|path| !path.is_empty()).map(KeyFile::new))
+    }
+}
+
+/// An address that may have a token in it, which is not shown.
+#[derive(Debug, Clone)]
+pub struct Address(pub Option<String>);
+
+impl Setting for Address {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        None::<String>.spec(name, nick, blurb, form)
+    }
+
+    fn value(&self) -> glib::Value {
+        self.0.as_deref().map(redacted).to_value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok().map(Self)
+    }
+}
+
+/// HTTP headers, all of which may be secret.
+#[derive(Debug, Clone, Default)]
+pub struct Headers(pub Vec<(String, Secret)>);
+
+impl Setting for Headers {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        glib::ParamSpecBoxed::builder::<gst::Structure>(name)
+            .nick(nick)
+            .blurb(blurb)
+            .flags(form.flags())
+            .build()
+    }
+
+    /// Is never asked for: the property is write-only.
+    fn value(&self) -> glib::Value {
+        None::<gst::Structure>.to_value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        let structure: Option<gst::Structure> = value.get().ok()?;
+        let fields = structure.iter().flat_map(|structure| structure.iter());
+        let header = |(name, value): (&glib::GStr, &glib::SendValue)| {
+            // Numbers and the like as GStreamer writes them.
+            let text = value.get::<String>().ok().or_else(|| {
+                let text = value.transform::<String>().ok()?;
+                text.get::<Option<String>>().ok()?
+            })?;
+            Some((name.to_string(), Secret::new(&text)?))
+        };
+        Some(Self(fields.filter_map(header).collect()))
+    }
+}
+
 /// A number that may be left to others as long as it is not set.
 impl Setting for Option<f64> {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
@@ -198,12 +265,15 @@ settings! {
         "api-key" api_key: Option<Secret> = None, CONNECTION.write_only(), "API key",
             "Key of the service, write-only; if unset, api-key-file or the environment's \
              DASHSCOPE_API_KEY is used. A change counts from the next connection";
-        "api-key-file" api_key_file: Option<String> = None, CONNECTION, "API key file",
+        "api-key-file" api_key_file: Option<KeyFile> = None, CONNECTION, "API key file",
             "Path of a file that holds the key, read at each attempt to connect; api-key has \
              precedence";
-        "url" url: Option<String> = None, READY, "URL",
+        "url" url: Address = Address(None), READY, "URL",
             "Endpoint, such as ws://127.0.0.1:8765; without a path it gets the protocol's own. \
              Overrides region and workspace";
+        "headers" headers: Headers = Headers::default(), CONNECTION.write_only(), "Headers",
+            "Further HTTP headers of the request for a connection, for gateways, write-only: \
+             headers,X-Team=captions. Names and values are those of the structure";
         "region" region: Region = Region::default(), READY, "Region",
             "Where the service runs; keys are valid in one region only";
         "workspace" workspace: Option<String> = None, READY, "Workspace",

@@ -9,12 +9,19 @@ use super::properties::Settings;
 use crate::audio;
 use crate::captions::Layout;
 use crate::protocol::{
-    self, Endpoint, EndpointSettings, Failure, Kind, Recognition, Secret, Setup, parse_hot_words,
+    self, Endpoint, EndpointSettings, Failure, KeySource, Recognition, Secret, Setup,
+    parse_hot_words,
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
 
 /// Related services cut sessions after 120 minutes; this one documents no limit.
 const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
+
+/// The share of connect-timeout that a key file may take. It fails before the whole attempt does, so
+/// that the error names it.
+const KEY_SHARE: f64 = 0.9;
+
+const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
 
 impl Settings {
     /// Whether the pipeline is to run on whatever happens.
@@ -25,14 +32,18 @@ impl Settings {
     /// Where to connect; checks everything that can be checked without connecting.
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
         let settings = EndpointSettings {
-            url: self.url.clone(),
+            url: self.url.0.clone(),
             region: match self.region {
                 Region::Singapore => protocol::Region::Singapore,
                 Region::Beijing => protocol::Region::Beijing,
             },
             workspace: self.workspace.clone(),
             model: self.model().to_owned(),
-            key: self.key()?,
+            key: self.key(),
+            key_timeout: Some(
+                Duration::from_millis(self.connect_timeout.into()).mul_f64(KEY_SHARE),
+            ),
+            headers: self.headers.0.clone(),
             allow_insecure: self.allow_insecure,
         };
         Endpoint::new(settings, self.protocol()?)
@@ -43,33 +54,29 @@ impl Settings {
     }
 
     fn protocol(&self) -> Result<protocol::Protocol, Failure> {
-        protocol::Protocol::choose(self.protocol.asked(), self.url.as_deref(), self.model())
+        protocol::Protocol::choose(self.protocol.asked(), self.url.0.as_deref(), self.model())
     }
 
-    fn key(&self) -> Result<Option<Secret>, Failure> {
-        if self.api_key.is_some() {
-            return Ok(self.api_key.clone());
-        }
-        if let Some(path) = self.api_key_file.as_deref().filter(|path| !path.is_empty()) {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                Failure::new(
-                    Kind::Unauthorized,
-                    format!("The key file '{path}' cannot be read: {error}."),
-                    "Check the api-key-file property and the file's permissions.",
-                )
-            })?;
-            return Secret::new(&text).map(Some).ok_or_else(|| {
-                Failure::new(
-                    Kind::Unauthorized,
-                    format!("The key file '{path}' is empty."),
-                    "Put the API key into it, or unset the api-key-file property.",
-                )
-            });
-        }
-        Ok(std::env::var("DASHSCOPE_API_KEY")
-            .ok()
-            .as_deref()
-            .and_then(Secret::new))
+    /// The source of the key. A file is not read here, which could take long.
+    fn key(&self) -> Option<KeySource> {
+        let given = self.api_key.clone().map(KeySource::Given);
+        given
+            .or_else(|| self.api_key_file.clone().map(KeySource::File))
+            .or_else(|| key_of_environment().map(KeySource::Given))
+    }
+
+    /// A warning if the key of the environment, which is Alibaba Cloud's, goes to another host.
+    fn stray_key(&self) -> Option<String> {
+        let is_set = self.api_key.is_some() || self.api_key_file.is_some();
+        let endpoint = self.endpoint().ok().filter(|_| !is_set)?;
+        let is_meant = endpoint.is_official() || endpoint.is_loopback();
+        (endpoint.key().is_some() && !is_meant).then(|| {
+            format!(
+                "The key in {KEY_VARIABLE} is sent to {}, which is not Alibaba Cloud's: set api-key \
+                 or api-key-file to the key of that server.",
+                endpoint.authority()
+            )
+        })
     }
 
     /// The protocol, ready to be spoken for audio of this sample rate, with the service or another
@@ -82,7 +89,7 @@ impl Settings {
             },
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
         };
-        self.protocol()?.set_up(Recognition {
+        let mut setup = self.protocol()?.set_up(Recognition {
             model: self.model().trim().to_owned(),
             language: self.language_code.clone(),
             context: self.context(),
@@ -91,7 +98,9 @@ impl Settings {
             rate,
             turn_detection,
             official,
-        })
+        })?;
+        setup.warnings.extend(self.stray_key());
+        Ok(setup)
     }
 
     /// The session's share of the settings.
@@ -166,6 +175,11 @@ impl Settings {
     fn bytes(&self, ms: u32, rate: u32) -> usize {
         audio::bytes(u64::from(ms) * u64::from(rate) / 1000)
     }
+}
+
+fn key_of_environment() -> Option<Secret> {
+    let key = std::env::var(KEY_VARIABLE).ok();
+    key.as_deref().and_then(Secret::new)
 }
 
 fn unless_blank(text: Option<&str>) -> Option<String> {

@@ -1,136 +1,78 @@
 // SPDX-License-Identifier: MPL-2.0
-//! From an endpoint to an open WebSocket: proxy, TCP, TLS, upgrade.
+//! From an endpoint to an open WebSocket: key, proxy, TCP, TLS, upgrade.
+//!
+//! An attempt depends on the endpoint and the environment alone, and leaves nothing behind but the
+//! key that was read and the address that worked. It has no time limit of its own: the driver drops
+//! the future when the session gives up on it.
 
-use std::io;
-use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::client::legacy::connect::proxy::Tunnel;
-use hyper_util::client::proxy::matcher::{Intercept, Matcher};
-use once_cell::sync::OnceCell;
-use tokio::net::TcpStream;
-use tokio_rustls::rustls::{ClientConfig, RootCertStore, crypto::ring};
-use tokio_tungstenite::tungstenite::client::IntoClientRequest;
-use tokio_tungstenite::tungstenite::handshake::client::Request;
-use tokio_tungstenite::tungstenite::http::header::{AUTHORIZATION, HeaderValue, USER_AGENT};
-use tokio_tungstenite::tungstenite::http::{self, Uri};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error, error::ProtocolError};
-use tokio_tungstenite::{Connector, MaybeTlsStream, WebSocketStream, client_async_tls_with_config};
-use tower_service::Service;
+use tokio_tungstenite::WebSocketStream;
 
-use super::dial::{self, dial};
-use super::turns::Turns;
-use crate::protocol::{Endpoint, Failure, Kind};
+use super::dial::{self, DialError, dial};
+use super::error::unreachable;
+use super::key;
+use super::proxy::Proxy;
+use super::stream::Stream;
+use super::throttle::Throttle;
+use super::tls::{self, Peer};
+use super::upgrade::upgrade;
+use crate::protocol::{Endpoint, Failure, Kind, redacted};
 
-pub(super) type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+pub(super) use super::error::ConnectError;
 
-/// Results are some kilobytes; whatever is far beyond that is not a result.
-const MAX_MESSAGE_BYTES: usize = 4 << 20;
+pub(super) type Socket = WebSocketStream<Stream>;
 
-/// The WebSocket layer zeroes and touches all of this at each attempt to read, which there is one
-/// of for each frame sent. Larger messages are read in pieces.
-const READ_BUFFER_BYTES: usize = 4 << 10;
+/// Spaces out the upgrades of all sessions in the process, as after an outage of the network. The
+/// service takes 20 new connections a second of an account for a model, and refuses more.
+static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 
-pub(super) const NETWORK_REMEDY: &str =
-    "Check the network, a proxy, a firewall and the url property.";
-
-/// The service takes 20 new connections a second of an account for a model, and refuses more.
-/// All sessions of a process that have found the network again take turns.
-static TURNS: Turns = Turns::every(Duration::from_millis(55));
-
-/// Why there is no WebSocket.
-#[derive(Debug)]
-pub(super) enum ConnectError {
-    /// A server answered the upgrade with another status than 101.
-    Refused {
-        status: u16,
-        body: String,
-    },
-    Failed(Failure),
-}
-
-impl From<Failure> for ConnectError {
-    fn from(failure: Failure) -> Self {
-        ConnectError::Failed(failure)
-    }
-}
-
-pub(super) fn unreachable(what: String) -> Failure {
-    Failure::new(Kind::Unreachable, what, NETWORK_REMEDY)
-}
-
-/// Opens the connection. Takes as long as the network takes: the caller gives up on it.
+/// Opens the connection.
 pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
-    let request = request(&endpoint)?;
-    let connector = match endpoint.url().scheme() {
-        "wss" => Connector::Rustls(tls_config()?),
-        _ => Connector::Plain,
-    };
-    let (stream, address) = match proxy_for(&endpoint)? {
-        // A proxy's address says nothing about the host.
-        Some((proxy, destination)) => (through_proxy(&proxy, destination).await?, None),
-        None => {
-            let stream = dial(host(&endpoint), port(&endpoint)).await?;
-            let address = stream.peer_addr().ok();
-            (stream, address)
-        }
-    };
-    dial::prepare(&stream);
-    if endpoint.is_official() {
-        TURNS.wait().await;
-    }
-    let config = WebSocketConfig::default()
-        .read_buffer_size(READ_BUFFER_BYTES)
-        .max_message_size(Some(MAX_MESSAGE_BYTES))
-        .max_frame_size(Some(MAX_MESSAGE_BYTES));
-    match client_async_tls_with_config(request, stream, Some(config), Some(connector)).await {
-        Ok((socket, _)) => {
-            if let Some(address) = address {
-                dial::remember(host(&endpoint), port(&endpoint), address);
-            }
-            Ok(socket)
-        }
-        Err(Error::Http(response)) => Err(ConnectError::Refused {
-            status: response.status().as_u16(),
-            body: String::from_utf8_lossy(response.body().as_deref().unwrap_or_default())
-                .into_owned(),
-        }),
-        Err(error) => Err(handshake_failure(&endpoint, error).into()),
-    }
+    let proxy = Proxy::of(&endpoint, &|name| std::env::var_os(name))?;
+    connect_through(proxy, endpoint).await
 }
 
-fn request(endpoint: &Endpoint) -> Result<Request, Failure> {
-    let mut request = endpoint
-        .url()
-        .as_str()
-        .into_client_request()
-        .map_err(|error| {
-            Failure::new(
-                Kind::Settings,
-                format!("The URL cannot be used: {error}."),
-                "Check the url property.",
-            )
-        })?;
-    let headers = request.headers_mut();
-    headers.insert(
-        USER_AGENT,
-        HeaderValue::from_static(concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"))),
-    );
-    if let Some(key) = endpoint.key() {
-        let mut value =
-            HeaderValue::from_str(&format!("Bearer {}", key.reveal())).map_err(|_| {
-                Failure::new(
-                    Kind::Unauthorized,
-                    "The API key holds characters that no key has.",
-                    "Check api-key, api-key-file or DASHSCOPE_API_KEY for stray characters.",
-                )
-            })?;
-        value.set_sensitive(true);
-        headers.insert(AUTHORIZATION, value);
+async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Socket, ConnectError> {
+    let (host, port) = (host(&endpoint), port(&endpoint));
+    // Before connecting: these can fail without it.
+    let key = key::obtain(&endpoint).await?;
+    let tls = match endpoint.url().scheme() {
+        "wss" => Some(tls::config().await?),
+        _ => None,
+    };
+    let url = redacted(endpoint.url().as_str());
+    let (mut stream, address): (Stream, _) = match proxy {
+        Some(proxy) => {
+            gst::debug!(super::CAT, "connecting to {url} through the proxy {proxy}");
+            // A proxy's address says nothing about the host.
+            (proxy.connect(host, port).await?, None)
+        }
+        None => {
+            gst::debug!(super::CAT, "connecting to {url}");
+            let dialled = dial(host, port).await;
+            let stream = dialled.map_err(|error| dial_failure(host, port, &error))?;
+            dial::prepare(&stream);
+            let address = stream.peer_addr().ok();
+            (Box::new(stream), address)
+        }
+    };
+    if endpoint.is_official() {
+        THROTTLE.wait().await;
     }
-    Ok(request)
+    if let Some(config) = tls {
+        let peer = Peer {
+            host,
+            name: &endpoint.authority(),
+            setting: "the url property",
+        };
+        stream = Box::new(tls::handshake(config, stream, peer).await?);
+    }
+    let socket = upgrade(stream, &endpoint, key.as_ref()).await?;
+    if let Some(address) = address {
+        dial::remember(host, port, address);
+    }
+    Ok(socket)
 }
 
 /// The host as sockets take it: an IPv6 address without brackets.
@@ -144,99 +86,17 @@ fn port(endpoint: &Endpoint) -> u16 {
     endpoint.url().port_or_known_default().unwrap_or(443)
 }
 
-/// The proxy that the environment names for this endpoint.
-fn proxy_for(endpoint: &Endpoint) -> Result<Option<(Intercept, Uri)>, Failure> {
-    let url = endpoint.url();
-    // Proxy settings name the scheme of what they carry as HTTP has it.
-    let scheme = if url.scheme() == "wss" {
-        "https"
-    } else {
-        "http"
-    };
-    let host = url.host_str().unwrap_or_default();
-    let destination: Uri = format!("{scheme}://{host}:{}/", port(endpoint))
-        .parse()
-        .map_err(|error: http::uri::InvalidUri| {
-            unreachable(format!("The host cannot be used: {error}."))
-        })?;
-    let proxy = Matcher::from_env().intercept(&destination);
-    Ok(proxy.map(|proxy| (proxy, destination)))
-}
-
-async fn through_proxy(proxy: &Intercept, destination: Uri) -> Result<TcpStream, Failure> {
-    // Without user name and password, which may stand in the proxy's address.
-    let name = proxy
-        .uri()
-        .authority()
-        .map_or("", |a| a.as_str())
-        .rsplit('@')
-        .next()
-        .unwrap_or_default();
-    if proxy.uri().scheme_str() != Some("http") {
-        return Err(Failure::new(
-            Kind::Settings,
-            format!("The proxy {name} is of a kind that is not supported."),
-            "Set HTTPS_PROXY to an address that begins with http://, or NO_PROXY for this host.",
-        ));
-    }
-    let mut tunnel = Tunnel::new(proxy.uri().clone(), HttpConnector::new());
-    if let Some(auth) = proxy.basic_auth() {
-        tunnel = tunnel.with_auth(auth.clone());
-    }
-    let stream = tunnel.call(destination).await.map_err(|error| {
-        Failure::new(
-            Kind::Unreachable,
-            format!("No connection through the proxy {name}: {error}."),
-            "Check HTTPS_PROXY, HTTP_PROXY, ALL_PROXY and NO_PROXY in the environment.",
-        )
-    })?;
-    Ok(stream.into_inner())
-}
-
-/// Trusts what the system trusts, or what SSL_CERT_FILE and SSL_CERT_DIR name. Verification
-/// cannot be switched off.
-fn tls_config() -> Result<Arc<ClientConfig>, Failure> {
-    static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::new();
-    CONFIG
-        .get_or_try_init(|| {
-            const REMEDY: &str = "Install the package ca-certificates, or set SSL_CERT_FILE.";
-            let found = rustls_native_certs::load_native_certs();
-            let mut roots = RootCertStore::empty();
-            let (added, _) = roots.add_parsable_certificates(found.certs);
-            if added == 0 {
-                let why = found
-                    .errors
-                    .first()
-                    .map(|error| format!(": {error}"))
-                    .unwrap_or_default();
-                let what = format!("No trusted root certificate was found{why}.");
-                return Err(Failure::new(Kind::Settings, what, REMEDY));
-            }
-            let config = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-                .with_safe_default_protocol_versions()
-                .map_err(|error| Failure::new(Kind::Settings, format!("TLS: {error}."), REMEDY))?
-                .with_root_certificates(roots)
-                .with_no_client_auth();
-            Ok(Arc::new(config))
-        })
-        .cloned()
-}
-
-fn handshake_failure(endpoint: &Endpoint, error: Error) -> Failure {
-    let server = endpoint.authority();
-    match error {
-        // rustls reports what it thinks of a certificate as invalid data.
-        Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => Failure::new(
-            Kind::Unreachable,
-            format!("The TLS connection to {server} failed: {error}."),
-            "Check the url property and this machine's clock; for a private certificate \
-             authority set SSL_CERT_FILE.",
+fn dial_failure(host: &str, port: u16, error: &DialError) -> Failure {
+    let failure = match error {
+        DialError::Lookup(_) => Failure::new(
+            Kind::UnknownHost,
+            format!("The host '{host}' was not found: {error}."),
+            "Check the url, region and workspace properties and the name service.",
         ),
-        Error::Protocol(ProtocolError::HandshakeIncomplete) | Error::Io(_) => unreachable(format!(
-            "The connection to {server} broke during the handshake: {error}."
-        )),
-        error => unreachable(format!(
-            "{server} did not agree to speak WebSocket: {error}."
-        )),
-    }
+        DialError::Connect(_) => unreachable(format!("No connection to {host}:{port}: {error}.")),
+    };
+    error.mark(failure)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,8 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! TCP connections over networks that come and go, within seconds of their return.
 
+use std::fmt;
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
@@ -10,67 +11,106 @@ use tokio::net::{TcpStream, lookup_host};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
 
-use super::connect::{NETWORK_REMEDY, unreachable};
-use crate::protocol::{Failure, Kind};
+use crate::protocol::{Failure, is_localhost};
 
-/// How long one address of several is tried alone (RFC 8305).
-const NEXT_ADDRESS: Duration = Duration::from_millis(250);
+/// How long one address of several is tried alone: the connection attempt delay of RFC 8305.
+const ATTEMPT_DELAY: Duration = Duration::from_millis(250);
 
-/// When all addresses are tried afresh, beside the attempts under way: the system repeats a lost
-/// request after 1, 3, 7 and 15 s only, which is far too rare for a link that has just come back.
-const AFRESH: Duration = Duration::from_secs(2);
+/// When all addresses are called afresh, beside the attempts under way. The system repeats a lost
+/// SYN after 1, 3, 7 and 15 s only, which is far too rare for a link that has just come back.
+const RETRY_INTERVAL: Duration = Duration::from_secs(2);
 
-/// When an attempt has been replaced often enough.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(10);
+/// Time for one attempt; by then it has been replaced several times.
+const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 
-/// How long a name service may be silent about a host that was reached before.
-const LOOKUP: Duration = Duration::from_secs(1);
+/// Time for the name service, where the host was reached before.
+const MAX_LOOKUP: Duration = Duration::from_secs(1);
 
-/// Data that is not acknowledged for so long is on its way to nowhere. The system alone would
-/// wait twice as long from one repetition to the next, and go on for a quarter of an hour.
+/// `TCP_USER_TIMEOUT`: the connection is given up when data stays unacknowledged this long. The
+/// system alone would wait twice as long from one repetition to the next, and go on for a quarter
+/// of an hour.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNACKNOWLEDGED: Duration = Duration::from_secs(4);
+const USER_TIMEOUT: Duration = Duration::from_secs(4);
 
-/// Bytes that may wait in the system to be sent: a good second of audio. Left alone, it would take
-/// megabytes over a slow network, and captions would lag by a minute that no queue accounts for.
+/// `TCP_NOTSENT_LOWAT`: bytes that the system may queue for sending, a good second of audio. Left
+/// alone, it would take megabytes over a slow network, and captions would lag by a minute that no
+/// queue of ours accounts for.
 #[cfg(any(target_os = "linux", target_os = "android"))]
-const UNSENT: u32 = 64 << 10;
+const MAX_UNSENT: u32 = 64 << 10;
 
-/// Where hosts were last reached, for when the name service is silent. Few hosts are in use.
+/// Where hosts were reached most recently, for when the name service is silent. Few hosts are in
+/// use.
 static REACHED: Mutex<Vec<(Host, SocketAddr)>> = Mutex::new(Vec::new());
-const MOST_REACHED: usize = 32;
+const MAX_REACHED: usize = 32;
 
 /// Name and port.
 type Host = (String, u16);
 
-/// Connects to the host, however long that takes.
-pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, Failure> {
-    let host = (host.to_owned(), port);
-    let lookup = async { Ok(lookup_host((host.0.as_str(), port)).await?.collect()) };
-    let addresses = addresses(lookup, reached(&host)).await.map_err(|error| {
-        let what = format!("The host '{}' was not found: {error}.", host.0);
-        let remedy = "Check the url, region and workspace properties and the name service.";
-        Failure::new(Kind::UnknownHost, what, remedy).unanswered()
-    })?;
-    race(&addresses, AFRESH).await.map_err(|error| {
-        let what = format!("No connection to {}:{port}: {error}.", host.0);
-        match error.kind() {
-            io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset => unreachable(what),
-            _ => Failure::new(Kind::Unreachable, what, NETWORK_REMEDY).unanswered(),
-        }
-    })
+/// Why there is no TCP connection.
+#[derive(Debug)]
+pub(super) enum DialError {
+    /// The name service does not know the host, or does not answer.
+    Lookup(io::Error),
+    Connect(io::Error),
 }
 
-/// Sets up a connection for audio, and for networks that break without a word.
+impl DialError {
+    /// Marks the failure that is made of this as unanswered where nobody answered at all.
+    pub fn mark(&self, failure: Failure) -> Failure {
+        let is_answered = match self {
+            DialError::Lookup(_) => false,
+            DialError::Connect(error) => matches!(
+                error.kind(),
+                io::ErrorKind::ConnectionRefused | io::ErrorKind::ConnectionReset
+            ),
+        };
+        if is_answered {
+            failure
+        } else {
+            failure.unanswered()
+        }
+    }
+}
+
+impl fmt::Display for DialError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            DialError::Lookup(error) | DialError::Connect(error) => error.fmt(f),
+        }
+    }
+}
+
+/// Connects to the host, however long that takes.
+pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, DialError> {
+    let addresses = resolve(host, port).await.map_err(DialError::Lookup)?;
+    race(&addresses, RETRY_INTERVAL)
+        .await
+        .map_err(DialError::Connect)
+}
+
+/// The addresses of the host. This machine's own names are not looked up: what may travel
+/// unencrypted because it stays here must not depend on a name service.
+pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>> {
+    if is_localhost(host) {
+        return Ok(vec![
+            (Ipv6Addr::LOCALHOST, port).into(),
+            (Ipv4Addr::LOCALHOST, port).into(),
+        ]);
+    }
+    let lookup = async { Ok(lookup_host((host, port)).await?.collect()) };
+    addresses(lookup, reached(&(host.to_owned(), port))).await
+}
+
+/// Sets up a connection for audio, and for networks that break without notice.
 pub(super) fn prepare(stream: &TcpStream) {
-    // Audio comes in steady small pieces: waiting to fill a packet only adds delay. Whatever of
-    // this fails costs time at worst.
+    // Audio comes in steady small pieces: waiting to fill a packet only adds delay. If any of this
+    // fails, it costs time at worst.
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let socket = socket2::SockRef::from(stream);
-        let _ = socket.set_tcp_user_timeout(Some(UNACKNOWLEDGED));
-        let _ = socket.set_tcp_notsent_lowat(UNSENT);
+        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
+        let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
     }
 }
 
@@ -79,7 +119,7 @@ pub(super) fn remember(host: &str, port: u16, address: SocketAddr) {
     let host = (host.to_owned(), port);
     let mut hosts = REACHED.lock().unwrap_or_else(PoisonError::into_inner);
     hosts.retain(|(other, _)| *other != host);
-    if hosts.len() == MOST_REACHED {
+    if hosts.len() == MAX_REACHED {
         hosts.remove(0);
     }
     hosts.push((host, address));
@@ -91,7 +131,7 @@ fn reached(host: &Host) -> Option<SocketAddr> {
     found.map(|(_, address)| *address)
 }
 
-/// What the name service says; or where the host was reached before, if it does not say anything.
+/// What the name service says; or where the host was reached before, if it is silent.
 async fn addresses(
     lookup: impl Future<Output = io::Result<Vec<SocketAddr>>>,
     reached: Option<SocketAddr>,
@@ -99,22 +139,22 @@ async fn addresses(
     let Some(reached) = reached else {
         return lookup.await;
     };
-    match timeout(LOOKUP, lookup).await {
+    match timeout(MAX_LOOKUP, lookup).await {
         Ok(Ok(found)) if !found.is_empty() => Ok(found),
         _ => Ok(vec![reached]),
     }
 }
 
-/// The first connection to any of the addresses. Each is tried again and again, beside the
-/// attempts under way, until the network says for all of them that there is none.
-async fn race(addresses: &[SocketAddr], afresh: Duration) -> io::Result<TcpStream> {
+/// The first connection to any of the addresses. Each is called again and again, beside the
+/// attempts under way, until the network has refused all of them.
+async fn race(addresses: &[SocketAddr], retry_interval: Duration) -> io::Result<TcpStream> {
     let mut attempts = JoinSet::new();
     for (tried, address) in (1..).zip(addresses.iter().cycle()) {
         attempts.spawn(attempt(*address));
         let patience = if tried % addresses.len() == 0 {
-            afresh
+            retry_interval
         } else {
-            NEXT_ADDRESS
+            ATTEMPT_DELAY
         };
         match timeout(patience, first(&mut attempts)).await {
             Ok(Err(_)) if tried < addresses.len() => {}
@@ -126,20 +166,20 @@ async fn race(addresses: &[SocketAddr], afresh: Duration) -> io::Result<TcpStrea
 }
 
 async fn attempt(address: SocketAddr) -> io::Result<TcpStream> {
-    let connected = timeout(LONGEST_ATTEMPT, TcpStream::connect(address)).await;
+    let connected = timeout(MAX_ATTEMPT, TcpStream::connect(address)).await;
     connected.unwrap_or_else(|_| Err(io::ErrorKind::TimedOut.into()))
 }
 
-/// The first success; or the last error, when nothing is under way any more.
+/// The first success; or the error of the attempt that ended latest, when none is under way.
 async fn first(attempts: &mut JoinSet<io::Result<TcpStream>>) -> io::Result<TcpStream> {
-    let mut last = Err(io::ErrorKind::NotFound.into());
+    let mut result = Err(io::ErrorKind::NotFound.into());
     while let Some(ended) = attempts.join_next().await {
-        last = ended.unwrap_or_else(|error| Err(io::Error::other(error)));
-        if last.is_ok() {
+        result = ended.unwrap_or_else(|error| Err(io::Error::other(error)));
+        if result.is_ok() {
             break;
         }
     }
-    last
+    result
 }
 
 #[cfg(test)]
@@ -194,7 +234,7 @@ mod tests {
         }
         assert_eq!(reached(&("host99.invalid".into(), 1)), Some(address));
         assert_eq!(reached(&("host0.invalid".into(), 1)), None);
-        assert!(REACHED.lock().unwrap().len() <= MOST_REACHED);
+        assert!(REACHED.lock().unwrap().len() <= MAX_REACHED);
     }
 
     #[test]
@@ -203,16 +243,16 @@ mod tests {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         let good = listener.local_addr().unwrap();
         for bad in [closed(), hole.local_addr().unwrap()] {
-            let stream = block_on(race(&[bad, good], AFRESH)).unwrap();
+            let stream = block_on(race(&[bad, good], RETRY_INTERVAL)).unwrap();
             assert_eq!(stream.peer_addr().unwrap(), good);
         }
     }
 
     #[test]
     fn a_refusal_by_all_is_an_answer() {
-        let error = block_on(race(&[closed(), closed()], AFRESH)).unwrap_err();
+        let error = block_on(race(&[closed(), closed()], RETRY_INTERVAL)).unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
-        assert!(block_on(race(&[], AFRESH)).is_err());
+        assert!(block_on(race(&[], RETRY_INTERVAL)).is_err());
     }
 
     #[cfg(target_os = "linux")]
@@ -246,8 +286,8 @@ mod tests {
                 .unwrap();
             prepare(&stream);
             let socket = socket2::SockRef::from(&stream);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(UNACKNOWLEDGED));
-            assert_eq!(socket.tcp_notsent_lowat().unwrap(), UNSENT);
+            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
+            assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
             assert!(stream.nodelay().unwrap());
         });
     }

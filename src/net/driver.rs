@@ -18,7 +18,7 @@ use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken, Update};
 use super::runtime;
 use crate::continuity::Moved;
-use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Usage};
+use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
 use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
 
 /// Messages that are read in a row before what is to be sent has its turn.
@@ -191,8 +191,9 @@ impl<L: Listener> Driver<L> {
                         });
                     }
                     // Services quote the key that they reject.
-                    let key = self.endpoint.key().map_or("", |key| key.reveal());
-                    self.listener.notice(notice.without(key));
+                    let secrets = self.endpoint.secrets();
+                    let without = |notice: Notice, secret: &Secret| notice.without(secret.reveal());
+                    self.listener.notice(secrets.iter().fold(notice, without));
                 }
             }
         }
@@ -456,8 +457,8 @@ fn lost(error: Error) -> Happened {
 mod tests {
     use tokio::io::{copy, sink};
     use tokio::net::{TcpListener, TcpStream};
+    use tokio_tungstenite::WebSocketStream;
     use tokio_tungstenite::tungstenite::protocol::Role;
-    use tokio_tungstenite::{MaybeTlsStream, WebSocketStream};
 
     use super::*;
 
@@ -471,7 +472,7 @@ mod tests {
             .await
             .unwrap();
         let (mut peer, _) = listener.accept().await.unwrap();
-        let stream = MaybeTlsStream::Plain(client);
+        let stream = Box::new(client) as _;
         let socket = WebSocketStream::from_raw_socket(stream, Role::Client, None).await;
         let wire = Wire {
             connection: Connection::Open(Box::new(socket)),

@@ -1,15 +1,43 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The driver: runs sessions against sockets, on threads that all of the process share.
+//!
+//! How a connection comes about, in this order:
+//!
+//! | `connect` calls | for | with |
+//! |---|---|---|
+//! | `proxy` | the proxy that the environment names, if any | |
+//! | `key` | the API key, out of its file | `disk` |
+//! | `dial` or `proxy` | a TCP connection | `socks`, `response` |
+//! | `throttle` | a place among all that connect to the service | |
+//! | `tls` | encryption | `disk` |
+//! | `upgrade` | the WebSocket | `response` |
 
 mod connect;
 mod dial;
+mod disk;
 mod driver;
+mod error;
+mod key;
+mod proxy;
 mod queue;
+mod response;
 mod runtime;
-mod turns;
+mod socks;
+mod stream;
+mod throttle;
+mod tls;
+mod upgrade;
+
+use std::sync::LazyLock;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError, Update};
 
+/// The elements' debug category: GStreamer keeps one for each name.
+static CAT: LazyLock<gst::DebugCategory> =
+    LazyLock::new(|| gst::DebugCategory::new("qwenasr", gst::DebugColorFlags::empty(), None));
+
+#[cfg(test)]
+mod scripted;
 #[cfg(test)]
 mod tests;

@@ -93,10 +93,8 @@ fn endpoint(server: &Server, protocol: Protocol, model: &str) -> Endpoint {
     let settings = EndpointSettings {
         url: Some(format!("ws://127.0.0.1:{}", server.port())),
         region: Region::Singapore,
-        workspace: None,
         model: model.into(),
-        key: None,
-        allow_insecure: false,
+        ..EndpointSettings::default()
     };
     Endpoint::new(settings, protocol).unwrap()
 }

@@ -1,35 +1,22 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Where to connect and with which credentials.
+//!
+//! An [`Endpoint`] has been checked: it names a host, its credentials may travel there, and its
+//! headers can go into an HTTP request as they are. It has no connection and reads no file: `net`
+//! does both at each connection attempt.
 
 use std::fmt;
 use std::net::IpAddr;
+use std::time::Duration;
 
-use url::{Host, Url};
+use http::{HeaderName, HeaderValue};
+use url::{Host, Position, Url};
 
+use super::key::{KeyFault, KeySource, Secret};
 use super::{Failure, Kind, Protocol};
 
-/// A text that must not be seen: its `Debug` shows nothing of it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct Secret(String);
-
-impl Secret {
-    /// `None` for a blank text.
-    pub fn new(text: &str) -> Option<Self> {
-        let text = text.trim();
-        (!text.is_empty()).then(|| Secret(text.to_owned()))
-    }
-
-    /// The text itself, for the wire.
-    pub fn reveal(&self) -> &str {
-        &self.0
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
-}
+/// Shorter texts are placeholders or ordinary words rather than secrets.
+const MIN_SECRET: usize = 8;
 
 /// Where the service runs; keys are valid in one region only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -56,7 +43,7 @@ impl Region {
 }
 
 /// What the user said about where to connect.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct EndpointSettings {
     /// Whole endpoint; overrides region and workspace.
     pub url: Option<String>,
@@ -64,62 +51,53 @@ pub struct EndpointSettings {
     /// Workspace id: its own host is used then.
     pub workspace: Option<String>,
     pub model: String,
-    pub key: Option<Secret>,
-    /// Let the key travel unencrypted to a host that is not this machine.
+    pub key: Option<KeySource>,
+    /// How long reading a key file may take; `None` is no limit. Has to end before the attempt
+    /// does, so that the error can name the file.
+    pub key_timeout: Option<Duration>,
+    /// Further headers of the upgrade, by name. One called Authorization replaces the key.
+    pub headers: Vec<(String, Secret)>,
+    /// Let credentials travel unencrypted to a host that is not this machine.
     pub allow_insecure: bool,
 }
 
 /// A checked address with its credentials.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Endpoint {
     url: Url,
-    key: Option<Secret>,
+    key: Option<KeySource>,
+    key_timeout: Option<Duration>,
+    headers: Vec<(String, Secret)>,
 }
 
 impl Endpoint {
-    /// Checks what the user said.
+    /// Checks the settings. Reads no file.
+    ///
+    /// # Errors
+    ///
+    /// [`Kind::Settings`] if they cannot work or credentials would travel unencrypted,
+    /// [`Kind::Unauthorized`] if there is no key, or a text that is not a key.
     pub fn new(settings: EndpointSettings, protocol: Protocol) -> Result<Self, Failure> {
-        let profile = protocol.profile();
+        let url = address(&settings, protocol)?;
         let EndpointSettings {
-            url,
-            region,
-            workspace,
-            model,
             key,
+            key_timeout,
+            headers,
             allow_insecure,
+            ..
         } = settings;
-        if model.trim().is_empty() {
-            return Err(Failure::new(
-                Kind::Settings,
-                "No model is set.",
-                "Set the model property, for instance to qwen3-asr-flash-realtime.",
-            ));
+        for (name, value) in &headers {
+            check_header(name, value)?;
         }
-        let mut url = match url.as_deref().map(str::trim).filter(|url| !url.is_empty()) {
-            Some(url) => parse(url)?,
-            None if profile.self_hosted => {
-                return Err(Failure::new(
-                    Kind::Settings,
-                    format!("The service does not speak the {} protocol.", profile.nick),
-                    format!(
-                        "Set the url property to your server, such as ws://127.0.0.1:8000{}.",
-                        profile.path
-                    ),
-                ));
-            }
-            None if region == Region::Singapore && (profile.beijing_only)(model.trim()) => {
-                return Err(Failure::new(
-                    Kind::Settings,
-                    format!("The model '{}' is served in Beijing only.", model.trim()),
-                    "Set region=beijing, and an API key of that region.",
-                ));
-            }
-            None => official(region, workspace.as_deref())?,
-        };
-        if matches!(url.path(), "" | "/") {
-            url.set_path(profile.path);
+        let authorized = headers.iter().any(|(name, _)| is_authorization(name));
+        let key = key.filter(|_| !authorized);
+        if let Some(KeySource::Given(key)) = &key
+            && let Some(fault) = KeyFault::find(key.reveal())
+        {
+            let what = format!("The API key {}.", fault.what());
+            return Err(Failure::new(Kind::Unauthorized, what, fault.remedy()));
         }
-        if key.is_none() && is_official(&url) {
+        if key.is_none() && !authorized && is_official(&url) {
             return Err(Failure::new(
                 Kind::Unauthorized,
                 "No API key is set.",
@@ -127,17 +105,29 @@ impl Endpoint {
                  environment; for a service that needs no key set the url property.",
             ));
         }
-        if key.is_some() && url.scheme() == "ws" && !is_loopback(&url) && !allow_insecure {
+        let credentials = match (&key, headers.is_empty()) {
+            (Some(_), _) => Some("API key"),
+            // Which of them are secret is unknown.
+            (None, false) => Some("value of the headers property"),
+            (None, true) => None,
+        };
+        if let Some(credentials) = credentials
+            && url.scheme() == "ws"
+            && !is_loopback(&url)
+            && !allow_insecure
+        {
             return Err(Failure::new(
                 Kind::Settings,
-                "The API key would travel unencrypted.",
+                format!("The {credentials} would travel unencrypted."),
                 "Use a wss:// URL, or set allow-insecure=true if that network can be trusted.",
             ));
         }
-        if profile.model_in_query && !url.query_pairs().any(|(name, _)| name == "model") {
-            url.query_pairs_mut().append_pair("model", &model);
-        }
-        Ok(Endpoint { url, key })
+        Ok(Endpoint {
+            url,
+            key,
+            key_timeout,
+            headers,
+        })
     }
 
     /// The address to connect to.
@@ -150,8 +140,40 @@ impl Endpoint {
         is_official(&self.url)
     }
 
-    pub fn key(&self) -> Option<&Secret> {
+    /// Whether this is this machine itself.
+    pub fn is_loopback(&self) -> bool {
+        is_loopback(&self.url)
+    }
+
+    pub fn key(&self) -> Option<&KeySource> {
         self.key.as_ref()
+    }
+
+    pub fn key_timeout(&self) -> Option<Duration> {
+        self.key_timeout
+    }
+
+    /// Further headers of the upgrade.
+    pub fn headers(&self) -> &[(String, Secret)] {
+        &self.headers
+    }
+
+    /// The secrets that may be in use, to be blotted out of what the other side says. For a key
+    /// file they are the keys that were read so far. Short texts are left out: blotting `key` or
+    /// `true` out of a sentence protects nothing and makes it unreadable.
+    pub fn secrets(&self) -> Vec<Secret> {
+        let keys = match &self.key {
+            None => Vec::new(),
+            Some(KeySource::Given(key)) => vec![key.clone()],
+            Some(KeySource::File(file)) => file.keys(),
+        };
+        // Of "Bearer sk-…", the other side may quote the key alone.
+        let values = self.headers.iter().map(|(_, value)| value.reveal());
+        let words = values.flat_map(str::split_ascii_whitespace);
+        keys.into_iter()
+            .chain(words.filter_map(Secret::new))
+            .filter(|secret| secret.reveal().len() >= MIN_SECRET)
+            .collect()
     }
 
     /// Host and port, safe to show: a query may hold credentials.
@@ -162,6 +184,131 @@ impl Endpoint {
             None => host.to_owned(),
         }
     }
+}
+
+impl fmt::Debug for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Endpoint")
+            .field("url", &redacted(self.url.as_str()))
+            .field("key", &self.key)
+            .field("headers", &self.headers)
+            .finish_non_exhaustive()
+    }
+}
+
+/// The URL as it may be shown: user name, password, fragment and the values of the query, which may
+/// be credentials, are replaced by `***`, except for the model's name. Takes any text; one that is
+/// not a URL and might contain a secret is replaced as a whole.
+pub fn redacted(url: &str) -> String {
+    const HIDDEN: &str = "***";
+    let Ok(parsed) = Url::parse(url) else {
+        let is_harmless = !url.contains(['@', '?', '#', '=']);
+        return if is_harmless { url } else { HIDDEN }.to_owned();
+    };
+    let has_user = !parsed.username().is_empty() || parsed.password().is_some();
+    let user = if has_user { "***@" } else { "" };
+    let mut shown = format!(
+        "{}{user}{}",
+        &parsed[..Position::BeforeUsername],
+        &parsed[Position::BeforeHost..Position::AfterPath]
+    );
+    let mut separator = '?';
+    for pair in parsed
+        .query()
+        .into_iter()
+        .flat_map(|query| query.split('&'))
+    {
+        shown.push(separator);
+        separator = '&';
+        match pair.split_once('=') {
+            Some(("model", _)) => shown.push_str(pair),
+            Some((name, _)) => shown.extend([name, "=", HIDDEN]),
+            None => shown.push_str(HIDDEN),
+        }
+    }
+    if parsed.fragment().is_some() {
+        shown.extend(["#", HIDDEN]);
+    }
+    shown
+}
+
+/// The address to connect to, including the model where the protocol has it in the query.
+fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failure> {
+    let profile = protocol.profile();
+    let model = settings.model.trim();
+    if model.is_empty() {
+        return Err(Failure::new(
+            Kind::Settings,
+            "No model is set.",
+            "Set the model property, for instance to qwen3-asr-flash-realtime.",
+        ));
+    }
+    let url = settings.url.as_deref().map(str::trim);
+    let mut url = match url.filter(|url| !url.is_empty()) {
+        Some(url) => parse(url)?,
+        None if profile.self_hosted => {
+            return Err(Failure::new(
+                Kind::Settings,
+                format!("The service does not speak the {} protocol.", profile.nick),
+                format!(
+                    "Set the url property to your server, such as ws://127.0.0.1:8000{}.",
+                    profile.path
+                ),
+            ));
+        }
+        None if settings.region == Region::Singapore && (profile.beijing_only)(model) => {
+            return Err(Failure::new(
+                Kind::Settings,
+                format!("The model '{model}' is served in Beijing only."),
+                "Set region=beijing, and an API key of that region.",
+            ));
+        }
+        None => official(settings.region, settings.workspace.as_deref())?,
+    };
+    if matches!(url.path(), "" | "/") {
+        url.set_path(profile.path);
+    }
+    if profile.model_in_query && !url.query_pairs().any(|(name, _)| name == "model") {
+        url.query_pairs_mut().append_pair("model", model);
+    }
+    Ok(url)
+}
+
+fn is_authorization(name: &str) -> bool {
+    name.eq_ignore_ascii_case("authorization")
+}
+
+/// Whether the header can be sent as it is and is not one of the upgrade itself.
+fn check_header(name: &str, value: &Secret) -> Result<(), Failure> {
+    const RESERVED: [&str; 5] = [
+        "connection",
+        "content-length",
+        "host",
+        "transfer-encoding",
+        "upgrade",
+    ];
+    let bad = |what: String, remedy| Err(Failure::new(Kind::Settings, what, remedy));
+    let Ok(parsed) = HeaderName::from_bytes(name.as_bytes()) else {
+        // Not quoted: name and value may have been swapped.
+        return bad(
+            "The headers property has a name that no header can have.".to_owned(),
+            "Use letters, digits and hyphens for the names of headers.",
+        );
+    };
+    let lower = parsed.as_str();
+    if RESERVED.contains(&lower) || lower.starts_with("sec-websocket-") {
+        return bad(
+            format!("The header {name} belongs to the connection itself."),
+            "Leave it out of the headers property.",
+        );
+    }
+    if HeaderValue::from_str(value.reveal()).is_err() {
+        return bad(
+            format!("The value of the header {name} holds characters that no header can have."),
+            "Take line breaks and other control characters out of the headers property.",
+        );
+    }
+    Ok(())
 }
 
 fn parse(text: &str) -> Result<Url, Failure> {
@@ -222,165 +369,18 @@ fn is_official(url: &Url) -> bool {
 
 fn is_loopback(url: &Url) -> bool {
     match url.host() {
-        Some(Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-        Some(Host::Ipv4(ip)) => IpAddr::V4(ip).is_loopback(),
-        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).is_loopback(),
+        Some(Host::Domain(name)) => is_localhost(name),
+        Some(Host::Ipv4(ip)) => ip.is_loopback(),
+        Some(Host::Ipv6(ip)) => IpAddr::V6(ip).to_canonical().is_loopback(),
         None => false,
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn settings(url: Option<&str>, key: Option<&str>) -> EndpointSettings {
-        EndpointSettings {
-            url: url.map(str::to_owned),
-            model: "m".into(),
-            key: key.and_then(Secret::new),
-            ..Default::default()
-        }
-    }
-
-    #[test]
-    fn region_and_workspace_pick_the_host() {
-        for (region, workspace, expected) in [
-            (
-                Region::Singapore,
-                None,
-                "wss://dashscope-intl.aliyuncs.com/api-ws/v1/realtime?model=m",
-            ),
-            (
-                Region::Beijing,
-                None,
-                "wss://dashscope.aliyuncs.com/api-ws/v1/realtime?model=m",
-            ),
-            (
-                Region::Singapore,
-                Some("ws-1"),
-                "wss://ws-1.ap-southeast-1.maas.aliyuncs.com/api-ws/v1/realtime?model=m",
-            ),
-            (
-                Region::Beijing,
-                Some("ws-1"),
-                "wss://ws-1.cn-beijing.maas.aliyuncs.com/api-ws/v1/realtime?model=m",
-            ),
-        ] {
-            let settings = EndpointSettings {
-                region,
-                workspace: workspace.map(str::to_owned),
-                ..settings(None, Some("sk-1"))
-            };
-            assert_eq!(
-                Endpoint::new(settings, Protocol::Realtime)
-                    .unwrap()
-                    .url()
-                    .as_str(),
-                expected
-            );
-        }
-    }
-
-    #[test]
-    fn the_model_is_added_to_a_url_unless_it_names_one() {
-        let endpoint = Endpoint::new(
-            settings(Some("ws://127.0.0.1:1/x?model=y"), None),
-            Protocol::Realtime,
-        );
-        assert_eq!(
-            endpoint.unwrap().url().as_str(),
-            "ws://127.0.0.1:1/x?model=y"
-        );
-        let endpoint = Endpoint::new(
-            settings(Some("ws://127.0.0.1:1/x"), None),
-            Protocol::Realtime,
-        );
-        assert_eq!(
-            endpoint.unwrap().url().as_str(),
-            "ws://127.0.0.1:1/x?model=m"
-        );
-    }
-
-    #[test]
-    fn wrong_settings_fail_with_a_remedy_and_without_the_secret() {
-        for (url, key, kind, remedy) in [
-            (Some("http://h/"), None, Kind::Settings, "url property"),
-            (Some("ws://"), None, Kind::Settings, "url property"),
-            (Some("no url"), None, Kind::Settings, "url property"),
-            (
-                Some("wss://me:sk-secret@h/"),
-                None,
-                Kind::Settings,
-                "api-key",
-            ),
-            (
-                Some("ws://example.org/"),
-                Some("sk-secret"),
-                Kind::Settings,
-                "allow-insecure",
-            ),
-            (None, None, Kind::Unauthorized, "DASHSCOPE_API_KEY"),
-            (
-                Some("wss://dashscope.aliyuncs.com/"),
-                None,
-                Kind::Unauthorized,
-                "api-key",
-            ),
-        ] {
-            let failure = Endpoint::new(settings(url, key), Protocol::Realtime).unwrap_err();
-            assert_eq!(failure.kind, kind, "{url:?}");
-            assert!(failure.remedy.contains(remedy), "{url:?}: {failure}");
-            assert!(!failure.to_string().contains("sk-secret"), "{failure}");
-        }
-    }
-
-    #[test]
-    fn a_key_travels_in_the_clear_only_where_that_is_safe_or_wanted() {
-        for url in [
-            "ws://localhost/",
-            "ws://127.1.2.3:80/",
-            "ws://[::1]/",
-            "wss://example.org/",
-        ] {
-            assert!(
-                Endpoint::new(settings(Some(url), Some("k")), Protocol::Realtime).is_ok(),
-                "{url}"
-            );
-        }
-        let settings = EndpointSettings {
-            allow_insecure: true,
-            ..settings(Some("ws://example.org/"), Some("k"))
-        };
-        assert!(Endpoint::new(settings, Protocol::Realtime).is_ok());
-    }
-
-    #[test]
-    fn a_secret_shows_nothing_of_itself() {
-        let endpoint =
-            Endpoint::new(settings(None, Some("sk-secret")), Protocol::Realtime).unwrap();
-        assert!(!format!("{endpoint:?}").contains("sk-secret"));
-        assert_eq!(Secret::new("  "), None);
-    }
-
-    #[test]
-    fn bad_workspaces_and_models_are_refused() {
-        let bad = EndpointSettings {
-            workspace: Some("evil.example/".into()),
-            ..settings(None, Some("k"))
-        };
-        assert_eq!(
-            Endpoint::new(bad, Protocol::Realtime).unwrap_err().kind,
-            Kind::Settings
-        );
-        let bad = EndpointSettings {
-            model: " ".into(),
-            ..settings(None, Some("k"))
-        };
-        assert!(
-            Endpoint::new(bad, Protocol::Realtime)
-                .unwrap_err()
-                .remedy
-                .contains("model property")
-        );
-    }
+/// Whether the name is this machine's, whatever a name service says (RFC 6761 §6.3).
+pub fn is_localhost(name: &str) -> bool {
+    let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
 }
+
+#[cfg(test)]
+mod tests;

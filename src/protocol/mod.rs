@@ -37,6 +37,7 @@ mod incoming;
 mod inference;
 mod items;
 mod json;
+mod key;
 mod language;
 mod realtime;
 mod sglang_omni;
@@ -48,9 +49,10 @@ use std::ops::Add;
 use std::time::Duration;
 
 pub use choice::Protocol;
-pub use endpoint::{Endpoint, EndpointSettings, Region, Secret};
+pub use endpoint::{Endpoint, EndpointSettings, Region, is_localhost, redacted};
 pub use failure::{Failure, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
+pub use key::{KeyFault, KeyFile, KeySource, Secret};
 pub use statement::{Quote, Statement};
 
 /// A frame to be sent.

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! One typed error for each failure, which names the remedy and no secret.
 
+use std::io::{BufRead, BufReader, Write};
+
 use super::common::*;
 use gst::prelude::*;
 use offline_service::faults::{CloseFault, ErrorFault};
@@ -92,6 +94,100 @@ fn the_key_is_wrong_or_missing() {
     );
     rig.run(Speech::usual(16_000).buffers(&[320], 0));
     assert_eq!(server.connections(), connections + 1);
+}
+
+#[test]
+fn a_new_key_in_the_file_counts_from_the_next_connection_on() {
+    let server = with(|_| {});
+    let file = TempFile::new("key");
+    let keys = ["sk-aaaaaaaa", "sk-bbbbbbbb"];
+    std::fs::write(&file.0, keys[0]).unwrap();
+    let properties = format!("max-speed=100 api-key-file={}", file.0.display());
+    let mut rig = Rig::new(16_000, &server.url(), &properties);
+    rig.play();
+    let mut buffers = Speech::usual(16_000).buffers(&[320], 0).into_iter();
+    rig.push_all(buffers.by_ref().take(100));
+    rig.wait_for_state("connected");
+    std::fs::write(&file.0, keys[1]).unwrap();
+    server.kill_connections();
+    rig.wait_for_state("reconnecting");
+    // And one that cannot be used does not replace one that was.
+    rig.wait_for_state("connected");
+    std::fs::write(&file.0, "").unwrap();
+    server.kill_connections();
+    rig.wait_for_state("connected");
+    rig.push_all(buffers);
+    rig.push_eos();
+    rig.wait_for_eos();
+    assert_eq!(rig.heard(), Speech::usual(16_000).numbers());
+    let sessions = server.sessions();
+    let used: Vec<_> = sessions
+        .iter()
+        .map(|session| session.header("authorization"))
+        .collect();
+    let bearer = |key: &str| format!("Bearer {key}");
+    let expected = [keys[0], keys[1], keys[1]].map(bearer);
+    assert_eq!(used, expected.each_ref().map(|key| Some(key.as_str())));
+}
+
+#[test]
+fn a_key_file_that_gives_no_key_is_named() {
+    let server = with(|_| {});
+    let fifo = TempFile::new("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo.0).status();
+    assert!(made.unwrap().success());
+    let fifo = fifo.0.to_str().unwrap();
+    for (file, says) in [
+        (fifo, "gave no key"),
+        ("/dev/zero", "neither a file nor a pipe"),
+    ] {
+        let properties = format!("connect-timeout=200 api-key-file={file}");
+        let code = gst::ResourceError::NotAuthorized;
+        let details = check(&server.url(), &properties, code, says);
+        assert!(!details.get::<bool>("retryable").unwrap());
+        check(&server.url(), &properties, code, file);
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+/// A web server that has this for everybody.
+fn web_server(answer: &'static str) -> String {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("ws://{}/", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let head = BufReader::new(client.try_clone().unwrap()).lines();
+            let _ = head.map_while(Result::ok).find(String::is_empty);
+            let _ = client.write_all(answer.as_bytes());
+        }
+    });
+    url
+}
+
+#[test]
+fn a_web_page_is_not_tried_for_ever() {
+    let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage");
+    let code = gst::ResourceError::NotFound;
+    let details = check(&url, "max-retries=-1", code, "no WebSocket at this address");
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 200);
+}
+
+#[test]
+fn a_key_is_not_shown_by_halves() {
+    let key = format!("{SECRET}{SECRET}{SECRET}");
+    // The text is cut in the middle of it.
+    let body = format!("{}{key}", "x".repeat(285));
+    let answer = format!(
+        "HTTP/1.1 401 No\r\nContent-Length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    let url = web_server(answer.leak());
+    let code = gst::ResourceError::NotAuthorized;
+    let (error, details) = failure(&url, &format!("api-key={key}"));
+    assert_eq!(error.kind::<gst::ResourceError>(), Some(code));
+    for text in [error.to_string(), details.to_string()] {
+        assert!(!text.contains(&SECRET[..5]), "{text}");
+    }
 }
 
 #[test]

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! TLS and proxies, as the environment sets them up.
 
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
 use std::process::Output;
 use std::sync::{Arc, Mutex};
@@ -97,15 +97,29 @@ fn tls_is_verified_against_the_systems_roots() {
     let url = format!("wss://localhost:{}/api-ws/v1/realtime", address.port());
     let output = caption(&url, &trusted);
     assert!(captioned(&output), "{output:?}");
-    // The same without trust, and with trust under another name.
+    // The same without trust, with trust in somebody else, and under another name.
     let other_name = url.replace("localhost", "127.0.0.1");
-    for (url, environment) in [(&url, &[][..]), (&other_name, &trusted)] {
+    let (_, other) = tls_in_front_of(server.port());
+    let other = [("SSL_CERT_FILE", other.0.to_str().unwrap())];
+    for (url, environment, says) in [
+        (&url, &[][..], "set SSL_CERT_FILE"),
+        (
+            &url,
+            &other,
+            &*format!("What SSL_CERT_FILE names, '{}'", other[0].1),
+        ),
+        (
+            &other_name,
+            &trusted,
+            "is for localhost, and not for 127.0.0.1",
+        ),
+    ] {
         let output = caption(url, environment);
         let text = String::from_utf8_lossy(&output.stderr);
         assert!(!output.status.success(), "{url}");
         assert!(
-            text.contains("TLS") && text.contains("certificate"),
-            "{text}"
+            text.contains("TLS") && text.contains(says),
+            "{says}: {text}"
         );
     }
     assert_eq!(
@@ -160,39 +174,108 @@ fn proxy_to(port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
     (proxy, asked)
 }
 
+fn hear(stream: &mut TcpStream, count: u8) -> Vec<u8> {
+    let mut bytes = vec![0; count.into()];
+    stream.read_exact(&mut bytes).unwrap();
+    bytes
+}
+
+/// A SOCKS5 proxy that connects everything to one port, and the hosts that it was asked for.
+fn socks_to(port: u16) -> (u16, Arc<Mutex<Vec<String>>>) {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let proxy = listener.local_addr().unwrap().port();
+    let asked: Arc<Mutex<Vec<String>>> = Arc::default();
+    let log = asked.clone();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().map_while(Result::ok) {
+            let methods = hear(&mut client, 2)[1];
+            hear(&mut client, methods);
+            client.write_all(&[5, 0]).unwrap();
+            let length = hear(&mut client, 5)[4];
+            let host = String::from_utf8(hear(&mut client, length)).unwrap();
+            let _port = hear(&mut client, 2);
+            log.lock().unwrap().push(host);
+            client.write_all(&[5, 0, 0, 1, 0, 0, 0, 0, 0, 0]).unwrap();
+            splice(
+                client,
+                TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap(),
+            );
+        }
+    });
+    (proxy, asked)
+}
+
+/// A name that only a proxy could know.
+const ELSEWHERE: &str = "ws://service.invalid:8080/api-ws/v1/realtime";
+
 #[test]
 fn proxies_are_taken_from_the_environment() {
     let server = server(|_| {});
     let (proxy, asked) = proxy_to(server.port());
-    let address = format!("http://me:secret@127.0.0.1:{proxy}");
-    // A name that only the proxy could know.
-    let url = "ws://service.invalid:8080/api-ws/v1/realtime";
-    let output = caption(url, &[("http_proxy", &address)]);
+    let address = format!("http://me:sec#ret@127.0.0.1:{proxy}");
+    let output = caption(ELSEWHERE, &[("http_proxy", &address)]);
     assert!(captioned(&output), "{output:?}");
-    assert_eq!(
-        *asked.lock().unwrap(),
-        ["CONNECT service.invalid:8080 HTTP/1.1"]
-    );
+    let connect = "CONNECT service.invalid:8080 HTTP/1.1";
+    assert_eq!(*asked.lock().unwrap(), [connect]);
 
-    let output = caption(
-        &server.url(),
-        &[("ALL_PROXY", &address), ("NO_PROXY", "127.0.0.1")],
-    );
+    // The same through TLS.
+    let (address, pem) = tls_in_front_of(proxy);
+    let address = format!("https://me:sec#ret@localhost:{}", address.port());
+    let trusted = ("SSL_CERT_FILE", pem.0.to_str().unwrap());
+    let output = caption(ELSEWHERE, &[("ALL_PROXY", &address), trusted]);
     assert!(captioned(&output), "{output:?}");
-    assert_eq!(asked.lock().unwrap().len(), 1, "not for this host");
+    assert_eq!(*asked.lock().unwrap(), [connect, connect]);
 
-    let refused = format!("http://127.0.0.1:{proxy}");
-    let output = caption(url, &[("http_proxy", &refused)]);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains(&format!("proxy 127.0.0.1:{proxy}")) && text.contains("HTTP_PROXY"),
-        "{text}"
-    );
+    let (socks, asked_socks) = socks_to(server.port());
+    let address = format!("socks5h://127.0.0.1:{socks}");
+    let output = caption(ELSEWHERE, &[("ALL_PROXY", &address)]);
+    assert!(captioned(&output), "{output:?}");
+    assert_eq!(*asked_socks.lock().unwrap(), ["service.invalid"]);
 
-    let output = caption(url, &[("http_proxy", "socks5://me:secret@127.0.0.1:1")]);
-    let text = String::from_utf8_lossy(&output.stderr);
-    assert!(
-        text.contains("not supported") && !text.contains("secret"),
-        "{text}"
-    );
+    // Not for this machine, though nobody says so.
+    let output = caption(&server.url(), &[("http_proxy", &address)]);
+    assert!(captioned(&output), "{output:?}");
+    assert_eq!(asked_socks.lock().unwrap().len(), 1);
+}
+
+#[test]
+fn what_proxies_refuse_is_an_error_that_names_the_variable_and_no_password() {
+    let (proxy, _) = proxy_to(1);
+    let local = format!("http://127.0.0.1:{proxy}");
+    for (value, says) in [
+        (
+            local.as_str(),
+            &*format!("proxy 127.0.0.1:{proxy} wants a user name"),
+        ),
+        ("socks4://me:secret@127.0.0.1:1", "socks5"),
+        ("http://me:secret@:1", "cannot be used"),
+        ("http://me:secret@127.0.0.1:1", "Connection refused"),
+    ] {
+        let output = caption(ELSEWHERE, &[("http_proxy", value)]);
+        let text = String::from_utf8_lossy(&output.stderr);
+        assert!(!output.status.success(), "{value}");
+        assert!(
+            text.contains(says) && text.contains("http_proxy"),
+            "{value}: {text}"
+        );
+        assert!(!text.contains("secret"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_of_the_environment_does_not_leave_for_another_server_without_a_warning() {
+    let server = server(|_| {});
+    let (proxy, _) = socks_to(server.port());
+    let proxy = format!("socks5h://127.0.0.1:{proxy}");
+    let key = ("DASHSCOPE_API_KEY", "sk-6f1e5ec3e7");
+    let elsewhere = format!("{ELSEWHERE} allow-insecure=true");
+    for (url, warns) in [(elsewhere, true), (server.url(), false)] {
+        let output = caption(&url, &[key, ("ALL_PROXY", &proxy)]);
+        assert!(captioned(&output), "{output:?}");
+        let text = [output.stdout, output.stderr].concat();
+        let text = String::from_utf8_lossy(&text);
+        let warned = text.contains("DASHSCOPE_API_KEY is sent to service.invalid");
+        assert_eq!(warned, warns, "{url}: {text}");
+        assert!(!text.contains(key.1), "{text}");
+    }
 }

@@ -42,6 +42,21 @@ fn while_connecting_to_a_black_hole() {
 }
 
 #[test]
+fn while_a_key_file_does_not_answer() {
+    let server = server(|_| {});
+    let fifo = TempFile::new("fifo");
+    let made = std::process::Command::new("mkfifo").arg(&fifo.0).status();
+    assert!(made.unwrap().success());
+    let properties = format!("connect-timeout=60000 api-key-file={}", fifo.0.display());
+    let mut rig = Rig::new(16_000, &server.url(), &properties);
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.wait_for_state("connecting");
+    assert_eq!(rig.stat("reconnects"), 0);
+    stop_quickly(&rig, "reading the key file");
+}
+
+#[test]
 fn during_each_step_of_the_handshake() {
     for faults in [
         Faults {

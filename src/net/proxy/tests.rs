@@ -1,0 +1,544 @@
+// SPDX-License-Identifier: MPL-2.0
+
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::time::timeout;
+
+use super::super::scripted::{HEAD, Line, Scripted, say};
+use super::*;
+use crate::protocol::{EndpointSettings, Protocol, Secret};
+
+/// What takes this long hangs.
+const LONG: Duration = Duration::from_secs(60);
+
+/// The proxy for a URL, if the environment is this.
+fn proxy(url: &str, environment: &[(&str, &str)]) -> Result<Option<Proxy>, Failure> {
+    let settings = EndpointSettings {
+        url: Some(url.into()),
+        model: "m".into(),
+        ..EndpointSettings::default()
+    };
+    let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
+    Proxy::of(&endpoint, &|name| {
+        let mut variables = environment.iter();
+        let found = variables.find(|(variable, _)| *variable == name)?;
+        Some(found.1.into())
+    })
+}
+
+#[test]
+fn the_variables_are_looked_at_in_this_order() {
+    let (wss, ws) = ("wss://example.org", "ws://example.org");
+    for (url, environment, expected) in [
+        (wss, &[][..], None),
+        (wss, &[("HTTP_PROXY", "a:1")], None),
+        (ws, &[("HTTPS_PROXY", "a:1")], None),
+        (
+            wss,
+            &[("https_proxy", "a:1"), ("ALL_PROXY", "b:1")],
+            Some("a:1"),
+        ),
+        (
+            wss,
+            &[("https_proxy", "a:1"), ("HTTPS_PROXY", "b:1")],
+            Some("b:1"),
+        ),
+        (
+            ws,
+            &[("http_proxy", "a:1"), ("ALL_PROXY", "b:1")],
+            Some("a:1"),
+        ),
+        (wss, &[("all_proxy", "a:1")], Some("a:1")),
+        (
+            wss,
+            &[("all_proxy", "a:1"), ("ALL_PROXY", "b:1")],
+            Some("b:1"),
+        ),
+        // One that is set to nothing hides its twin, and leaves it to the one for all.
+        (wss, &[("https_proxy", "a:1"), ("HTTPS_PROXY", "")], None),
+        (
+            wss,
+            &[("HTTPS_PROXY", " "), ("ALL_PROXY", "b:1")],
+            Some("b:1"),
+        ),
+        (
+            ws,
+            &[("HTTP_PROXY", "a:1"), ("REQUEST_METHOD", "GET")],
+            None,
+        ),
+    ] {
+        let proxy = proxy(url, environment)
+            .unwrap()
+            .map(|proxy| proxy.to_string());
+        assert_eq!(proxy.as_deref(), expected, "{url} {environment:?}");
+    }
+}
+
+#[test]
+fn addresses_are_read_with_all_that_people_put_into_passwords() {
+    use Scheme::*;
+    let (local, remote) = (Socks5 { looks_up: false }, Socks5 { looks_up: true });
+    for (value, scheme, shown, credentials) in [
+        ("http://proxy:3128", Http, "proxy:3128", None),
+        ("proxy:3128", Http, "proxy:3128", None),
+        (" http://proxy:3128/ ", Http, "proxy:3128", None),
+        ("HTTP://PROXY", Http, "proxy:80", None),
+        ("https://proxy", Https, "proxy:443", None),
+        ("socks5://proxy", local, "proxy:1080", None),
+        ("socks5h://proxy:80", remote, "proxy:80", None),
+        ("http://[::1]:3128", Http, "[::1]:3128", None),
+        ("socks5://[::1]", local, "[::1]:1080", None),
+        ("http://192.0.2.1", Http, "192.0.2.1:80", None),
+        ("http://me:pw@proxy:1", Http, "proxy:1", Some(("me", "pw"))),
+        ("me:pw@proxy:1", Http, "proxy:1", Some(("me", "pw"))),
+        ("http://me@proxy:1", Http, "proxy:1", Some(("me", ""))),
+        (
+            "http://me:p%40s%2fs@proxy:1",
+            Http,
+            "proxy:1",
+            Some(("me", "p@s/s")),
+        ),
+        (
+            "http://me:p@s:s@proxy:1",
+            Http,
+            "proxy:1",
+            Some(("me", "p@s:s")),
+        ),
+        (
+            "http://me:hunter2#secret@proxy:1",
+            Http,
+            "proxy:1",
+            Some(("me", "hunter2#secret")),
+        ),
+        (
+            "http://me:hunter2/secret@proxy:1",
+            Http,
+            "proxy:1",
+            Some(("me", "hunter2/secret")),
+        ),
+        (
+            "http://me:hunter2?secret@proxy:1",
+            Http,
+            "proxy:1",
+            Some(("me", "hunter2?secret")),
+        ),
+        (
+            "socks5://me:100%@proxy:1",
+            local,
+            "proxy:1",
+            Some(("me", "100%")),
+        ),
+    ] {
+        let proxy = proxy("wss://example.org", &[("https_proxy", value)]);
+        let proxy = proxy
+            .unwrap_or_else(|failure| panic!("{value}: {failure}"))
+            .unwrap();
+        assert_eq!(proxy.scheme, scheme, "{value}");
+        assert_eq!(proxy.to_string(), shown, "{value}");
+        let expected = credentials.map(|(user, password)| (user.to_owned(), password.to_owned()));
+        assert_eq!(proxy.credentials, expected, "{value}");
+    }
+}
+
+#[test]
+fn what_cannot_be_used_is_an_error_that_shows_nothing_but_the_variable() {
+    for value in [
+        "ftp://hunter2",
+        "httpx://hunter2",
+        "quic://hunter2:1",
+        "socks://hunter2:1",
+        "socks4://hunter2:1",
+        "socks4a://hunter2:1",
+        "::::hunter2",
+        "::::",
+        "http://",
+        "socks5://",
+        "http://me:hunter2@",
+        "http://me:hunter2@:80",
+        "http://me:hunter2@proxy:port",
+        "http://me:hunter2@pro xy:80",
+        "http://me:hunter2@proxy:99999",
+        "me:hun://ter2@proxy",
+    ] {
+        let Err(failure) = proxy("wss://example.org", &[("ALL_PROXY", value)]) else {
+            panic!("{value}");
+        };
+        assert_eq!(failure.kind, Kind::Settings, "{value}");
+        let text = failure.to_string();
+        assert!(text.contains("ALL_PROXY"), "{value}: {text}");
+        assert!(
+            !text.contains("hunter2") && !text.contains("ter2"),
+            "{value}: {text}"
+        );
+    }
+}
+
+#[test]
+fn nothing_that_stays_here_goes_through_a_proxy() {
+    for (url, through) in [
+        ("ws://127.0.0.1:9", false),
+        ("ws://127.8.8.8:9", false),
+        ("ws://[::1]:9", false),
+        ("ws://[::ffff:127.0.0.1]:9", false),
+        ("ws://localhost:9", false),
+        ("ws://LocalHost.:9", false),
+        ("wss://asr.localhost", false),
+        // Other spellings of 127.0.0.1.
+        ("ws://2130706433", false),
+        ("ws://0x7f.1", false),
+        ("ws://localhost.example.org", true),
+        ("ws://notlocalhost", true),
+        ("ws://128.0.0.1", true),
+    ] {
+        // Not even one that cannot be used.
+        for value in ["http://proxy:3128", "::::"] {
+            let proxy = proxy(url, &[("ALL_PROXY", value)]);
+            assert_eq!(!matches!(proxy, Ok(None)), through, "{url} {value}");
+        }
+    }
+}
+
+#[test]
+fn no_proxy_is_understood_in_all_its_forms() {
+    for (url, list, exempt) in [
+        ("wss://a.example.org", "", false),
+        ("wss://a.example.org", "*", true),
+        ("wss://192.0.2.1", "*", true),
+        ("wss://[2001:db8::1]", "*", true),
+        ("wss://a.example.org", "b.example.org, example.org", true),
+        ("wss://a.example.org", "b.example.org example.org", true),
+        ("wss://a.example.org", "EXAMPLE.ORG.", true),
+        ("wss://a.example.org.", "example.org", true),
+        ("wss://a.example.org", ".example.org", true),
+        ("wss://example.org", ".example.org", true),
+        ("wss://a.example.org", "*.example.org", true),
+        ("wss://example.org", "*.example.org", false),
+        ("wss://example.org", "ple.org", false),
+        ("wss://example.org", "a.example.org", false),
+        ("wss://example.org", ".", false),
+        ("wss://example.org", "example.org:443", true),
+        ("wss://example.org", "example.org:80", false),
+        ("ws://example.org", "example.org:80", true),
+        ("wss://example.org:8443", ".org:8443", true),
+        ("wss://192.0.2.1", "192.0.2.1", true),
+        ("wss://192.0.2.1", "192.0.2.1:443", true),
+        ("wss://192.0.2.1", "192.0.2.1:444", false),
+        ("wss://192.0.2.1", "192.0.2.0/24", true),
+        ("wss://192.0.3.1", "192.0.2.0/24", false),
+        ("wss://192.0.2.1", "0.2.1", false),
+        ("wss://[2001:db8::1]", "2001:db8::1", true),
+        ("wss://[2001:db8::1]", "[2001:db8::1]", true),
+        ("wss://[2001:db8::1]", "[2001:db8::1]:443", true),
+        ("wss://[2001:db8::1]", "[2001:db8::1]:1", false),
+        ("wss://[2001:db8::1]", "2001:db8::/32", true),
+        ("wss://[2001:db9::1]", "2001:db8::/32", false),
+        ("wss://[::ffff:192.0.2.1]", "192.0.2.1", true),
+    ] {
+        let environment = [("ALL_PROXY", "proxy"), ("no_proxy", list)];
+        let proxy = proxy(url, &environment).unwrap();
+        assert_eq!(proxy.is_none(), exempt, "{url} {list:?}");
+    }
+}
+
+/// Has a proxy with this script connect to `asr.invalid`, and hears what comes through it. The
+/// address of the proxy has this in front of its host.
+async fn through(before_host: &str, script: &[Line]) -> (Result<String, Failure>, Vec<u8>) {
+    let server = Scripted::start(script).await;
+    let value = format!("{before_host}{}", server.address);
+    let proxy = proxy("ws://asr.invalid", &[("http_proxy", &value)])
+        .unwrap()
+        .unwrap();
+    let connected = timeout(LONG, async {
+        let mut stream = proxy.connect("asr.invalid", 80).await?;
+        stream.write_all(b"hello").await.unwrap();
+        let mut heard = String::new();
+        stream.read_to_string(&mut heard).await.unwrap();
+        Ok(heard)
+    });
+    let result = connected.await.expect("it hangs");
+    (result, server.heard())
+}
+
+#[tokio::test]
+async fn http_proxies_are_asked_by_the_book() {
+    let script = [
+        HEAD,
+        say("HTTP/1.1 200 Whatever\r\nA: b\r\n\r\n"),
+        Line::Until("hello"),
+        say("you"),
+    ];
+    let agent = format!("User-Agent: {USER_AGENT}\r\n");
+    for (before_host, authorization) in [
+        ("", ""),
+        // me:hunter2#secret
+        (
+            "http://me:hunter2#secret@",
+            "Proxy-Authorization: Basic bWU6aHVudGVyMiNzZWNyZXQ=\r\n",
+        ),
+    ] {
+        let (result, heard) = through(before_host, &script).await;
+        assert_eq!(result.unwrap(), "you");
+        assert_eq!(
+            String::from_utf8(heard).unwrap(),
+            format!(
+                "CONNECT asr.invalid:80 HTTP/1.1\r\nHost: asr.invalid:80\r\n{agent}{authorization}\r\nhello"
+            )
+        );
+    }
+}
+
+#[tokio::test]
+async fn socks_proxies_are_asked_by_the_book() {
+    let hear = Line::Bytes;
+    let (no_auth, password, accepted) = (b"\x05\x00", b"\x05\x02", b"\x01\x00");
+    let connected = b"\x05\x00\x00\x01\x7f\0\0\x01\0\x50";
+    let asked = b"\x05\x01\x00\x03\x0basr.invalid\x00\x50";
+    let (result, heard) = through(
+        "socks5h://",
+        &[
+            hear(3),
+            say(no_auth),
+            hear(18),
+            say(connected),
+            hear(5),
+            say("you"),
+        ],
+    )
+    .await;
+    assert_eq!(result.unwrap(), "you");
+    assert_eq!(heard, [b"\x05\x01\x00", &asked[..], b"hello"].concat());
+
+    let named = b"\x05\x00\x00\x03\x04name\0\x50you";
+    let (result, heard) = through(
+        "socks5h://me:p@ss@",
+        &[
+            hear(4),
+            say(password),
+            hear(9),
+            say(accepted),
+            hear(18),
+            say(named),
+            hear(5),
+        ],
+    )
+    .await;
+    assert_eq!(result.unwrap(), "you");
+    let credentials = b"\x01\x02me\x04p@ss";
+    assert_eq!(
+        heard,
+        [b"\x05\x02\x00\x02", &credentials[..], asked, b"hello"].concat()
+    );
+}
+
+#[tokio::test]
+async fn a_socks_proxy_is_told_addresses_unless_it_is_to_look_them_up() {
+    let connected = b"\x05\x00\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\0\x50";
+    let script = [
+        Line::Bytes(3),
+        say(b"\x05\x00"),
+        Line::Bytes(4),
+        say(connected),
+        Line::Mute,
+    ];
+    for (host, told) in [
+        (
+            "192.0.2.1",
+            &b"\x05\x01\x00\x01\xc0\x00\x02\x01\x00\x50"[..],
+        ),
+        (
+            "::1",
+            b"\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",
+        ),
+        // As if it had been looked up.
+        (
+            "a.localhost",
+            b"\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",
+        ),
+    ] {
+        let server = Scripted::start(&script[..]).await;
+        let value = format!("socks5://{}", server.address);
+        let proxy = proxy("ws://asr.invalid", &[("http_proxy", &value)])
+            .unwrap()
+            .unwrap();
+        drop(
+            timeout(LONG, proxy.connect(host, 80))
+                .await
+                .unwrap()
+                .unwrap(),
+        );
+        let heard = server.until(3 + told.len()).await;
+        assert_eq!(heard, [b"\x05\x01\x00", told].concat(), "{host}");
+    }
+    let proxy = proxy(
+        "ws://asr.invalid",
+        &[("http_proxy", "socks5://127.0.0.1:1")],
+    );
+    let target = proxy.unwrap().unwrap();
+    let failure = target.target("asr.invalid", 80, false).await.unwrap_err();
+    assert_eq!(failure.kind, Kind::UnknownHost);
+    assert!(failure.remedy.contains("socks5h://"), "{failure}");
+}
+
+#[tokio::test]
+async fn what_a_proxy_refuses_is_told_with_its_status_and_without_the_password() {
+    use Kind::*;
+    let quoting = "HTTP/1.1 502 No hunter2 here\r\n\r\nhunter2";
+    let hear = Line::Bytes;
+    let anonymous = |reply: &'static [u8]| vec![hear(4), say(b"\x05\x00"), hear(18), say(reply)];
+    let http = |answer: &str| ("http://", vec![HEAD, say(answer)]);
+    for ((scheme, script), kind, says) in [
+        (
+            http("HTTP/1.1 407 Auth\r\n\r\n"),
+            Unauthorized,
+            "does not accept the user name",
+        ),
+        (http(quoting), Unreachable, "answered 502 Bad Gateway"),
+        (
+            http("HTTP/1.1 403 No\r\n\r\n"),
+            Settings,
+            "answered 403 Forbidden",
+        ),
+        (
+            http("HTTP/1.1 302 Go\r\nLocation: http://x/\r\n\r\n"),
+            Settings,
+            "answered 302 Found",
+        ),
+        (
+            http("HTTP/1.1 999 Odd\r\n\r\n"),
+            Unreachable,
+            "answered 999",
+        ),
+        (
+            http("HTTP/1.1 200 OK\r\n\r\nhunter2"),
+            Unreachable,
+            "sent data before",
+        ),
+        (http("SSH-2.0-x\r\n"), Unreachable, "not HTTP"),
+        (http(""), Unreachable, "closed without an answer"),
+        (
+            ("socks5h://", vec![hear(4), say(b"\x05\xff")]),
+            Unauthorized,
+            "does not accept the user name",
+        ),
+        (
+            (
+                "socks5h://",
+                vec![hear(4), say(b"\x05\x02"), hear(12), say(b"\x01\x01")],
+            ),
+            Unauthorized,
+            "does not accept the user name",
+        ),
+        (
+            ("socks5h://", anonymous(b"\x05\x05\0\x01\0\0\0\0\0\0")),
+            Unreachable,
+            "the host refuses",
+        ),
+        (
+            ("socks5h://", anonymous(b"\x05\x02\0\x01\0\0\0\0\0\0")),
+            Settings,
+            "rules",
+        ),
+        (
+            ("socks5h://", anonymous(b"\x04\x00\0\x01")),
+            Unreachable,
+            "does not speak SOCKS5",
+        ),
+        (
+            ("socks5h://", vec![hear(4), say("HTTP/1.1 400 Bad\r\n\r\n")]),
+            Unreachable,
+            "does not speak SOCKS5",
+        ),
+        (
+            ("socks5h://", vec![hear(4)]),
+            Unreachable,
+            "does not connect to asr.invalid:80",
+        ),
+    ] {
+        let (result, _) = through(&format!("{scheme}me:hunter2@"), &script).await;
+        let failure = result.expect_err(says);
+        assert_eq!(failure.kind, kind, "{failure}");
+        let text = failure.to_string();
+        assert!(
+            text.contains(says) && text.contains("http_proxy"),
+            "{says}: {text}"
+        );
+        assert!(text.contains("127.0.0.1:"), "{text}");
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+    let (result, _) = through("", &[HEAD, say("HTTP/1.1 407 Auth\r\n\r\n")]).await;
+    let failure = result.unwrap_err();
+    assert!(
+        failure
+            .what
+            .to_string()
+            .contains("wants a user name and a password"),
+        "{failure}"
+    );
+    assert_eq!(failure.http_status, Some(407));
+}
+
+#[tokio::test]
+async fn a_proxy_that_is_not_there_is_named_with_the_cause() {
+    let value = {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        format!("http://me:hunter2@{}", listener.local_addr().unwrap())
+    };
+    for (value, unanswered, says) in [
+        (
+            value.as_str(),
+            false,
+            "cannot be reached: Connection refused",
+        ),
+        (
+            "http://me:hunter2@proxy.invalid:1",
+            true,
+            "proxy.invalid:1 cannot be reached: ",
+        ),
+    ] {
+        let proxy = proxy("wss://example.org", &[("https_proxy", value)])
+            .unwrap()
+            .unwrap();
+        let connected = timeout(LONG, proxy.connect("example.org", 443)).await;
+        let Err(failure) = connected.unwrap() else {
+            panic!("{value}");
+        };
+        assert_eq!(
+            (failure.kind, failure.unanswered),
+            (Kind::Unreachable, unanswered)
+        );
+        let text = failure.to_string();
+        assert!(
+            text.contains(says) && text.contains("https_proxy"),
+            "{text}"
+        );
+        assert!(!text.contains("hunter2"), "{text}");
+    }
+}
+
+#[test]
+fn a_key_goes_unencrypted_to_a_proxy_only_if_that_is_wanted() {
+    // What an endpoint lets pass at all, so that no proxy has to be asked for.
+    let settings = |url: &str, allow_insecure| EndpointSettings {
+        url: Some(url.into()),
+        model: "m".into(),
+        key: Secret::new("sk-1").map(crate::protocol::KeySource::Given),
+        allow_insecure,
+        ..EndpointSettings::default()
+    };
+    for (url, allow_insecure, through) in [
+        ("ws://example.org", false, None),
+        ("ws://example.org", true, Some(true)),
+        ("wss://example.org", false, Some(true)),
+        ("ws://127.0.0.1", false, Some(false)),
+    ] {
+        let endpoint = Endpoint::new(settings(url, allow_insecure), Protocol::Realtime).ok();
+        let asked = endpoint.map(|endpoint| {
+            let proxy = Proxy::of(&endpoint, &|name| {
+                (name == "ALL_PROXY").then(|| "proxy".into())
+            });
+            proxy.unwrap().is_some()
+        });
+        assert_eq!(asked, through, "{url}");
+    }
+}

@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A server for tests that says exactly what its script says, byte by byte: web server, proxy,
+//! WebSocket or nonsense.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::{Arc, Mutex};
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::{TcpListener, TcpStream};
+use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+/// A line of a script. After the final one the server closes the connection.
+#[derive(Debug, Clone)]
+pub enum Line {
+    /// Listens until what it has heard ends like this.
+    Until(&'static str),
+    /// Listens to so many bytes.
+    Bytes(usize),
+    /// Says this, with `{accept}` replaced by the answer to the key that it has heard.
+    Say(Vec<u8>),
+    /// Listens until the other side has closed the connection.
+    Mute,
+}
+
+pub fn say(text: impl Into<Vec<u8>>) -> Line {
+    Line::Say(text.into())
+}
+
+/// Up to the empty line after the head of a request.
+pub const HEAD: Line = Line::Until("\r\n\r\n");
+
+/// The answer of a server that agrees to speak WebSocket.
+pub const WELCOME: &str = "HTTP/1.1 101 Switching Protocols\r\n\
+                           Upgrade: websocket\r\n\
+                           Connection: Upgrade\r\n\
+                           Sec-WebSocket-Accept: {accept}\r\n\r\n";
+
+pub struct Scripted {
+    pub address: SocketAddr,
+    heard: Arc<Mutex<Vec<u8>>>,
+}
+
+impl Scripted {
+    /// Plays the same script on each connection.
+    pub async fn start(script: impl Into<Vec<Line>>) -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (script, heard) = (script.into(), Arc::<Mutex<Vec<u8>>>::default());
+        let log = heard.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                // What the other side closes early ends a script early.
+                tokio::spawn(play(stream, script.clone(), log.clone()));
+            }
+        });
+        Scripted { address, heard }
+    }
+
+    /// Everything that was heard so far.
+    pub fn heard(&self) -> Vec<u8> {
+        self.heard.lock().unwrap().clone()
+    }
+
+    /// The same, once it is at least so much.
+    pub async fn until(&self, bytes: usize) -> Vec<u8> {
+        while self.heard().len() < bytes {
+            tokio::task::yield_now().await;
+        }
+        self.heard()
+    }
+
+    /// The same as text.
+    pub fn heard_text(&self) -> String {
+        String::from_utf8(self.heard()).unwrap()
+    }
+}
+
+async fn play(
+    mut stream: TcpStream,
+    script: Vec<Line>,
+    log: Arc<Mutex<Vec<u8>>>,
+) -> std::io::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut all = Vec::new();
+    for line in script {
+        let before = all.len();
+        match line {
+            Line::Until(end) => {
+                while !all[before..].ends_with(end.as_bytes()) {
+                    all.push(stream.read_u8().await?);
+                }
+            }
+            Line::Bytes(count) => {
+                all.resize(before + count, 0);
+                stream.read_exact(&mut all[before..]).await?;
+            }
+            Line::Say(bytes) => {
+                for packet in with_accept(bytes, &all).chunks(1000) {
+                    stream.write_all(packet).await?;
+                }
+            }
+            Line::Mute => {
+                stream.read_to_end(&mut all).await?;
+            }
+        }
+        log.lock().unwrap().extend(&all[before..]);
+    }
+    Ok(())
+}
+
+fn with_accept(bytes: Vec<u8>, heard: &[u8]) -> Vec<u8> {
+    const PLACE: &[u8] = b"{accept}";
+    let place = bytes.windows(PLACE.len()).position(|text| text == PLACE);
+    let Some(at) = place else {
+        return bytes;
+    };
+    let accept = derive_accept_key(nonce(heard).as_bytes());
+    let (before, after) = (&bytes[..at], &bytes[at + PLACE.len()..]);
+    [before, accept.as_bytes(), after].concat()
+}
+
+/// The key of the upgrade that was heard.
+pub fn nonce(heard: &[u8]) -> String {
+    let heard = String::from_utf8_lossy(heard);
+    let (_, key) = heard.split_once("Sec-WebSocket-Key: ").unwrap();
+    key.split("\r\n").next().unwrap().to_owned()
+}

@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The upgrade of a connection to a WebSocket (RFC 6455 §4).
+//!
+//! Done here rather than by the WebSocket library, which logs the request including the key, takes
+//! for the body of a refusal whatever came in one packet with its head, and refuses
+//! `Connection: keep-alive, Upgrade`. Redirections are never followed: the key would go along.
+
+use std::fmt::Write;
+
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio_tungstenite::WebSocketStream;
+use tokio_tungstenite::tungstenite::handshake::{client::generate_key, derive_accept_key};
+use tokio_tungstenite::tungstenite::protocol::{Role, WebSocketConfig};
+use url::Position;
+
+use super::error::{ConnectError, unreachable};
+use super::response::{Head, HeadError, ask};
+use crate::protocol::{Endpoint, Failure, Kind, Secret};
+
+pub(super) const USER_AGENT: &str = concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"));
+
+/// Results take kilobytes; anything far beyond that is not a result.
+const MAX_MESSAGE_BYTES: usize = 4 << 20;
+
+/// The WebSocket layer zeroes and touches all of this at each attempt to read, which there is one
+/// of for each frame sent. Larger messages are read in pieces.
+const READ_BUFFER_BYTES: usize = 4 << 10;
+
+/// Upgrades the connection with this key. What the server sent behind its answer belongs to the
+/// WebSocket.
+///
+/// # Errors
+///
+/// [`ConnectError::Refused`] for a status that refuses; a failure for an answer that is not one of
+/// a WebSocket server at all.
+pub(super) async fn upgrade<S>(
+    mut stream: S,
+    endpoint: &Endpoint,
+    key: Option<&Secret>,
+) -> Result<WebSocketStream<S>, ConnectError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let nonce = generate_key();
+    let answered = ask(&mut stream, &request(endpoint, key, &nonce)).await;
+    let mut head = answered.map_err(|error| no_answer(endpoint, error))?;
+    match head.status {
+        101 => {}
+        // Their bodies are pages, and say nothing about us.
+        status @ 100..300 => return Err(no_websocket(status).into()),
+        status => {
+            let body = head.read_body(&mut stream).await;
+            return Err(ConnectError::Refused { status, body });
+        }
+    }
+    check(&head, &nonce).map_err(|why| disagreement(endpoint, why))?;
+    let config = WebSocketConfig::default()
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .max_message_size(Some(MAX_MESSAGE_BYTES))
+        .max_frame_size(Some(MAX_MESSAGE_BYTES));
+    let (rest, role) = (head.rest, Role::Client);
+    Ok(WebSocketStream::from_partially_read(stream, rest, role, Some(config)).await)
+}
+
+/// The request. Its headers are spelled as in the standard, for servers that are case-sensitive.
+fn request(endpoint: &Endpoint, key: Option<&Secret>, nonce: &str) -> String {
+    let target = &endpoint.url()[Position::BeforePath..Position::AfterQuery];
+    let mut request = format!(
+        "GET {target} HTTP/1.1\r\n\
+         Host: {}\r\n\
+         Connection: Upgrade\r\n\
+         Upgrade: websocket\r\n\
+         Sec-WebSocket-Version: 13\r\n\
+         Sec-WebSocket-Key: {nonce}\r\n",
+        endpoint.authority()
+    );
+    let is_given = |name: &str| {
+        let mut headers = endpoint.headers().iter();
+        headers.any(|(other, _)| other.eq_ignore_ascii_case(name))
+    };
+    let mut header = |name: &str, value: &str| {
+        // Writing to a String cannot fail.
+        let _ = write!(request, "{name}: {value}\r\n");
+    };
+    if !is_given("User-Agent") {
+        header("User-Agent", USER_AGENT);
+    }
+    if let Some(key) = key {
+        header("Authorization", &format!("Bearer {}", key.reveal()));
+    }
+    for (name, value) in endpoint.headers() {
+        header(name, value.reveal());
+    }
+    request.push_str("\r\n");
+    request
+}
+
+/// Whether the server has agreed (RFC 6455 §4.1). Extensions that it names although nobody asked
+/// for them are tolerated: some servers do that, and do not use them.
+fn check(head: &Head, nonce: &str) -> Result<(), &'static str> {
+    let has = |name, value: &str| {
+        let mut list = head.list(name);
+        list.any(|element| element.eq_ignore_ascii_case(value))
+    };
+    if !has("upgrade", "websocket") {
+        Err("its answer does not upgrade to WebSocket")
+    } else if !has("connection", "upgrade") {
+        Err("its answer does not upgrade the connection")
+    } else if head.list("sec-websocket-accept").next() != Some(&derive_accept_key(nonce.as_bytes()))
+    {
+        Err("its answer is not one to this request")
+    } else if head.list("sec-websocket-protocol").next().is_some() {
+        Err("its answer names a subprotocol that was not asked for")
+    } else {
+        Ok(())
+    }
+}
+
+fn no_websocket(status: u16) -> Failure {
+    Failure::new(
+        Kind::NotFound,
+        format!("There is no WebSocket at this address (HTTP {status})."),
+        "Check host and path in the url property: a web page or another service answers there.",
+    )
+    .with_http_status(status)
+}
+
+fn no_answer(endpoint: &Endpoint, error: HeadError) -> Failure {
+    let server = endpoint.authority();
+    match error {
+        HeadError::Tls => Failure::new(
+            Kind::Settings,
+            format!("{server} speaks TLS at this port."),
+            "Let the url property begin with wss:// instead of ws://, or name another port.",
+        ),
+        error @ (HeadError::Io(_) | HeadError::Closed) => unreachable(format!(
+            "The connection to {server} broke during the handshake: {error}."
+        )),
+        error @ (HeadError::TooLong | HeadError::NotHttp(_)) => disagreement(endpoint, error),
+    }
+}
+
+fn disagreement(endpoint: &Endpoint, why: impl std::fmt::Display) -> Failure {
+    unreachable(format!(
+        "{} did not agree to speak WebSocket: {why}.",
+        endpoint.authority()
+    ))
+}
