@@ -20,6 +20,7 @@ use gst_base::subclass::prelude::*;
 
 use super::lane::Lane;
 use super::src_pad::{Shared, SrcPad};
+use super::tags;
 use super::timing::Timing;
 use crate::element::{
     CAT, Commit, Input, MUTED, Results, Settings, TextOutput, audio_caps, commit_signal, is_commit,
@@ -65,6 +66,20 @@ impl QwenAsr {
             ))
         };
         self.src.get_or_init(new)
+    }
+
+    /// A serialized event, to leave after the text of the audio before it.
+    fn enqueue(&self, event: gst::Event) {
+        let time = self.position();
+        self.src().enqueue(time, event);
+    }
+
+    /// Where in the audio of a session an event comes; `None` if it is not in the midst of one.
+    fn position(&self) -> Option<u64> {
+        // Without a session there is no text to wait for.
+        let is_muted = lock(&self.muted).is_some();
+        let muted = is_muted.then_some(0);
+        muted.or_else(|| self.input().position())
     }
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
@@ -159,7 +174,7 @@ impl QwenAsr {
             start = start.group_id(group);
         }
         // The base class pushes caps at once, which must not come first.
-        self.src().event_in_order(start.build());
+        self.src().push_or_enqueue(self.position(), start.build());
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
@@ -172,7 +187,7 @@ impl QwenAsr {
         let event = gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build();
-        self.src().enqueue(event);
+        self.enqueue(event);
     }
 
     fn gap(&self, start: gst::ClockTime, end: gst::ClockTime) -> Result<(), gst::FlowError> {
@@ -386,10 +401,16 @@ impl BaseTransformImpl for QwenAsr {
                     .gap(start, start.saturating_add(duration.unwrap_or_default()))
                     .is_ok();
             }
-            gst::EventView::Eos(_) => {
+            gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
                 self.input().end_run();
                 *lock(&self.muted) = None;
-                self.src().enqueue(event);
+                self.enqueue(event);
+            }
+            gst::EventView::Tag(tag) => {
+                if let Some(tags) = tags::of_text(tag.tag()) {
+                    let tag = gst::event::Tag::builder(tags).seqnum(tag.seqnum());
+                    self.enqueue(tag.build());
+                }
             }
             gst::EventView::FlushStart(_) => {
                 self.interrupt();
@@ -401,7 +422,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ if is_commit(&event) => self.commit(),
             gst::EventView::Caps(_) => return self.parent_sink_event(event),
-            _ if event.is_serialized() => self.src().enqueue(event),
+            _ if event.is_serialized() => self.enqueue(event),
             _ => return self.parent_sink_event(event),
         }
         true

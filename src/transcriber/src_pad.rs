@@ -15,6 +15,7 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use super::output_queue::{Entry, Next, OutputQueue};
+use super::tags;
 use super::timing::Timing;
 use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{CAT, Settings, Stats, clock_time, lock, post_excessive_delay};
@@ -56,6 +57,10 @@ struct Task {
     captioner: Captioner,
     /// As pushed, that is, with the lateness.
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// The text of a session is being pushed.
+    in_session: bool,
+    /// Of the text, as the service says.
+    language: Option<String>,
     discont: bool,
     /// The delay of the latest warning about one, in milliseconds.
     warned_delay: u32,
@@ -66,6 +71,8 @@ impl Task {
         Self {
             captioner: Captioner::new(settings.results.into(), settings.layout()),
             segment: gst::FormattedSegment::new(),
+            in_session: false,
+            language: None,
             discont: false,
             warned_delay: 0,
         }
@@ -104,18 +111,18 @@ impl SrcPad {
         let _ = self.pad.stop_task();
     }
 
-    /// Pushes an event at once, or after everything that is still to leave.
-    pub fn event_in_order(self: &Arc<Self>, event: gst::Event) {
+    /// Pushes an event at once, or as [`Self::enqueue`] does if anything is still to leave.
+    pub fn push_or_enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
         if self.queue.is_idle() {
             self.pad.push_event(event);
         } else {
-            self.enqueue(event);
+            self.enqueue(time, event);
         }
     }
 
-    /// An event, to leave after everything before it.
-    pub fn enqueue(self: &Arc<Self>, event: gst::Event) {
-        self.queue.event(event);
+    /// An event, to leave after everything before it; see [`OutputQueue::event`].
+    pub fn enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
+        self.queue.event(time, event);
         self.ensure_task();
     }
 
@@ -144,7 +151,8 @@ impl SrcPad {
         let mut task = lock(&self.task);
         let live = self.shared.timing().live;
         let beats = live && task.captioner.position().is_some();
-        let result = match self.queue.next(beats.then_some(HEARTBEAT)) {
+        let timeout = beats.then_some(HEARTBEAT);
+        let result = match self.queue.next(timeout, task.captioner.settled()) {
             Next::Flushing => {
                 drop(task);
                 let _ = self.pad.pause_task();
@@ -178,11 +186,17 @@ impl SrcPad {
         let captioner = &mut task.captioner;
         match entry {
             Entry::Event(event) => self.push_event(task, event),
-            Entry::Begin(time) => captioner.begin(time),
+            Entry::Begin(time) => {
+                captioner.begin(time);
+                task.in_session = true;
+            }
             Entry::Interim(transcript) => captioner.interim(&transcript, &mut pieces),
             Entry::Final(transcript) => captioner.finalise(&transcript, &mut pieces),
             Entry::Watermark(time) => captioner.watermark(time, &mut pieces),
-            Entry::End => captioner.end(&mut pieces),
+            Entry::End => {
+                captioner.end(&mut pieces);
+                task.in_session = false;
+            }
         }
         self.push_pieces(task, pieces, element)
     }
@@ -221,7 +235,7 @@ impl SrcPad {
                     self.push_text(task, text, start, duration)?;
                 }
                 Piece::Gap { start, duration } => self.push_gap(start, duration),
-                Piece::Language(language) => self.push_language(&language),
+                Piece::Language(language) => self.push_language(task, language),
                 Piece::UtteranceEnd => {
                     // Understood by textaccumulate, tttocea608 and tttocea708.
                     let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
@@ -265,19 +279,20 @@ impl SrcPad {
         self.pad.push_event(gap);
     }
 
-    fn push_language(&self, language: &str) {
-        let mut tags = gst::TagList::new();
-        {
-            // Just made, so nobody else holds it.
-            let tags = tags.make_mut();
-            tags.add::<gst::tags::LanguageCode>(&language, gst::TagMergeMode::Replace);
+    fn push_language(&self, task: &mut Task, language: String) {
+        if let Some(tags) = tags::in_language(&tags::pushed(&self.pad), &language) {
+            self.pad.push_event(gst::event::Tag::new(tags));
         }
-        self.pad.push_event(gst::event::Tag::new(tags));
+        task.language = Some(language);
     }
 
     fn push_event(&self, task: &mut Task, event: gst::Event) {
         let event = match event.view() {
             gst::EventView::Segment(segment) => self.begin_segment(task, segment),
+            gst::EventView::Tag(tag) => match tags_of(task, tag) {
+                Some(event) => event,
+                None => return,
+            },
             _ => event,
         };
         gst::debug!(CAT, obj = self.pad, "pushing {event:?}");
@@ -292,12 +307,17 @@ impl SrcPad {
         let mut segment = segment.cloned().unwrap_or_default();
         let lateness = gst::ClockTime::from_mseconds(settings.lateness.into());
         segment.set_base(segment.base().map(|base| base.saturating_add(lateness)));
-        *task = Task {
-            segment: segment.clone(),
-            discont: true,
-            warned_delay: task.warned_delay,
-            ..Task::new(&settings)
-        };
+        task.segment.set_position(segment.position());
+        // In the midst of a session it is the same one again.
+        if !task.in_session || task.segment != segment {
+            *task = Task {
+                segment: segment.clone(),
+                language: task.language.take(),
+                discont: true,
+                warned_delay: task.warned_delay,
+                ..Task::new(&settings)
+            };
+        }
         gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build()
@@ -334,6 +354,16 @@ impl SrcPad {
             post_excessive_delay(element, delay);
         }
     }
+}
+
+/// Upstream's tags as they leave. The service knows better in which language the text is.
+fn tags_of(task: &Task, event: &gst::event::Tag) -> Option<gst::Event> {
+    let tags = match &task.language {
+        Some(language) => tags::in_language(event.tag(), language)?,
+        None => event.tag_owned(),
+    };
+    let event = gst::event::Tag::builder(tags).seqnum(event.seqnum());
+    Some(event.build())
 }
 
 fn to_clock_time(duration: Duration) -> gst::ClockTime {
