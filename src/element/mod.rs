@@ -16,7 +16,8 @@ use gst::glib;
 pub use input::{Input, Refused, is_live};
 pub use properties::{Results, property_specs, text_property_specs};
 pub use report::{
-    Stats, TextOutput, Waker, post_excessive_delay, post_failure, post_outage, post_without_effect,
+    Stats, TextOutput, Waker, post_excessive_delay, post_failure, post_late_text, post_outage,
+    post_without_effect,
 };
 pub use settings::Settings;
 

@@ -114,7 +114,7 @@ impl QwenAsr {
 
     /// Looks at how late live audio comes.
     fn note_lag(&self, buffer: &gst::BufferRef) {
-        if !self.timing().live {
+        if !self.timing().has_deadlines() {
             return;
         }
         let segment = self.input().segment().clone();
@@ -324,15 +324,23 @@ impl ElementImpl for QwenAsr {
                 *self.timing() = Timing::default();
                 self.src().reset();
             }
+            gst::StateChange::PlayingToPaused => self.timing().playing = false,
             // Before the base class, which waits for the streaming thread and the task.
             gst::StateChange::PausedToReady => self.interrupt(),
             _ => {}
         }
         let result = self.parent_change_state(transition);
-        if transition == gst::StateChange::PausedToReady {
-            self.src().stop();
-            *self.input() = Input::default();
-            *lock(&self.muted) = None;
+        match transition {
+            gst::StateChange::PausedToPlaying => {
+                self.timing().playing = true;
+                self.src().queue().nudge();
+            }
+            gst::StateChange::PausedToReady => {
+                self.src().stop();
+                *self.input() = Input::default();
+                *lock(&self.muted) = None;
+            }
+            _ => {}
         }
         result
     }

@@ -145,6 +145,8 @@ struct State {
     flushing: bool,
     /// The pad's thread has taken something that may not have left yet.
     pushing: bool,
+    /// The pad's thread is to come back although there is nothing.
+    nudged: bool,
     sleep: Sleep,
     flow: Result<(), gst::FlowError>,
 }
@@ -163,6 +165,7 @@ impl Default for OutputQueue {
             next_lane: 0,
             flushing: true,
             pushing: false,
+            nudged: false,
             sleep: Sleep::Awake,
             flow: Ok(()),
         };
@@ -177,7 +180,8 @@ impl Default for OutputQueue {
 #[derive(Debug)]
 pub(super) enum Next {
     Entry(Entry),
-    TimedOut,
+    /// Nothing, in time or before a nudge.
+    Nothing,
     Flushing,
 }
 
@@ -196,6 +200,13 @@ impl OutputQueue {
         state.flushing = false;
         state.pushing = false;
         state.flow = Ok(());
+    }
+
+    /// Makes the pad's thread look at the time again.
+    pub fn nudge(&self) {
+        let mut state = self.lock();
+        state.nudged = true;
+        self.wake(state);
     }
 
     /// What downstream said to the most recent push.
@@ -324,8 +335,8 @@ impl OutputQueue {
                 }
                 return Next::Entry(entry);
             }
-            if timed_out {
-                return Next::TimedOut;
+            if timed_out || std::mem::take(&mut state.nudged) {
+                return Next::Nothing;
             }
             (state, timed_out) = self.sleep(state, timeout);
         }
@@ -438,7 +449,7 @@ mod tests {
             Next::Entry(Entry::Final(t)) => Some(format!("final {} {}", t.utterance, t.text)),
             Next::Entry(Entry::Watermark(time)) => Some(format!("before {time}")),
             Next::Entry(Entry::End) => Some("end".into()),
-            Next::TimedOut | Next::Flushing => None,
+            Next::Nothing | Next::Flushing => None,
         };
         std::iter::from_fn(next).collect()
     }
