@@ -45,6 +45,7 @@ pub struct Captioner {
     composer: Box<dyn Composer>,
     track: Track,
     language: Option<String>,
+    settled: Option<u64>,
 }
 
 /// What the modes have in common. All that is given out is put on the track.
@@ -83,6 +84,7 @@ impl Captioner {
             },
             track: Track::default(),
             language: None,
+            settled: None,
         }
     }
 
@@ -90,11 +92,18 @@ impl Captioner {
     /// on where the one before ended.
     pub fn begin(&mut self, time: u64) {
         self.track.begin(time);
+        self.settled = Some(time);
     }
 
     /// Everything before this timestamp has been given out; `None` before the first session.
     pub fn position(&self) -> Option<u64> {
         self.track.position()
+    }
+
+    /// All text of the audio before this timestamp has been given out, or its deadline has passed;
+    /// `None` before the first session.
+    pub fn settled(&self) -> Option<u64> {
+        self.settled
     }
 
     /// Takes in a hypothesis, which replaces earlier ones of the same utterance.
@@ -120,6 +129,7 @@ impl Captioner {
     pub fn watermark(&mut self, time: u64, out: &mut Vec<Piece>) {
         let held = self.composer.held();
         let time = held.map_or(time, |held| held.min(time));
+        self.settled = self.settled.max(Some(time));
         self.composer.advance(time, &mut self.track, out);
     }
 
@@ -128,6 +138,7 @@ impl Captioner {
     pub fn due(&mut self, time: u64, out: &mut Vec<Piece>) {
         let soon = time.saturating_add(nanos(LEAD));
         self.composer.due(soon, &mut self.track, out);
+        self.settled = self.settled.map(|settled| settled.max(time));
         // Smaller steps would only cost.
         let step = |position: u64| time >= position.saturating_add(nanos(HEARTBEAT));
         if self.track.position().is_some_and(step) {

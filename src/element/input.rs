@@ -274,6 +274,11 @@ impl Input {
         Some(run.feed(plan, None))
     }
 
+    /// Timestamp of the audio that comes next, while a session takes audio.
+    pub fn position(&self) -> Option<u64> {
+        self.run.as_ref()?.continuity.expected()
+    }
+
     /// Ends the utterance here, if that is for us to say.
     pub fn commit(&self, element: &gst::Element, settings: &Settings) {
         if settings.turn_detection != TurnDetection::Manual {

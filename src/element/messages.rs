@@ -114,6 +114,13 @@ pub(super) fn excessive_delay(delay: u32) -> gst::Structure {
         .build()
 }
 
+/// The details of the WARNING about text that is shown too late, by how many milliseconds.
+pub(super) fn late_text(late: u32) -> gst::Structure {
+    gst::Structure::builder("qwenasr/late-text")
+        .field("late-by", gst::ClockTime::from_mseconds(late.into()))
+        .build()
+}
+
 /// What a failure is to a GStreamer application.
 pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
     match kind {

@@ -19,7 +19,7 @@ pub use base::{Base, Feed, post_went_back};
 pub use enums::Results;
 pub use input::{Feeding, Input, Refused, is_live};
 pub use properties::{Settings, property_specs, text_property_specs};
-pub use report::{TextOutput, Waker, post_excessive_delay};
+pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text};
 
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
 /// pieces of text, TRACE every buffer and the text itself.

@@ -382,9 +382,22 @@ pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
 pub fn post_excessive_delay(element: &gst::Element, delay: u32) {
     let text =
         format!("Text came {delay} ms after it was said, more than latency and lateness allow.");
+    post_clock_warning(element, &text, messages::excessive_delay(delay));
+}
+
+/// Posts a WARNING that text is shown this much too late, in milliseconds, although it came in time.
+pub fn post_late_text(element: &gst::Element, late: u32) {
+    let text = format!(
+        "Text is shown {late} ms too late: time on the src pad had gone on before it came. Look for \
+         timestamps that leap or go back."
+    );
+    post_clock_warning(element, &text, messages::late_text(late));
+}
+
+fn post_clock_warning(element: &gst::Element, text: &str, details: gst::Structure) {
     gst::warning!(CAT, obj = element, "{text}");
-    let message = gst::message::Warning::builder(gst::CoreError::Clock, &text)
-        .details(messages::excessive_delay(delay))
+    let message = gst::message::Warning::builder(gst::CoreError::Clock, text)
+        .details(details)
         .src(element)
         .build();
     let _ = element.post_message(message);

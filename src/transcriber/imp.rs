@@ -20,6 +20,7 @@ use gst_base::subclass::prelude::*;
 
 use super::lane::Lane;
 use super::src_pad::{Shared, SrcPad};
+use super::tags;
 use super::timing::Timing;
 use crate::element::{
     Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps, clock_time,
@@ -86,7 +87,7 @@ impl Feed for QwenAsr {
             segment.set_base(reached);
             segment.set_offset(gst::ClockTime::ZERO);
         }
-        self.src().enqueue(gst::event::Segment::new(&segment));
+        self.src().enqueue(None, gst::event::Segment::new(&segment));
     }
 }
 
@@ -114,6 +115,20 @@ impl QwenAsr {
         self.src.get_or_init(new)
     }
 
+    /// A serialized event, to leave after the text of the audio before it.
+    fn enqueue(&self, event: gst::Event) {
+        let time = self.position();
+        self.src().enqueue(time, event);
+    }
+
+    /// Where in the audio of a session an event comes; `None` if it is not in the midst of one.
+    fn position(&self) -> Option<u64> {
+        // Without a session there is no text to wait for.
+        let is_muted = lock(&self.muted).is_some();
+        let muted = is_muted.then_some(0);
+        muted.or_else(|| self.input().position())
+    }
+
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         self.src().queue().flow()?;
         if let Some(lane) = lock(&self.muted).as_mut() {
@@ -131,7 +146,7 @@ impl QwenAsr {
 
     /// Looks at how late live audio comes.
     fn note_lag(&self, buffer: &gst::BufferRef) {
-        if !self.timing().live {
+        if !self.timing().has_deadlines() {
             return;
         }
         let segment = self.input().segment().clone();
@@ -168,7 +183,7 @@ impl QwenAsr {
             start = start.group_id(group);
         }
         // The base class pushes caps at once, which must not come first.
-        self.src().event_in_order(start.build());
+        self.src().push_or_enqueue(self.position(), start.build());
     }
 
     fn new_segment(&self, event: &gst::event::Segment) {
@@ -182,7 +197,7 @@ impl QwenAsr {
         let event = gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build();
-        self.src().enqueue(event);
+        self.enqueue(event);
     }
 
     /// Everything before the flush is void.
@@ -298,15 +313,23 @@ impl ElementImpl for QwenAsr {
                 *self.timing() = Timing::default();
                 self.src().reset();
             }
+            gst::StateChange::PlayingToPaused => self.timing().playing = false,
             // Before the base class, which waits for the streaming thread and the task.
             gst::StateChange::PausedToReady => self.interrupt(),
             _ => {}
         }
         let result = self.parent_change_state(transition);
-        if transition == gst::StateChange::PausedToReady {
-            self.src().stop();
-            *self.input() = Input::default();
-            *lock(&self.muted) = None;
+        match transition {
+            gst::StateChange::PausedToPlaying => {
+                self.timing().playing = true;
+                self.src().queue().nudge();
+            }
+            gst::StateChange::PausedToReady => {
+                self.src().stop();
+                *self.input() = Input::default();
+                *lock(&self.muted) = None;
+            }
+            _ => {}
         }
         result
     }
@@ -377,7 +400,13 @@ impl BaseTransformImpl for QwenAsr {
             }
             gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
                 self.end_run();
-                self.src().enqueue(event);
+                self.enqueue(event);
+            }
+            gst::EventView::Tag(tag) => {
+                if let Some(tags) = tags::of_text(tag.tag()) {
+                    let tag = gst::event::Tag::builder(tags).seqnum(tag.seqnum());
+                    self.enqueue(tag.build());
+                }
             }
             gst::EventView::FlushStart(_) => {
                 self.interrupt();
@@ -389,7 +418,7 @@ impl BaseTransformImpl for QwenAsr {
             }
             _ if is_commit(&event) => self.commit(),
             gst::EventView::Caps(_) => return self.parent_sink_event(event),
-            _ if event.is_serialized() => self.src().enqueue(event),
+            _ if event.is_serialized() => self.enqueue(event),
             _ => return self.parent_sink_event(event),
         }
         true

@@ -5,6 +5,7 @@ mod imp;
 mod lane;
 mod output_queue;
 mod src_pad;
+mod tags;
 mod timing;
 
 use gst::glib;

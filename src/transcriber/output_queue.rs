@@ -6,6 +6,11 @@
 //! the queue, at the place where its audio began, and the queue moves on once the lane is closed.
 //! EOS and new segments cannot overtake text, by construction.
 //!
+//! Events that come in the midst of a session's audio wait in its lane, with their place in the
+//! audio, until all text before that place has left or is overdue. That bounds how many there are
+//! in a live pipeline; beyond [`MAX_EVENTS`], TAGs are put together and the oldest events leave
+//! early.
+//!
 //! Transcripts wait as they are, the pad's thread makes text of them. Filled by the streaming
 //! thread (events, new lanes) and network threads (lanes); emptied by the pad's thread alone.
 
@@ -13,6 +18,7 @@ use std::collections::VecDeque;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::tags;
 use crate::element::Waker;
 use crate::transcript::{Transcript, Utterance};
 
@@ -21,6 +27,9 @@ const CONGESTION: usize = 64;
 
 /// Entries that may wait in a lane before hypotheses are passed over for newer ones.
 const BEHIND: usize = CONGESTION / 2;
+
+/// Events that may wait in a lane for their place in the audio.
+const MAX_EVENTS: usize = 64;
 
 /// One thing that leaves, or of which text is to be made. Times are timestamps in nanoseconds.
 #[derive(Debug)]
@@ -46,6 +55,8 @@ enum Slot {
 struct LaneSlot {
     id: u64,
     entries: VecDeque<Entry>,
+    /// Events in the midst of its audio, and their timestamps.
+    events: VecDeque<(u64, gst::Event)>,
     closed: bool,
     /// Lets the session send audio again.
     waker: Option<Arc<Waker>>,
@@ -56,6 +67,7 @@ impl std::fmt::Debug for LaneSlot {
         f.debug_struct("LaneSlot")
             .field("id", &self.id)
             .field("entries", &self.entries)
+            .field("events", &self.events)
             .field("closed", &self.closed)
             .finish_non_exhaustive()
     }
@@ -75,6 +87,28 @@ impl LaneSlot {
             self.pass_over(newer.utterance);
         }
         self.entries.push_back(entry);
+    }
+
+    fn put_event(&mut self, time: u64, event: gst::Event) {
+        if self.events.len() >= MAX_EVENTS
+            && let Some((_, before)) = self.events.back_mut()
+            && let Some(both) = tags::merged(before, &event)
+        {
+            *before = both;
+            return;
+        }
+        self.events.push_back((time, event));
+    }
+
+    /// The next event, if its time has come: all text before `settled` has left or is overdue.
+    fn pop_event(&mut self, settled: Option<u64>) -> Option<gst::Event> {
+        let is_over = self.closed && self.entries.is_empty();
+        let crowded = self.events.len() > MAX_EVENTS;
+        let is_due = |(time, _): &mut (u64, gst::Event)| Some(*time) <= settled;
+        let next = self
+            .events
+            .pop_front_if(|event| is_over || crowded || is_due(event));
+        next.map(|(_, event)| event)
     }
 
     /// Drops the latest hypothesis of an utterance of which a newer one has come. Nothing is lost
@@ -111,6 +145,8 @@ struct State {
     flushing: bool,
     /// The pad's thread has taken something that may not have left yet.
     pushing: bool,
+    /// The pad's thread is to come back although there is nothing.
+    nudged: bool,
     sleep: Sleep,
     flow: Result<(), gst::FlowError>,
 }
@@ -129,6 +165,7 @@ impl Default for OutputQueue {
             next_lane: 0,
             flushing: true,
             pushing: false,
+            nudged: false,
             sleep: Sleep::Awake,
             flow: Ok(()),
         };
@@ -143,7 +180,8 @@ impl Default for OutputQueue {
 #[derive(Debug)]
 pub(super) enum Next {
     Entry(Entry),
-    TimedOut,
+    /// Nothing, in time or before a nudge.
+    Nothing,
     Flushing,
 }
 
@@ -164,6 +202,13 @@ impl OutputQueue {
         state.flow = Ok(());
     }
 
+    /// Makes the pad's thread look at the time again.
+    pub fn nudge(&self) {
+        let mut state = self.lock();
+        state.nudged = true;
+        self.wake(state);
+    }
+
     /// What downstream said to the most recent push.
     pub fn flow(&self) -> Result<(), gst::FlowError> {
         self.lock().flow
@@ -173,11 +218,23 @@ impl OutputQueue {
         self.lock().flow = Err(error);
     }
 
-    /// An event, to leave after everything before it.
-    pub fn event(&self, event: gst::Event) {
+    /// An event, to leave after everything before it. In the midst of a session's audio it has a
+    /// timestamp, and waits for the text of the audio before that only.
+    pub fn event(&self, time: Option<u64>, event: gst::Event) {
         let mut state = self.lock();
-        state.slots.push_back(Slot::Event(event));
-        self.wake(state);
+        if let (Some(time), Some(Slot::Lane(lane))) = (time, state.slots.back_mut())
+            && !lane.closed
+        {
+            lane.put_event(time, event);
+            if lane.events.len() > MAX_EVENTS {
+                self.wake(state);
+            } else {
+                self.wake_some_time(state);
+            }
+        } else {
+            state.slots.push_back(Slot::Event(event));
+            self.wake(state);
+        }
     }
 
     /// Whether everything has left.
@@ -194,6 +251,7 @@ impl OutputQueue {
         state.slots.push_back(Slot::Lane(LaneSlot {
             id,
             entries: VecDeque::from([Entry::Begin(begin)]),
+            events: VecDeque::new(),
             closed: false,
             waker: None,
         }));
@@ -210,14 +268,15 @@ impl OutputQueue {
 
     /// Puts something into a lane, unless that has been flushed away.
     pub fn put(&self, lane: u64, entry: Entry) {
-        // A watermark can wait until the thread looks again, if it does so at all.
         let is_urgent = !matches!(entry, Entry::Watermark(_));
         let mut state = self.lock();
         if let Some(lane) = state.lane(lane) {
             lane.put(entry);
         }
-        if is_urgent || state.sleep == Sleep::Deep {
+        if is_urgent {
             self.wake(state);
+        } else {
+            self.wake_some_time(state);
         }
     }
 
@@ -225,6 +284,9 @@ impl OutputQueue {
     pub fn close_lane(&self, lane: u64) {
         let mut state = self.lock();
         if let Some(lane) = state.lane(lane) {
+            if !lane.closed {
+                lane.put(Entry::End);
+            }
             lane.closed = true;
             lane.waker = None;
         }
@@ -239,6 +301,13 @@ impl OutputQueue {
         lane.is_some_and(|lane| lane.entries.len() >= CONGESTION)
     }
 
+    /// For what can wait until the pad's thread looks again, if it does so at all.
+    fn wake_some_time(&self, state: MutexGuard<'_, State>) {
+        if state.sleep == Sleep::Deep {
+            self.wake(state);
+        }
+    }
+
     /// Wakes the pad's thread, the only one that ever waits here.
     fn wake(&self, mut state: MutexGuard<'_, State>) {
         let sleep = std::mem::replace(&mut state.sleep, Sleep::Awake);
@@ -248,9 +317,9 @@ impl OutputQueue {
         }
     }
 
-    /// The next entry; waits for it, up to the timeout if there is one, and then also for what only
-    /// says that time has passed.
-    pub fn next(&self, timeout: Option<Duration>) -> Next {
+    /// The next entry; waits for it, up to the timeout if there is one, and then also for what is
+    /// not urgent. All text before `settled` has left or is overdue, so events before it may leave.
+    pub fn next(&self, timeout: Option<Duration>, settled: Option<u64>) -> Next {
         let mut state = self.lock();
         state.pushing = false;
         let mut timed_out = false;
@@ -258,7 +327,7 @@ impl OutputQueue {
             if state.flushing {
                 return Next::Flushing;
             }
-            if let Some((entry, relieved)) = state.pop() {
+            if let Some((entry, relieved)) = state.pop(settled) {
                 state.pushing = true;
                 drop(state);
                 if let Some(waker) = relieved {
@@ -266,8 +335,8 @@ impl OutputQueue {
                 }
                 return Next::Entry(entry);
             }
-            if timed_out {
-                return Next::TimedOut;
+            if timed_out || std::mem::take(&mut state.nudged) {
+                return Next::Nothing;
             }
             (state, timed_out) = self.sleep(state, timeout);
         }
@@ -311,20 +380,24 @@ impl State {
     }
 
     /// The next entry, and whom to wake because there is room again.
-    fn pop(&mut self) -> Option<(Entry, Option<Arc<Waker>>)> {
-        if let Slot::Lane(lane) = self.slots.front_mut()? {
-            let was_congested = lane.entries.len() == CONGESTION;
-            if let Some(entry) = lane.entries.pop_front() {
-                let waker = lane.waker.clone().filter(|_| was_congested);
-                return Some((entry, waker));
+    fn pop(&mut self, settled: Option<u64>) -> Option<(Entry, Option<Arc<Waker>>)> {
+        loop {
+            if let Slot::Lane(lane) = self.slots.front_mut()? {
+                if let Some(event) = lane.pop_event(settled) {
+                    return Some((Entry::Event(event), None));
+                }
+                let was_congested = lane.entries.len() == CONGESTION;
+                if let Some(entry) = lane.entries.pop_front() {
+                    let waker = lane.waker.clone().filter(|_| was_congested);
+                    return Some((entry, waker));
+                }
+                if !lane.closed {
+                    return None;
+                }
             }
-            if !lane.closed {
-                return None;
+            if let Slot::Event(event) = self.slots.pop_front()? {
+                return Some((Entry::Event(event), None));
             }
-        }
-        match self.slots.pop_front()? {
-            Slot::Event(event) => Some((Entry::Event(event), None)),
-            Slot::Lane(_) => Some((Entry::End, None)),
         }
     }
 }
@@ -353,16 +426,30 @@ mod tests {
         })
     }
 
-    /// Everything that is in the queue, in words.
+    /// Everything that leaves the queue, in words.
     fn all(queue: &OutputQueue) -> Vec<String> {
-        let next = || match queue.next(Some(Duration::ZERO)) {
-            Next::Entry(Entry::Event(event)) => Some(event.type_().name().to_string()),
+        left(queue, None)
+    }
+
+    fn all_settled(queue: &OutputQueue, settled: u64) -> Vec<String> {
+        left(queue, Some(settled))
+    }
+
+    fn left(queue: &OutputQueue, settled: Option<u64>) -> Vec<String> {
+        let name = |event: gst::Event| match event.structure() {
+            Some(structure) if event.type_() == gst::EventType::CustomDownstream => {
+                structure.name().to_string()
+            }
+            _ => event.type_().name().to_string(),
+        };
+        let next = || match queue.next(Some(Duration::ZERO), settled) {
+            Next::Entry(Entry::Event(event)) => Some(name(event)),
             Next::Entry(Entry::Begin(time)) => Some(format!("begin {time}")),
             Next::Entry(Entry::Interim(t)) => Some(format!("{} {}", t.utterance, t.text)),
             Next::Entry(Entry::Final(t)) => Some(format!("final {} {}", t.utterance, t.text)),
             Next::Entry(Entry::Watermark(time)) => Some(format!("before {time}")),
             Next::Entry(Entry::End) => Some("end".into()),
-            Next::TimedOut | Next::Flushing => None,
+            Next::Nothing | Next::Flushing => None,
         };
         std::iter::from_fn(next).collect()
     }
@@ -371,13 +458,57 @@ mod tests {
     fn events_wait_for_the_text_of_the_sessions_before_them() {
         let queue = queue();
         let first = queue.open_lane(1);
-        queue.event(gst::event::Eos::new());
+        queue.event(None, gst::event::Eos::new());
         let second = queue.open_lane(2);
         queue.put(second, interim(7, "later"));
         assert_eq!(all(&queue), ["begin 1"]);
         queue.put(first, interim(3, "words"));
         queue.close_lane(first);
         assert_eq!(all(&queue), ["3 words", "end", "eos", "begin 2", "7 later"]);
+    }
+
+    fn custom(name: &str) -> gst::Event {
+        gst::event::CustomDownstream::new(gst::Structure::new_empty(name))
+    }
+
+    #[test]
+    fn events_in_the_midst_wait_for_the_text_before_them_only() {
+        let queue = queue();
+        let lane = queue.open_lane(0);
+        queue.event(Some(1000), custom("first"));
+        queue.event(Some(2000), custom("second"));
+        queue.event(Some(3000), custom("third"));
+        queue.put(lane, interim(1, "one"));
+        assert_eq!(all_settled(&queue, 999), ["begin 0", "1 one"]);
+        assert_eq!(all_settled(&queue, 2000), ["first", "second"]);
+        queue.close_lane(lane);
+        queue.event(None, gst::event::Eos::new());
+        assert_eq!(all(&queue), ["end", "third", "eos"]);
+        queue.event(Some(1), custom("without-session"));
+        assert_eq!(all(&queue), ["without-session"]);
+    }
+
+    #[test]
+    fn a_flood_of_events_takes_little_room() {
+        let queue = queue();
+        queue.open_lane(0);
+        let tag = |n: u32| {
+            let mut tags = gst::TagList::new();
+            let mode = gst::TagMergeMode::Append;
+            tags.make_mut().add::<gst::tags::TrackNumber>(&n, mode);
+            gst::event::Tag::new(tags)
+        };
+        (0..1000).for_each(|n| queue.event(Some(1000), tag(n)));
+        assert_eq!(all(&queue), ["begin 0"]);
+        let left = all_settled(&queue, 1000);
+        assert_eq!(left, vec!["tag"; MAX_EVENTS]);
+        let count = MAX_EVENTS as u64 + 3;
+        (0..count).for_each(|n| queue.event(Some(1000), custom(&format!("n{n}"))));
+        assert_eq!(
+            all(&queue),
+            ["n0", "n1", "n2"],
+            "the oldest ones leave early"
+        );
     }
 
     #[test]
@@ -417,10 +548,10 @@ mod tests {
             assert_eq!(queue.is_congested(lane), n + 1 >= CONGESTION as u64, "{n}");
             queue.put(lane, interim(n, ""));
         }
-        queue.next(None);
+        queue.next(None, None);
         assert!(queue.is_congested(lane));
         assert_eq!(woken.load(Ordering::Relaxed), 0);
-        queue.next(None);
+        queue.next(None, None);
         assert!(!queue.is_congested(lane));
         assert_eq!(woken.load(Ordering::Relaxed), 1);
         all(&queue);
@@ -432,11 +563,11 @@ mod tests {
         for (timeout, sleep) in [(Some(LONG), Sleep::Light), (None, Sleep::Deep)] {
             let queue = Arc::new(queue());
             let lane = queue.open_lane(5);
-            let begin = queue.next(timeout);
+            let begin = queue.next(timeout, None);
             assert!(matches!(begin, Next::Entry(Entry::Begin(5))), "{begin:?}");
             let thread = {
                 let queue = queue.clone();
-                std::thread::spawn(move || queue.next(timeout))
+                std::thread::spawn(move || queue.next(timeout, None))
             };
             while queue.lock().sleep != sleep {
                 std::thread::yield_now();
@@ -445,7 +576,7 @@ mod tests {
             if sleep == Sleep::Light {
                 queue.put(lane, Entry::Watermark(9));
                 assert_eq!(queue.lock().sleep, sleep);
-                queue.event(gst::event::Eos::new());
+                queue.event(None, gst::event::Eos::new());
             }
             let next = thread.join().unwrap();
             let Next::Entry(Entry::Watermark(time)) = next else {

@@ -15,12 +15,17 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use super::output_queue::{Entry, Next, OutputQueue};
+use super::tags;
 use super::timing::Timing;
 use crate::captions::{Captioner, HEARTBEAT, Piece};
-use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay};
+use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text};
 
 /// A longer delay is worth another warning if it has grown by this fraction, one in so many parts.
 const WARNING_STEPS: u32 = 10;
+
+/// What text may be too late because of the text before it, as `min-duration` makes it, without a
+/// warning, in milliseconds.
+const TOLERATED: u32 = 1000;
 
 /// What an element and its pads have in common. The locks are held for moments only, never two at a
 /// time, nor while pushing, querying or posting.
@@ -55,9 +60,21 @@ struct Task {
     captioner: Captioner,
     /// As pushed, that is, with the lateness.
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// The text of a session is being pushed.
+    in_session: bool,
+    /// Of the text, as the service says.
+    language: Option<String>,
     discont: bool,
-    /// The delay of the latest warning about one, in milliseconds.
-    warned_delay: u32,
+    warned: Warned,
+}
+
+/// What the latest warnings said, in milliseconds: it is not said again and again.
+#[derive(Debug, Default, Clone, Copy)]
+struct Warned {
+    /// How long after it was said text came.
+    delay: u32,
+    /// How much too late text was shown.
+    late: u32,
 }
 
 impl Task {
@@ -65,8 +82,10 @@ impl Task {
         Self {
             captioner: Captioner::new(settings.results.into(), settings.layout()),
             segment: gst::FormattedSegment::new(),
+            in_session: false,
+            language: None,
             discont: false,
-            warned_delay: 0,
+            warned: Warned::default(),
         }
     }
 }
@@ -103,18 +122,18 @@ impl SrcPad {
         let _ = self.pad.stop_task();
     }
 
-    /// Pushes an event at once, or after everything that is still to leave.
-    pub fn event_in_order(self: &Arc<Self>, event: gst::Event) {
+    /// Pushes an event at once, or as [`Self::enqueue`] does if anything is still to leave.
+    pub fn push_or_enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
         if self.queue.is_idle() {
             self.pad.push_event(event);
         } else {
-            self.enqueue(event);
+            self.enqueue(time, event);
         }
     }
 
-    /// An event, to leave after everything before it.
-    pub fn enqueue(self: &Arc<Self>, event: gst::Event) {
-        self.queue.event(event);
+    /// An event, to leave after everything before it; see [`OutputQueue::event`].
+    pub fn enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
+        self.queue.event(time, event);
         self.ensure_task();
     }
 
@@ -141,23 +160,20 @@ impl SrcPad {
             return;
         };
         let mut task = lock(&self.task);
-        let live = self.shared.timing().live;
-        let beats = live && task.captioner.position().is_some();
-        let result = match self.queue.next(beats.then_some(HEARTBEAT)) {
+        let has_deadlines = self.shared.timing().has_deadlines();
+        let beats = has_deadlines && task.captioner.position().is_some();
+        let timeout = beats.then_some(HEARTBEAT);
+        let result = match self.queue.next(timeout, task.captioner.settled()) {
             Next::Flushing => {
                 drop(task);
                 let _ = self.pad.pause_task();
                 return;
             }
-            Next::TimedOut => self.beat(&mut task, &element),
+            Next::Nothing => self.beat(&mut task, &element),
             Next::Entry(entry) => {
                 let result = self.take(&mut task, entry, &element);
                 // Also between entries: a steady flow of them must not starve the heartbeat.
-                if live {
-                    result.and_then(|()| self.beat(&mut task, &element))
-                } else {
-                    result
-                }
+                result.and_then(|()| self.beat(&mut task, &element))
             }
         };
         if let Err(error) = result {
@@ -177,11 +193,17 @@ impl SrcPad {
         let captioner = &mut task.captioner;
         match entry {
             Entry::Event(event) => self.push_event(task, event),
-            Entry::Begin(time) => captioner.begin(time),
+            Entry::Begin(time) => {
+                captioner.begin(time);
+                task.in_session = true;
+            }
             Entry::Interim(transcript) => captioner.interim(&transcript, &mut pieces),
             Entry::Final(transcript) => captioner.finalise(&transcript, &mut pieces),
             Entry::Watermark(time) => captioner.watermark(time, &mut pieces),
-            Entry::End => captioner.end(&mut pieces),
+            Entry::End => {
+                captioner.end(&mut pieces);
+                task.in_session = false;
+            }
         }
         self.push_pieces(task, pieces, element)
     }
@@ -189,6 +211,9 @@ impl SrcPad {
     /// Moves on to where text would come too late, given the latency.
     fn beat(&self, task: &mut Task, element: &gst::Element) -> Result<(), gst::FlowError> {
         let timing = *self.shared.timing();
+        if !timing.has_deadlines() {
+            return Ok(());
+        }
         let latency = gst::ClockTime::from_mseconds(self.shared.settings().latency.into());
         let due = element
             .current_running_time()
@@ -215,12 +240,12 @@ impl SrcPad {
                     intended,
                 } => {
                     if let Some(intended) = intended {
-                        self.observe_delay(task, intended, start > intended, element);
+                        self.observe_delay(task, start, intended, element);
                     }
                     self.push_text(task, text, start, duration)?;
                 }
                 Piece::Gap { start, duration } => self.push_gap(start, duration),
-                Piece::Language(language) => self.push_language(&language),
+                Piece::Language(language) => self.push_language(task, language),
                 Piece::UtteranceEnd => {
                     // Understood by textaccumulate, tttocea608 and tttocea708.
                     let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
@@ -264,19 +289,20 @@ impl SrcPad {
         self.pad.push_event(gap);
     }
 
-    fn push_language(&self, language: &str) {
-        let mut tags = gst::TagList::new();
-        {
-            // Just made, so nobody else holds it.
-            let tags = tags.make_mut();
-            tags.add::<gst::tags::LanguageCode>(&language, gst::TagMergeMode::Replace);
+    fn push_language(&self, task: &mut Task, language: String) {
+        if let Some(tags) = tags::in_language(&tags::pushed(&self.pad), &language) {
+            self.pad.push_event(gst::event::Tag::new(tags));
         }
-        self.pad.push_event(gst::event::Tag::new(tags));
+        task.language = Some(language);
     }
 
     fn push_event(&self, task: &mut Task, event: gst::Event) {
         let event = match event.view() {
             gst::EventView::Segment(segment) => self.begin_segment(task, segment),
+            gst::EventView::Tag(tag) => match tags_of(task, tag) {
+                Some(event) => event,
+                None => return,
+            },
             _ => event,
         };
         gst::debug!(CAT, obj = self.pad, "pushing {event:?}");
@@ -291,50 +317,216 @@ impl SrcPad {
         let mut segment = segment.cloned().unwrap_or_default();
         let lateness = gst::ClockTime::from_mseconds(settings.lateness.into());
         segment.set_base(segment.base().map(|base| base.saturating_add(lateness)));
-        *task = Task {
-            segment: segment.clone(),
-            discont: true,
-            warned_delay: task.warned_delay,
-            ..Task::new(&settings)
-        };
+        task.segment.set_position(segment.position());
+        // In the midst of a session it is the same one again.
+        if !task.in_session || task.segment != segment {
+            *task = Task {
+                segment: segment.clone(),
+                language: task.language.take(),
+                discont: true,
+                warned: task.warned,
+                ..Task::new(&settings)
+            };
+        }
         gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build()
     }
 
-    /// Measures how long after it was said live text leaves; too long is worth a warning.
-    fn observe_delay(&self, task: &mut Task, intended: u64, late: bool, element: &gst::Element) {
-        let timing = *self.shared.timing();
-        let (latency, lateness) = {
+    /// Measures how late text leaves and is shown; too late is worth a warning.
+    fn observe_delay(&self, task: &mut Task, start: u64, intended: u64, element: &gst::Element) {
+        let late = to_millis(start.saturating_sub(intended));
+        let (allowed, tolerated) = {
             let settings = self.shared.settings();
-            (settings.latency, settings.lateness)
+            let allowed = settings.latency.saturating_add(settings.lateness);
+            (allowed, settings.min_duration.max(TOLERATED))
         };
-        let now = element.current_running_time();
-        // The segment has the lateness in it, and the audio took its time before.
-        let said = task
-            .segment
-            .to_running_time(clock_time(intended))
-            .and_then(|said| said.checked_sub(gst::ClockTime::from_mseconds(lateness.into())));
-        let (true, Some(now), Some(said)) = (timing.live, now, said) else {
-            return;
-        };
-        let delay = now.saturating_sub(said.saturating_add(timing.delay()));
-        let delay = u32::try_from(delay.mseconds()).unwrap_or(u32::MAX);
-        let before = self.shared.base.stats.max_observed_delay();
-        self.shared.base.stats.observe_delay(delay, late);
-        if delay <= before {
-            return;
+        if let Some(delay) = self.delay(task, intended, element) {
+            let longest_so_far = self.shared.base.stats.max_observed_delay();
+            self.shared.base.stats.observe_delay(delay, late > 0);
+            if delay > longest_so_far {
+                element.notify("max-observed-delay");
+            }
+            if delay > allowed {
+                // It is shown late because it came late.
+                if delay > longest_so_far && is_news(delay, &mut task.warned.delay) {
+                    post_excessive_delay(element, delay);
+                }
+                return;
+            }
         }
-        element.notify("max-observed-delay");
-        // A delay that creeps up says the same again and again.
-        let worth_saying = task.warned_delay + task.warned_delay / WARNING_STEPS;
-        if delay > latency.saturating_add(lateness) && delay > worth_saying {
-            task.warned_delay = delay;
-            post_excessive_delay(element, delay);
+        if late > tolerated && is_news(late, &mut task.warned.late) {
+            post_late_text(element, late);
         }
     }
+
+    /// How long after it was said text leaves now, in milliseconds; `None` where nobody waits for
+    /// it.
+    fn delay(&self, task: &Task, intended: u64, element: &gst::Element) -> Option<u32> {
+        let timing = *self.shared.timing();
+        let lateness = gst::ClockTime::from_mseconds(self.shared.settings().lateness.into());
+        let now = element
+            .current_running_time()
+            .filter(|_| timing.has_deadlines())?;
+        // The segment has the lateness in it, and the audio took its time before.
+        let said = task.segment.to_running_time(clock_time(intended))?;
+        let heard = said.checked_sub(lateness)?.saturating_add(timing.delay());
+        Some(to_millis(now.saturating_sub(heard).nseconds()))
+    }
+}
+
+/// Whether a warning about so many milliseconds says something new; what creeps up does not.
+fn is_news(millis: u32, warned: &mut u32) -> bool {
+    let is_news = millis > warned.saturating_add(*warned / WARNING_STEPS);
+    if is_news {
+        *warned = millis;
+    }
+    is_news
+}
+
+/// Upstream's tags as they leave. The service knows better in which language the text is.
+fn tags_of(task: &Task, event: &gst::event::Tag) -> Option<gst::Event> {
+    let tags = match &task.language {
+        Some(language) => tags::in_language(event.tag(), language)?,
+        None => event.tag_owned(),
+    };
+    let event = gst::event::Tag::builder(tags).seqnum(event.seqnum());
+    Some(event.build())
+}
+
+fn to_millis(nanoseconds: u64) -> u32 {
+    u32::try_from(nanoseconds / 1_000_000).unwrap_or(u32::MAX)
 }
 
 fn to_clock_time(duration: Duration) -> gst::ClockTime {
     clock_time(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering};
+
+    use super::*;
+    use crate::transcript::Transcript;
+
+    const MS: u64 = 1_000_000;
+
+    /// A src pad of an element, and how far its gaps have got, in milliseconds.
+    struct Rig {
+        element: gst::Bin,
+        bus: gst::Bus,
+        src_pad: SrcPad,
+        lane: u64,
+        gaps_until: Arc<AtomicU64>,
+        _peer: gst::Pad,
+    }
+
+    impl Rig {
+        /// With a session whose audio begins at 0.
+        fn new() -> Self {
+            gst::init().unwrap();
+            let element = gst::Bin::new();
+            let bus = gst::Bus::new();
+            element.set_bus(Some(&bus));
+            let pad = gst::Pad::builder(gst::PadDirection::Src).build();
+            element.add_pad(&pad).unwrap();
+            let gaps_until = Arc::new(AtomicU64::new(0));
+            let seen = gaps_until.clone();
+            let peer = gst::Pad::builder(gst::PadDirection::Sink)
+                .event_function(move |_, _, event| {
+                    if let gst::EventView::Gap(gap) = event.view() {
+                        let (start, duration) = gap.get();
+                        let end = start + duration.unwrap();
+                        seen.store(end.mseconds(), Ordering::Relaxed);
+                    }
+                    true
+                })
+                .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
+                .build();
+            pad.link(&peer).unwrap();
+            peer.set_active(true).unwrap();
+            pad.set_active(true).unwrap();
+            let src_pad = SrcPad::new(pad.upcast(), Arc::default());
+            src_pad.reset();
+            let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+            let start = gst::event::StreamStart::new("captions");
+            src_pad.queue.event(None, start);
+            src_pad
+                .queue
+                .event(None, gst::event::Segment::new(&segment));
+            let lane = src_pad.queue.open_lane(0);
+            (0..3).for_each(|_| src_pad.run());
+            Self {
+                element,
+                bus,
+                src_pad,
+                lane,
+                gaps_until,
+                _peer: peer,
+            }
+        }
+
+        fn put(&self, entry: Entry) {
+            self.src_pad.queue.put(self.lane, entry);
+            self.src_pad.run();
+        }
+
+        fn finalise(&self, start_ms: u64) {
+            self.put(Entry::Final(Transcript {
+                text: "word".into(),
+                start: start_ms * MS,
+                end: (start_ms + 500) * MS,
+                ..Transcript::default()
+            }));
+        }
+    }
+
+    impl Drop for Rig {
+        fn drop(&mut self) {
+            self.element.set_bus(None);
+        }
+    }
+
+    #[test]
+    fn text_that_is_shown_too_late_is_worth_a_warning_whatever_the_reason() {
+        let rig = Rig::new();
+        rig.put(Entry::Watermark(20_000 * MS));
+        // Half a second is nothing, then it says what is new.
+        let warnings = [19_500, 15_000, 15_200, 12_000].map(|start| {
+            rig.finalise(start);
+            let warning = rig.bus.pop_filtered(&[gst::MessageType::Warning]);
+            warning.map(|message| {
+                let gst::MessageView::Warning(warning) = message.view() else {
+                    panic!("{message:?}");
+                };
+                let details = warning.details().unwrap();
+                assert_eq!(details.name(), "qwenasr/late-text");
+                details.get::<gst::ClockTime>("late-by").unwrap().mseconds()
+            })
+        });
+        assert_eq!(warnings, [None, Some(5500), None, Some(9500)]);
+    }
+
+    #[test]
+    fn in_a_pause_there_are_no_deadlines() {
+        let rig = Rig::new();
+        let clock = gst::SystemClock::obtain();
+        let a_minute_ago = clock.time() - gst::ClockTime::from_seconds(60);
+        rig.element.set_clock(Some(&clock)).unwrap();
+        rig.element.set_base_time(a_minute_ago);
+        rig.src_pad.shared.timing().live = true;
+        rig.put(Entry::Watermark(0));
+        rig.finalise(10_000);
+        assert_eq!(rig.gaps_until.load(Ordering::Relaxed), 10_000);
+        assert_eq!(rig.src_pad.shared.base.stats.max_observed_delay(), 0);
+        // A nudge, not a sleeper's own patience, sets it going.
+        rig.src_pad.shared.timing().playing = true;
+        rig.src_pad.queue.nudge();
+        rig.src_pad.run();
+        let latency = 4000;
+        let gaps_until = rig.gaps_until.load(Ordering::Relaxed);
+        assert!(gaps_until >= 60_000 - latency, "{gaps_until}");
+        rig.finalise(40_000);
+        assert!(rig.src_pad.shared.base.stats.max_observed_delay() >= 20_000);
+    }
 }

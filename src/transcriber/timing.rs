@@ -9,6 +9,9 @@ const LAG_GROWTH: u64 = 1000;
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Timing {
     pub live: bool,
+    /// The running time goes on: the element is in PLAYING. In PAUSED the clock goes on, too, but
+    /// what it shows there is no running time.
+    pub playing: bool,
     /// Latency of everything upstream.
     pub upstream: gst::ClockTime,
     /// How much later than that the audio comes, and when that was measured, as running time.
@@ -18,6 +21,11 @@ pub(super) struct Timing {
 }
 
 impl Timing {
+    /// Whether text has deadlines now.
+    pub fn has_deadlines(&self) -> bool {
+        self.live && self.playing
+    }
+
     /// Audio of the running time `said` has come at the running time `now`.
     pub fn observe(&mut self, said: gst::ClockTime, now: gst::ClockTime) {
         let lag = now.saturating_sub(said.saturating_add(self.upstream));

@@ -8,6 +8,7 @@ mod client_vad;
 mod documents;
 mod endings;
 mod errors;
+mod events;
 mod examples;
 mod frames;
 mod ingest;
