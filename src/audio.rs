@@ -2,6 +2,8 @@
 //! S16LE mono audio as samples: the only place that knows how many bytes a sample has. Used by
 //! everything between the sink pad and the codecs.
 
+use crate::timeline::Samples;
+
 /// Bytes in a sample.
 pub const SAMPLE_BYTES: usize = 2;
 
@@ -10,14 +12,14 @@ pub const SAMPLE_BYTES: usize = 2;
 const LOUD: u64 = 328;
 
 /// Whole samples in a number of bytes.
-pub fn samples(bytes: usize) -> u64 {
-    (bytes / SAMPLE_BYTES) as u64
+pub fn samples(bytes: usize) -> Samples {
+    Samples((bytes / SAMPLE_BYTES) as u64)
 }
 
 /// Bytes that a number of samples takes.
-pub fn bytes(samples: u64) -> usize {
+pub fn bytes(samples: Samples) -> usize {
     // More samples than memory can hold are never made bytes of.
-    usize::try_from(samples)
+    usize::try_from(samples.0)
         .unwrap_or(usize::MAX)
         .saturating_mul(SAMPLE_BYTES)
 }
@@ -33,7 +35,7 @@ pub fn whole(audio: &[u8]) -> &[u8] {
 }
 
 /// Digital silence.
-pub fn silence(samples: u64) -> Vec<u8> {
+pub fn silence(samples: Samples) -> Vec<u8> {
     vec![0; bytes(samples)]
 }
 
@@ -66,7 +68,7 @@ pub fn is_loud(audio: &[u8]) -> bool {
         &[a, b, ..] => u64::from(square(a, b)),
         _ => 0,
     };
-    (pairs.sum::<u64>() + odd) / samples(audio.len()).max(1) >= LOUD * LOUD
+    (pairs.sum::<u64>() + odd) / samples(audio.len()).0.max(1) >= LOUD * LOUD
 }
 
 #[cfg(test)]
@@ -75,12 +77,12 @@ mod tests {
 
     #[test]
     fn samples_are_whole() {
-        assert_eq!((samples(5), bytes(2)), (2, 4));
+        assert_eq!((samples(5), bytes(Samples(2))), (Samples(2), 4));
         assert_eq!((whole_bytes(0), whole_bytes(5)), (2, 4));
         assert_eq!(whole(&[1, 2, 3]), [1, 2]);
-        assert_eq!(silence(2), [0; 4]);
+        assert_eq!(silence(Samples(2)), [0; 4]);
         assert_eq!(values(&[1, 0, 255, 255, 7]).collect::<Vec<_>>(), [1, -1]);
-        assert_eq!(bytes(u64::MAX), usize::MAX);
+        assert_eq!(bytes(Samples(u64::MAX)), usize::MAX);
     }
 
     #[test]

@@ -14,40 +14,40 @@
 //!   audio that is off is held back: nobody waits for it.)
 //! - Timestamps went back. The session has to end, as at a new segment.
 //!
-//! Used by the streaming thread, for all sessions that its audio goes to. Times are timestamps in
-//! nanoseconds, lengths are in samples.
+//! Used by the streaming thread, for all sessions that its audio goes to.
 
-use crate::timeline::{SECOND, duration_of, samples_in};
+use std::time::Duration;
+
+use crate::timeline::{Position, Samples, Timestamp};
 
 /// Timestamps may be off by this much before it means anything: capture clocks jitter, and
 /// containers round. As in GstAudioBaseSink and the base class of decoders.
-const THRESHOLD: u64 = 40_000_000;
+const THRESHOLD: Duration = Duration::from_millis(40);
 
 /// How long timestamps have to be off, in audio: a second, as `GstAudioStreamAlign` has it.
-const PATIENCE: u64 = SECOND;
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// Timestamps that are further off than this, and than what ends an utterance, mean a hole.
-const MIN_HOLE: u64 = 600_000_000;
+const MIN_HOLE: Duration = Duration::from_millis(600);
 
 /// Timestamps that go back by less than this are moved.
-const MIN_LEAP_BACK: u64 = SECOND;
+const MIN_LEAP_BACK: Duration = Duration::from_secs(1);
 
 /// Holes up to this long are filled with silence, so that a sentence survives a lost packet.
-const FILLED_HOLE: u64 = 2 * SECOND;
+const FILLED_HOLE: Duration = Duration::from_secs(2);
 
 /// Silence that is to be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
-    /// Timestamp of its begin.
-    pub time: u64,
-    pub samples: u64,
+    pub time: Timestamp,
+    pub samples: Samples,
 }
 
 /// Audio that was sent turns out to be earlier or later.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// Timestamp from which on it is, as it was told.
-    pub since: u64,
+    /// From where on it is, as it was told.
+    pub since: Timestamp,
     /// By how much it is later, in nanoseconds.
     pub by: i64,
 }
@@ -60,7 +60,7 @@ pub struct Plan {
     /// What comes next.
     pub silence: Option<Silence>,
     /// Timestamp of the first sample, if it is not where the audio or silence before it ends.
-    pub jump: Option<u64>,
+    pub jump: Option<Timestamp>,
 }
 
 /// What to do with audio that arrives.
@@ -70,9 +70,8 @@ pub enum Placement {
     Send(Plan),
     /// Hold it back. `release` says to send what was held back before, which goes on.
     Hold { release: bool },
-    /// Timestamps went back by so many nanoseconds: what is held back and this begin another
-    /// session.
-    Restart { back: u64 },
+    /// Timestamps went back by this much: what is held back and this begin another session.
+    Restart { back: Duration },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -81,15 +80,15 @@ enum State {
     /// The audio goes on, but its timestamps have been off by a little.
     Off {
         /// Where that began, by the timestamps that were told.
-        since: u64,
-        samples: u64,
-        /// Sum of deviations times samples.
+        since: Timestamp,
+        samples: Samples,
+        /// Sum of deviations, in nanoseconds, times samples.
         weight: i128,
     },
     /// Audio is held back that is far off; there are no holes in it.
     Holding {
-        time: u64,
-        samples: u64,
+        time: Timestamp,
+        samples: Samples,
     },
 }
 
@@ -98,44 +97,44 @@ enum State {
 pub struct Continuity {
     rate: u32,
     /// Silence that surely ends an utterance.
-    pause: u64,
+    pause: Duration,
     is_live: bool,
     /// Position and timestamp from which both are counted on.
-    anchor: Option<(u64, u64)>,
-    clock: u64,
+    anchor: Option<(Position, Timestamp)>,
+    clock: Position,
     /// Silence made up since there was audio.
-    silent_for: u64,
+    silent_for: Duration,
     state: State,
 }
 
 impl Continuity {
-    /// `pause` is the silence after which the recogniser ends an utterance, in nanoseconds. Audio
-    /// that is not live can be held back for as long as it takes to be sure.
-    pub fn new(rate: u32, pause: u64, is_live: bool) -> Self {
+    /// `pause` is the silence after which the recogniser ends an utterance. Audio that is not
+    /// live can be held back for as long as it takes to be sure.
+    pub fn new(rate: u32, pause: Duration, is_live: bool) -> Self {
         Self {
             rate,
             pause,
             is_live,
             anchor: None,
-            clock: 0,
-            silent_for: 0,
+            clock: Position::default(),
+            silent_for: Duration::ZERO,
             state: State::Aligned,
         }
     }
 
     /// Timestamp at which the audio that was sent ends; `None` before the first.
-    pub fn expected(&self) -> Option<u64> {
+    pub fn expected(&self) -> Option<Timestamp> {
         let (clock, time) = self.anchor?;
-        Some(time.saturating_add(duration_of(self.clock - clock, self.rate)))
+        Some(time + self.clock.since(clock).duration(self.rate))
     }
 
     /// Audio arrived. Without a timestamp it goes on, or starts at `default`. `discont` says that
     /// it does not claim to go on where the audio before it ended.
     pub fn audio(
         &mut self,
-        time: Option<u64>,
-        default: u64,
-        samples: u64,
+        time: Option<Timestamp>,
+        default: Timestamp,
+        samples: Samples,
         discont: bool,
     ) -> Placement {
         let Some(expected) = self.expected() else {
@@ -151,10 +150,10 @@ impl Continuity {
             samples: held,
         } = self.state
         {
-            let held_for = self.duration(held);
+            let held_for = held.duration(self.rate);
             // Without a timestamp it follows whatever came before.
-            let time = time.unwrap_or(start.saturating_add(held_for));
-            if time.abs_diff(expected.saturating_add(held_for)) > THRESHOLD {
+            let time = time.unwrap_or(start + held_for);
+            if time.abs_diff(expected + held_for) > THRESHOLD {
                 return self.hold(time, expected, samples);
             }
             self.take(held);
@@ -169,7 +168,7 @@ impl Continuity {
         if discont {
             return self.decide(time, expected, samples, true);
         }
-        let leaps_back = expected >= time.saturating_add(MIN_LEAP_BACK);
+        let leaps_back = expected.since(time) >= MIN_LEAP_BACK;
         if !self.is_live || leaps_back || self.is_hole(time, expected) {
             return self.hold(time, expected, samples);
         }
@@ -177,50 +176,50 @@ impl Continuity {
     }
 
     /// Whether so much is missing that an utterance cannot have gone on.
-    fn is_hole(&self, time: u64, expected: u64) -> bool {
-        time >= expected.saturating_add(self.pause.max(MIN_HOLE))
+    fn is_hole(&self, time: Timestamp, expected: Timestamp) -> bool {
+        time.since(expected) >= self.pause.max(MIN_HOLE)
     }
 
     /// Sends audio whose timestamp is off by less than a pause, and moves them if it has been.
-    fn bear(&mut self, time: u64, expected: u64, samples: u64) -> Plan {
-        let off = i128::from(time) - i128::from(expected);
+    fn bear(&mut self, time: Timestamp, expected: Timestamp, samples: Samples) -> Plan {
+        let off = i128::from(time.nanos()) - i128::from(expected.nanos());
         let (since, before, weight) = match self.state {
             State::Off {
                 since,
                 samples,
                 weight,
             } => (since, samples, weight),
-            State::Aligned | State::Holding { .. } => (expected, 0, 0),
+            State::Aligned | State::Holding { .. } => (expected, Samples(0), 0),
         };
         let all = before + samples;
-        let weight = weight + off * i128::from(samples);
+        let weight = weight + off * i128::from(samples.0);
         self.state = State::Off {
             since,
             samples: all,
             weight,
         };
         self.take(samples);
-        if self.duration(all) < PATIENCE {
+        if all.duration(self.rate) < PATIENCE {
             return Plan::default();
         }
-        let by = (weight / i128::from(all.max(1))) as i64;
+        let by = (weight / i128::from(all.0.max(1))) as i64;
         self.state = State::Aligned;
         let end = self.expected().unwrap_or(expected);
-        self.start_at(end.saturating_add_signed(by));
+        self.start_at(end.moved(by));
         Plan {
             moved: Some(Moved { since, by }),
             silence: None,
-            jump: Some(expected.saturating_add_signed(by)),
+            jump: Some(expected.moved(by)),
         }
     }
 
     /// Holds back audio that is far off until it is clear whether it stays there.
-    fn hold(&mut self, time: u64, expected: u64, samples: u64) -> Placement {
+    fn hold(&mut self, time: Timestamp, expected: Timestamp, samples: Samples) -> Placement {
         let (start, held) = match self.state {
             State::Holding { time, samples } => (time, samples),
-            State::Aligned | State::Off { .. } => (time, 0),
+            State::Aligned | State::Off { .. } => (time, Samples(0)),
         };
-        let follows = start.saturating_add(self.duration(held));
+        let follows = start + held.duration(self.rate);
         // Timestamps may jitter there as well.
         if time.abs_diff(follows) > MIN_HOLE {
             // What was held back was wild.
@@ -229,7 +228,7 @@ impl Continuity {
             return Placement::Hold { release: true };
         }
         let all = held + samples;
-        if self.duration(all) < PATIENCE {
+        if all.duration(self.rate) < PATIENCE {
             self.state = State::Holding {
                 time: start,
                 samples: all,
@@ -251,9 +250,15 @@ impl Continuity {
 
     /// The audio is where its timestamp says. If it does not say that something is missing, little
     /// may be missing without a word being torn by silence.
-    fn decide(&mut self, time: u64, expected: u64, samples: u64, discont: bool) -> Placement {
+    fn decide(
+        &mut self,
+        time: Timestamp,
+        expected: Timestamp,
+        samples: Samples,
+        discont: bool,
+    ) -> Placement {
         self.state = State::Aligned;
-        let back = expected.saturating_sub(time);
+        let back = expected.since(time);
         if back >= MIN_LEAP_BACK {
             return Placement::Restart { back };
         }
@@ -271,28 +276,24 @@ impl Continuity {
 
     /// Nothing is to be heard until `end`, says upstream. Returns the silence to send for it:
     /// enough to end an utterance, not more. Nothing may be held back.
-    pub fn gap(&mut self, start: u64, end: u64) -> Option<Silence> {
+    pub fn gap(&mut self, start: Timestamp, end: Timestamp) -> Option<Silence> {
         let expected = self.expected();
         let expected = expected.unwrap_or_else(|| self.start_at(start));
-        self.fill(expected, end.saturating_sub(expected))
+        self.fill(expected, end.since(expected))
     }
 
-    fn start_at(&mut self, time: u64) -> u64 {
+    fn start_at(&mut self, time: Timestamp) -> Timestamp {
         self.anchor = Some((self.clock, time));
         time
     }
 
-    fn take(&mut self, samples: u64) {
+    fn take(&mut self, samples: Samples) {
         self.clock += samples;
-        self.silent_for = 0;
+        self.silent_for = Duration::ZERO;
     }
 
-    fn duration(&self, samples: u64) -> u64 {
-        duration_of(samples, self.rate)
-    }
-
-    fn reach(&mut self, time: u64, expected: u64) -> Plan {
-        let silence = self.fill(expected, time.saturating_sub(expected));
+    fn reach(&mut self, time: Timestamp, expected: Timestamp) -> Plan {
+        let silence = self.fill(expected, time.since(expected));
         let reached = self
             .expected()
             .is_some_and(|now| now.abs_diff(time) <= THRESHOLD);
@@ -305,15 +306,15 @@ impl Continuity {
     }
 
     /// Silence for a hole: all of it if it is small, else as much as ends an utterance.
-    fn fill(&mut self, from: u64, hole: u64) -> Option<Silence> {
+    fn fill(&mut self, from: Timestamp, hole: Duration) -> Option<Silence> {
         let enough = self.pause.max(FILLED_HOLE).saturating_sub(self.silent_for);
         let length = if hole <= enough {
             hole
         } else {
             enough.min(self.pause)
         };
-        let samples = samples_in(length, self.rate);
-        if samples == 0 {
+        let samples = Samples::within(length, self.rate);
+        if samples.is_none() {
             return None;
         }
         self.silent_for += length;

@@ -5,27 +5,191 @@
 //! The stream has timestamps, with gaps, jumps and lost buffers. A [`Timeline`] remembers which
 //! sample of a connection has which timestamp, as a table of anchors.
 //!
-//! Times are in nanoseconds, positions and lengths in samples.
+//! The types that times and lengths of audio have everywhere below the captions are here, too.
 
 use std::collections::VecDeque;
+use std::fmt;
+use std::ops::{Add, AddAssign, Mul, Sub};
+use std::time::Duration;
 
-pub const SECOND: u64 = 1_000_000_000;
+/// A point in the time of the stream: a PTS in its segment, in nanoseconds.
+#[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Timestamp(u64);
 
-/// Duration of a number of samples.
-pub fn duration_of(samples: u64, rate: u32) -> u64 {
-    (u128::from(samples) * u128::from(SECOND) / u128::from(rate.max(1))) as u64
+impl Timestamp {
+    pub const fn from_nanos(nanos: u64) -> Self {
+        Self(nanos)
+    }
+
+    pub const fn nanos(self) -> u64 {
+        self.0
+    }
+
+    /// How long after another one this is; zero if it is before.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    pub fn abs_diff(self, other: Self) -> Duration {
+        Duration::from_nanos(self.0.abs_diff(other.0))
+    }
+
+    /// The same, so many nanoseconds later.
+    pub fn moved(self, by: i64) -> Self {
+        Self(self.0.saturating_add_signed(by))
+    }
 }
 
-/// Number of whole samples in a duration.
-pub fn samples_in(duration: u64, rate: u32) -> u64 {
-    (u128::from(duration) * u128::from(rate) / u128::from(SECOND)) as u64
+/// Stays at the end of time rather than to wrap around: timestamps come from outside.
+impl Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, length: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(length)))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&Duration::from_nanos(self.0), f)
+    }
+}
+
+/// From one timestamp up to another.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Span {
+    pub start: Timestamp,
+    pub end: Timestamp,
+}
+
+impl Span {
+    pub const fn new(start: Timestamp, end: Timestamp) -> Self {
+        Self { start, end }
+    }
+
+    pub fn length(self) -> Duration {
+        self.end.since(self.start)
+    }
+
+    pub fn middle(self) -> Timestamp {
+        self.start + self.length() / 2
+    }
+
+    pub fn contains(self, time: Timestamp) -> bool {
+        self.start <= time && time < self.end
+    }
+
+    pub fn overlaps(self, other: Self) -> bool {
+        self.start < other.end && other.start < self.end
+    }
+
+    /// From the first of both up to the end of the later one.
+    pub fn hull(self, other: Self) -> Self {
+        Self::new(self.start.min(other.start), self.end.max(other.end))
+    }
+}
+
+/// A number of samples.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Samples(pub u64);
+
+impl Samples {
+    /// The whole samples in a length of time.
+    pub fn within(length: Duration, rate: u32) -> Self {
+        let samples = length.as_nanos() * u128::from(rate) / 1_000_000_000;
+        Self(u64::try_from(samples).unwrap_or(u64::MAX))
+    }
+
+    /// How long they last.
+    pub fn duration(self, rate: u32) -> Duration {
+        let nanos = u128::from(self.0) * 1_000_000_000 / u128::from(rate.max(1));
+        Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
+    }
+
+    pub fn is_none(self) -> bool {
+        self.0 == 0
+    }
+}
+
+impl Add for Samples {
+    type Output = Self;
+
+    fn add(self, other: Self) -> Self {
+        Self(self.0.saturating_add(other.0))
+    }
+}
+
+impl AddAssign for Samples {
+    fn add_assign(&mut self, other: Self) {
+        *self = *self + other;
+    }
+}
+
+impl Sub for Samples {
+    type Output = Self;
+
+    fn sub(self, other: Self) -> Self {
+        Self(self.0.saturating_sub(other.0))
+    }
+}
+
+impl Mul<u64> for Samples {
+    type Output = Self;
+
+    fn mul(self, times: u64) -> Self {
+        Self(self.0.saturating_mul(times))
+    }
+}
+
+/// A place in the audio of one connection: the samples before it.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Position(pub u64);
+
+impl Position {
+    /// The samples from another place up to here; none if it is later.
+    pub fn since(self, earlier: Self) -> Samples {
+        Samples(self.0.saturating_sub(earlier.0))
+    }
+}
+
+impl Add<Samples> for Position {
+    type Output = Self;
+
+    fn add(self, samples: Samples) -> Self {
+        Self(self.0.saturating_add(samples.0))
+    }
+}
+
+impl AddAssign<Samples> for Position {
+    fn add_assign(&mut self, samples: Samples) {
+        *self = *self + samples;
+    }
+}
+
+impl Sub<Samples> for Position {
+    type Output = Self;
+
+    fn sub(self, samples: Samples) -> Self {
+        Self(self.0.saturating_sub(samples.0))
+    }
+}
+
+/// Nanoseconds, as GStreamer counts.
+pub fn nanos(length: Duration) -> u64 {
+    u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
+}
+
+/// The time of audio that is known to have come.
+pub fn known(time: Option<Timestamp>) -> Timestamp {
+    debug_assert!(time.is_some(), "audio that came has no time");
+    time.unwrap_or_default()
 }
 
 /// From this position on, timestamps begin at `time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Anchor {
-    clock: u64,
-    time: u64,
+    clock: Position,
+    time: Timestamp,
     /// Silence that was made up for the service and takes no time in the stream.
     is_padding: bool,
 }
@@ -33,9 +197,9 @@ struct Anchor {
 /// Audio whose timestamps go on without a break.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
-    /// Timestamp of the first sample, in nanoseconds.
-    pub time: u64,
-    pub samples: u64,
+    /// Of the first sample.
+    pub time: Timestamp,
+    pub samples: Samples,
     /// Made up, see [`Timeline::pad`].
     pub is_padding: bool,
 }
@@ -46,15 +210,15 @@ pub struct Timeline {
     rate: u32,
     /// Ascending by clock; between two of them time runs with the samples, except in padding.
     anchors: VecDeque<Anchor>,
-    clock: u64,
+    clock: Position,
 }
 
 impl Timeline {
     pub fn new(rate: u32) -> Self {
-        Timeline {
+        Self {
             rate,
             anchors: VecDeque::new(),
-            clock: 0,
+            clock: Position::default(),
         }
     }
 
@@ -64,13 +228,20 @@ impl Timeline {
     }
 
     /// Samples noted so far: the service's audio clock.
-    pub fn clock(&self) -> u64 {
+    pub fn clock(&self) -> Position {
         self.clock
     }
 
     /// Notes that `samples` samples were sent, the first of which has the given time.
-    pub fn append(&mut self, time: u64, samples: u64) {
-        let rounding = SECOND / u64::from(self.rate.max(1)) + 1;
+    pub fn append(&mut self, time: Timestamp, samples: Samples) {
+        if self.anchors.len() == 1
+            && let Some(leading) = self.anchors.front_mut()
+            && leading.is_padding
+            && leading.clock == Position::default()
+        {
+            leading.time = time;
+        }
+        let rounding = Samples(1).duration(self.rate) + Duration::from_nanos(1);
         let continues = self.anchors.back().is_some_and(|newest| {
             !newest.is_padding && self.extrapolate(*newest, self.clock).abs_diff(time) <= rounding
         });
@@ -85,8 +256,9 @@ impl Timeline {
     }
 
     /// Notes that `samples` samples of silence were sent that the stream does not have: all of them
-    /// have the timestamp at which the audio before them ends.
-    pub fn pad(&mut self, samples: u64) {
+    /// have the timestamp at which the audio before them ends, or, before all audio, at which that
+    /// begins.
+    pub fn pad(&mut self, samples: Samples) {
         if self.anchors.back().is_none_or(|newest| !newest.is_padding) {
             self.anchors.push_back(Anchor {
                 clock: self.clock,
@@ -98,19 +270,19 @@ impl Timeline {
     }
 
     /// The time of the sample at this position: of something that starts there.
-    pub fn start_time(&self, clock: u64) -> Option<u64> {
+    pub fn start_time(&self, clock: Position) -> Option<Timestamp> {
         let after = self.anchors.partition_point(|anchor| anchor.clock <= clock);
         self.at(after, clock)
     }
 
     /// The time at which the sample before this position ends: of something that ends there.
-    pub fn end_time(&self, clock: u64) -> Option<u64> {
+    pub fn end_time(&self, clock: Position) -> Option<Timestamp> {
         let after = self.anchors.partition_point(|anchor| anchor.clock < clock);
         self.at(after, clock)
     }
 
     /// What was noted from this position on, in stretches of continuous time.
-    pub fn stretches(&self, from: u64) -> Vec<Stretch> {
+    pub fn stretches(&self, from: Position) -> Vec<Stretch> {
         let first = self.anchors.partition_point(|anchor| anchor.clock <= from);
         let starts = self.anchors.range(first.saturating_sub(1)..);
         let ends = self.anchors.range(first..).map(|anchor| anchor.clock);
@@ -120,16 +292,16 @@ impl Timeline {
                 let start = anchor.clock.max(from);
                 Stretch {
                     time: self.extrapolate(*anchor, start),
-                    samples: end.saturating_sub(start),
+                    samples: end.since(start),
                     is_padding: anchor.is_padding,
                 }
             })
-            .filter(|stretch| stretch.samples > 0)
+            .filter(|stretch| !stretch.samples.is_none())
             .collect()
     }
 
     /// Everything from this timestamp on turns out to be `by` nanoseconds later, or earlier.
-    pub fn move_since(&mut self, time: u64, by: i64) {
+    pub fn move_since(&mut self, time: Timestamp, by: i64) {
         let Some(at) = self.anchors.iter().rposition(|anchor| anchor.time <= time) else {
             return;
         };
@@ -138,7 +310,7 @@ impl Timeline {
             .anchors
             .get(at + 1)
             .map_or(self.clock, |next| next.clock);
-        let clock = anchor.clock + samples_in(time - anchor.time, self.rate);
+        let clock = anchor.clock + Samples::within(time.since(anchor.time), self.rate);
         let mut moved = at + 1;
         if clock > anchor.clock && clock < end && !anchor.is_padding {
             let time = self.extrapolate(anchor, clock);
@@ -154,12 +326,12 @@ impl Timeline {
             moved = at;
         }
         for anchor in self.anchors.range_mut(moved..) {
-            anchor.time = anchor.time.saturating_add_signed(by);
+            anchor.time = anchor.time.moved(by);
         }
     }
 
     /// Forgets what is only needed for positions before this one.
-    pub fn forget_before(&mut self, clock: u64) {
+    pub fn forget_before(&mut self, clock: Position) {
         while self
             .anchors
             .get(1)
@@ -169,150 +341,27 @@ impl Timeline {
         }
     }
 
-    fn at(&self, after: usize, clock: u64) -> Option<u64> {
-        let anchor = self.anchors.get(after.saturating_sub(1))?;
+    fn at(&self, after: usize, clock: Position) -> Option<Timestamp> {
+        let anchor = self.anchors.get(after.saturating_sub(1));
+        debug_assert!(
+            anchor.is_some() || self.clock == Position::default(),
+            "what was noted has no time"
+        );
+        let anchor = anchor?;
         Some(self.extrapolate(*anchor, clock))
     }
 
-    fn extrapolate(&self, anchor: Anchor, clock: u64) -> u64 {
+    fn extrapolate(&self, anchor: Anchor, clock: Position) -> Timestamp {
         let samples = if anchor.is_padding {
-            0
+            Samples(0)
         } else {
-            clock.saturating_sub(anchor.clock)
+            clock.since(anchor.clock)
         };
-        anchor.time.saturating_add(duration_of(samples, self.rate))
+        anchor.time + samples.duration(self.rate)
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const MS: u64 = 1_000_000;
-
-    #[test]
-    fn positions_become_times_across_jumps() {
-        let mut timeline = Timeline::new(16000);
-        assert_eq!(timeline.start_time(0), None);
-        timeline.append(10 * SECOND, 1600);
-        timeline.append(10 * SECOND + 100 * MS, 1600);
-        timeline.append(20 * SECOND, 1600);
-        assert_eq!(timeline.clock(), 4800);
-        assert_eq!(timeline.anchors.len(), 2);
-        assert_eq!(timeline.start_time(0), Some(10 * SECOND));
-        assert_eq!(timeline.start_time(800), Some(10 * SECOND + 50 * MS));
-        assert_eq!(timeline.end_time(3200), Some(10 * SECOND + 200 * MS));
-        assert_eq!(timeline.start_time(3200), Some(20 * SECOND));
-        assert_eq!(timeline.end_time(4800), Some(20 * SECOND + 100 * MS));
-    }
-
-    #[test]
-    fn stretches_cover_what_was_noted() {
-        let mut timeline = Timeline::new(1000);
-        timeline.append(5 * SECOND, 100);
-        timeline.append(7 * SECOND, 50);
-        timeline.append(SECOND, 10);
-        let ms = |ms: u64| ms * MS;
-        let stretches = |from| -> Vec<_> {
-            let stretches = timeline.stretches(from).into_iter();
-            stretches.map(|s| (s.time, s.samples)).collect()
-        };
-        assert_eq!(
-            stretches(40),
-            [(ms(5040), 60), (ms(7000), 50), (ms(1000), 10)]
-        );
-        assert_eq!(stretches(100), [(ms(7000), 50), (ms(1000), 10)]);
-        assert_eq!(stretches(155), [(ms(1005), 5)]);
-        assert_eq!(stretches(160), []);
-        assert_eq!(Timeline::new(1000).stretches(0), []);
-    }
-
-    #[test]
-    fn what_was_noted_can_be_moved() {
-        let timeline = || {
-            let mut timeline = Timeline::new(1000);
-            timeline.append(5 * SECOND, 100);
-            timeline.pad(50);
-            timeline.append(5100 * MS, 100);
-            timeline
-        };
-        let moved = |time: u64, by: i64| {
-            let mut timeline = timeline();
-            timeline.move_since(time * MS, by * MS as i64);
-            let time = |position| timeline.start_time(position).unwrap() / MS;
-            [0, 99, 120, 150, 249].map(time)
-        };
-        assert_eq!(moved(5150, 400), [5000, 5099, 5100, 5100, 5599]);
-        assert_eq!(moved(5100, -20), [5000, 5099, 5100, 5080, 5179]);
-        assert_eq!(moved(5050, 400), [5000, 5499, 5500, 5500, 5599]);
-        assert_eq!(moved(5000, 400), [5400, 5499, 5500, 5500, 5599]);
-        assert_eq!(
-            moved(1000, 400),
-            [5000, 5099, 5100, 5100, 5199],
-            "long gone"
-        );
-        assert_eq!(moved(9000, 400), [5000, 5099, 5100, 5100, 5199], "not yet");
-    }
-
-    #[test]
-    fn padding_takes_no_time() {
-        let mut timeline = Timeline::new(1000);
-        timeline.append(5 * SECOND, 100);
-        timeline.pad(50);
-        timeline.pad(50);
-        timeline.append(5100 * MS, 100);
-        assert_eq!(timeline.clock(), 300);
-        let times = [
-            (0, 5000),
-            (100, 5100),
-            (150, 5100),
-            (200, 5100),
-            (250, 5150),
-        ];
-        for (position, ms) in times {
-            assert_eq!(timeline.start_time(position), Some(ms * MS), "{position}");
-        }
-        assert_eq!(timeline.end_time(180), Some(5100 * MS));
-        let kinds: Vec<_> = timeline
-            .stretches(50)
-            .iter()
-            .map(|s| (s.samples, s.is_padding))
-            .collect();
-        assert_eq!(kinds, [(50, false), (100, true), (100, false)]);
-    }
-
-    #[test]
-    fn rounding_does_not_add_up_over_a_day() {
-        let mut timeline = Timeline::new(16000);
-        let mut samples = 0;
-        for _ in 0..1_000_000 {
-            timeline.append(duration_of(samples, 16000), 1381);
-            samples += 1381;
-        }
-        assert_eq!(timeline.anchors.len(), 1);
-        assert_eq!(
-            timeline.end_time(samples),
-            Some(duration_of(samples, 16000))
-        );
-    }
-
-    #[test]
-    fn the_past_is_forgotten_and_the_present_kept() {
-        let mut timeline = Timeline::new(8000);
-        for n in 0..100 {
-            timeline.append(n * SECOND, 800);
-        }
-        timeline.forget_before(79_200);
-        assert_eq!(timeline.anchors.len(), 1);
-        assert_eq!(timeline.start_time(79_200), Some(99 * SECOND));
-        assert_eq!(
-            timeline.start_time(0),
-            Some(99 * SECOND),
-            "before the first: the first"
-        );
-    }
-}
-
-#[cfg(test)]
-#[path = "timeline_properties.rs"]
 mod properties;
+#[cfg(test)]
+mod tests;

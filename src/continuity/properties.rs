@@ -9,7 +9,10 @@ use crate::property_testing::check;
 use crate::timeline::Timeline;
 
 const RATE: u32 = 16_000;
-const PAUSE: u64 = 800_000_000;
+const PAUSE: Duration = Duration::from_millis(800);
+const SECOND: u64 = 1_000_000_000;
+/// Where the audio begins.
+const BEGIN: Timestamp = Timestamp::from_nanos(100 * SECOND);
 
 /// What arrives.
 #[derive(Debug, Clone)]
@@ -44,10 +47,10 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
 struct Sent {
     timeline: Timeline,
     /// Samples that are held back, and that came in all.
-    held: u64,
-    came: u64,
-    silent_for: u64,
-    silence: u64,
+    held: Samples,
+    came: Samples,
+    silent_for: Duration,
+    silence: Samples,
     sessions: u64,
 }
 
@@ -55,11 +58,14 @@ impl Sent {
     fn silence(&mut self, silence: Option<Silence>) {
         if let Some(Silence { time, samples }) = silence {
             if let Some(end) = self.timeline.end_time(self.timeline.clock()) {
-                assert!(end.abs_diff(time) <= 200_000, "where the audio before ends");
+                assert!(
+                    end.abs_diff(time) <= Duration::from_micros(200),
+                    "where the audio before ends"
+                );
             }
             self.timeline.append(time, samples);
             self.silence += samples;
-            self.silent_for += duration_of(samples, RATE);
+            self.silent_for += samples.duration(RATE);
             assert!(
                 self.silent_for <= PAUSE.max(FILLED_HOLE),
                 "too much silence"
@@ -67,7 +73,7 @@ impl Sent {
         }
     }
 
-    fn send(&mut self, plan: Plan, samples: u64) {
+    fn send(&mut self, plan: Plan, samples: Samples) {
         if let Some(Moved { since, by }) = plan.moved {
             self.timeline.move_since(since, by);
         }
@@ -75,14 +81,14 @@ impl Sent {
         let end = self.timeline.end_time(self.timeline.clock());
         let time = plan.jump.or(end).unwrap();
         self.timeline.append(time, samples);
-        self.silent_for = 0;
+        self.silent_for = Duration::ZERO;
     }
 
-    fn place(&mut self, placement: Placement, samples: u64) {
+    fn place(&mut self, placement: Placement, samples: Samples) {
         match placement {
             Placement::Send(plan) => {
                 let all = std::mem::take(&mut self.held) + samples;
-                if all > 0 {
+                if !all.is_none() {
                     self.send(plan, all);
                 }
             }
@@ -92,16 +98,17 @@ impl Sent {
                     self.send(Plan::default(), held);
                 }
                 self.held += samples;
-                assert!(duration_of(self.held, RATE) < PATIENCE + SECOND / 2);
+                assert!(self.held.duration(RATE) < PATIENCE * 3 / 2);
             }
             Placement::Restart { back } => {
                 assert!(back >= MIN_LEAP_BACK);
-                self.came -= self.timeline.clock() - self.silence;
+                let sent = self.timeline.clock().since(Position::default());
+                self.came = self.came - (sent - self.silence);
                 self.sessions += 1;
                 let all = std::mem::take(&mut self.held) + samples;
                 self.timeline = Timeline::new(RATE);
-                (self.silence, self.silent_for) = (0, 0);
-                self.came -= all;
+                (self.silence, self.silent_for) = (Samples(0), Duration::ZERO);
+                self.came = self.came - all;
             }
         }
     }
@@ -113,28 +120,29 @@ fn every_sample_is_sent_once_and_silence_is_bounded() {
         let mut continuity = Continuity::new(RATE, PAUSE, is_live);
         let mut sent = Sent {
             timeline: Timeline::new(RATE),
-            held: 0,
-            came: 0,
-            silent_for: 0,
-            silence: 0,
+            held: Samples(0),
+            came: Samples(0),
+            silent_for: Duration::ZERO,
+            silence: Samples(0),
             sessions: 1,
         };
         for arrival in arrivals {
-            let expected = continuity.expected().unwrap_or(100 * SECOND);
+            let expected = continuity.expected().unwrap_or(BEGIN);
             let placement = match arrival {
                 Arrival::Audio(offset, samples, discont) => {
-                    let time = offset.map(|offset| expected.saturating_add_signed(offset));
+                    let samples = Samples(samples);
+                    let time = offset.map(|offset| expected.moved(offset));
                     sent.came += samples;
-                    let placement = continuity.audio(time, 100 * SECOND, samples, discont);
+                    let placement = continuity.audio(time, BEGIN, samples, discont);
                     sent.place(placement, samples);
                     placement
                 }
                 Arrival::Gap(length) => {
                     let placement = continuity.flush();
-                    sent.place(placement, 0);
+                    sent.place(placement, Samples(0));
                     if let Placement::Send(_) = placement {
-                        let from = continuity.expected().unwrap_or(100 * SECOND);
-                        let silence = continuity.gap(from, from + length);
+                        let from = continuity.expected().unwrap_or(BEGIN);
+                        let silence = continuity.gap(from, from + Duration::from_nanos(length));
                         sent.silence(silence);
                     }
                     placement
@@ -144,11 +152,13 @@ fn every_sample_is_sent_once_and_silence_is_bounded() {
                 continuity = Continuity::new(RATE, PAUSE, is_live);
                 continue;
             }
-            assert_eq!(sent.came, sent.timeline.clock() - sent.silence + sent.held);
+            let noted = sent.timeline.clock().since(Position::default());
+            assert_eq!(sent.came, noted - sent.silence + sent.held);
             // Both sides know alike where the audio ends.
             let end = sent.timeline.end_time(sent.timeline.clock());
             if let (Some(end), Some(expected)) = (end, continuity.expected()) {
-                assert!(end.abs_diff(expected) <= 500_000, "{end} {expected}");
+                let apart = end.abs_diff(expected);
+                assert!(apart <= Duration::from_micros(500), "{end:?} {expected:?}");
             }
         }
     });

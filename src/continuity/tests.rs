@@ -3,14 +3,32 @@
 use super::Placement::*;
 use super::*;
 
-const MS: u64 = 1_000_000;
 const RATE: u32 = 16_000;
+
+/// A timestamp in milliseconds.
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(ms * 1_000_000)
+}
+
+fn millis(ms: u64) -> Duration {
+    Duration::from_millis(ms)
+}
+
+/// Audio of so many samples with this timestamp in milliseconds.
+fn audio(continuity: &mut Continuity, ms: u64, samples: u64, discont: bool) -> Placement {
+    continuity.audio(Some(at(ms)), at(0), Samples(samples), discont)
+}
+
+/// The timestamp in milliseconds that is expected next.
+fn expected(continuity: &Continuity) -> u64 {
+    continuity.expected().unwrap().nanos() / 1_000_000
+}
 
 /// One second of audio has come, from 1 s on.
 fn continuity() -> Continuity {
-    let mut continuity = Continuity::new(RATE, 800 * MS, true);
-    let first = continuity.audio(Some(SECOND), 0, 16_000, true);
-    assert_eq!(first, jump(SECOND));
+    let mut continuity = Continuity::new(RATE, millis(800), true);
+    let first = audio(&mut continuity, 1000, 16_000, true);
+    assert_eq!(first, jump(1000));
     continuity
 }
 
@@ -20,23 +38,23 @@ const GOES_ON: Placement = Send(Plan {
     jump: None,
 });
 
-fn jump(time: u64) -> Placement {
+fn jump(ms: u64) -> Placement {
     Send(Plan {
-        jump: Some(time),
+        jump: Some(at(ms)),
         ..Plan::default()
     })
 }
 
-fn silence(time: u64, ms: u64) -> Option<Silence> {
-    let samples = samples_in(ms * MS, RATE);
+fn silence(begin: u64, ms: u64) -> Option<Silence> {
+    let samples = Samples::within(millis(ms), RATE);
+    let time = at(begin);
     Some(Silence { time, samples })
 }
 
 /// Feeds 20 ms with the timestamp that is expected, off by so many milliseconds.
 fn off(continuity: &mut Continuity, ms: i64) -> Placement {
-    let expected = continuity.expected().unwrap();
-    let time = expected.checked_add_signed(ms * MS as i64);
-    continuity.audio(time, 0, 320, false)
+    let time = continuity.expected().unwrap().moved(ms * 1_000_000);
+    continuity.audio(Some(time), at(0), Samples(320), false)
 }
 
 #[test]
@@ -66,13 +84,13 @@ fn a_deviation_that_stays_moves_the_timestamps_since_it_began() {
             assert_eq!(off(&mut continuity, by), GOES_ON);
         }
         let expected = continuity.expected().unwrap();
-        let by = by * MS as i64;
+        let by = by * 1_000_000;
         let plan = Plan {
             moved: Some(Moved { since, by }),
             silence: None,
-            jump: expected.checked_add_signed(by),
+            jump: Some(expected.moved(by)),
         };
-        assert_eq!(off(&mut continuity, by / MS as i64), Send(plan));
+        assert_eq!(off(&mut continuity, by / 1_000_000), Send(plan));
         assert_eq!(off(&mut continuity, 0), GOES_ON);
     }
 }
@@ -83,14 +101,14 @@ fn drift_is_followed_without_silence() {
         let mut continuity = continuity();
         for n in 0..200_000i64 {
             let drift = n * 20 * ppm; // nanoseconds
-            let time = (2 * SECOND + n as u64 * 20 * MS).checked_add_signed(drift);
-            let Send(plan) = continuity.audio(time, 0, 320, false) else {
+            let time = at(2000 + n as u64 * 20).moved(drift);
+            let Send(plan) = continuity.audio(Some(time), at(0), Samples(320), false) else {
                 panic!("{n}: held back")
             };
             assert_eq!(plan.silence, None, "{n}");
             let end = continuity.expected().unwrap();
-            let off = end as i64 - (time.unwrap() + 20 * MS) as i64;
-            assert!(off.abs() <= 62_000_000, "{n} {ppm}: {off} {plan:?}");
+            let off = end.abs_diff(time + millis(20));
+            assert!(off <= millis(62), "{n} {ppm}: {off:?} {plan:?}");
         }
     }
 }
@@ -98,24 +116,24 @@ fn drift_is_followed_without_silence() {
 #[test]
 fn what_is_flagged_counts_at_once() {
     let mut continuity = continuity();
-    let plan = continuity.audio(Some(2300 * MS), 0, 1600, true);
+    let plan = audio(&mut continuity, 2300, 1600, true);
     let filled = Plan {
-        silence: silence(2 * SECOND, 300),
+        silence: silence(2000, 300),
         ..Plan::default()
     };
     assert_eq!(plan, Send(filled));
-    let plan = continuity.audio(Some(7400 * MS), 0, 1600, true);
+    let plan = audio(&mut continuity, 7400, 1600, true);
     let jumped = Plan {
-        silence: silence(2400 * MS, 800),
-        jump: Some(7400 * MS),
+        silence: silence(2400, 800),
+        jump: Some(at(7400)),
         moved: None,
     };
     assert_eq!(plan, Send(jumped));
-    assert_eq!(continuity.expected(), Some(7500 * MS));
+    assert_eq!(expected(&continuity), 7500);
     // Flagged, but where it belongs.
-    assert_eq!(continuity.audio(Some(7520 * MS), 0, 320, true), GOES_ON);
-    let back = continuity.expected().unwrap() - 300 * MS;
-    assert_eq!(continuity.audio(Some(back), 0, 320, true), jump(back));
+    assert_eq!(audio(&mut continuity, 7520, 320, true), GOES_ON);
+    let back = expected(&continuity) - 300;
+    assert_eq!(audio(&mut continuity, back, 320, true), jump(back));
 }
 
 #[test]
@@ -123,8 +141,8 @@ fn a_wild_timestamp_is_borne() {
     for wild in [3_600_000, 5000, -1500] {
         let mut continuity = continuity();
         assert_eq!(off(&mut continuity, wild), Hold { release: false });
-        assert_eq!(continuity.audio(Some(2020 * MS), 0, 320, false), GOES_ON);
-        assert_eq!(continuity.expected(), Some(2040 * MS), "both");
+        assert_eq!(audio(&mut continuity, 2020, 320, false), GOES_ON);
+        assert_eq!(expected(&continuity), 2040, "both");
     }
 }
 
@@ -132,18 +150,18 @@ fn a_wild_timestamp_is_borne() {
 fn an_unflagged_hole_counts_when_it_has_stayed() {
     let mut continuity = continuity();
     for n in 0..49 {
-        let time = 7 * SECOND + n * 20 * MS;
-        let placed = continuity.audio(Some(time), 0, 320, false);
+        let time = 7000 + n * 20;
+        let placed = audio(&mut continuity, time, 320, false);
         assert_eq!(placed, Hold { release: false }, "{n}");
     }
-    let plan = continuity.audio(Some(7980 * MS), 0, 320, false);
+    let plan = audio(&mut continuity, 7980, 320, false);
     let jumped = Plan {
-        silence: silence(2 * SECOND, 800),
-        jump: Some(7 * SECOND),
+        silence: silence(2000, 800),
+        jump: Some(at(7000)),
         moved: None,
     };
     assert_eq!(plan, Send(jumped));
-    assert_eq!(continuity.expected(), Some(8 * SECOND));
+    assert_eq!(expected(&continuity), 8000);
 }
 
 #[test]
@@ -152,12 +170,12 @@ fn what_is_held_back_at_the_end_is_where_it_says() {
     assert_eq!(continuity.flush(), GOES_ON);
     off(&mut continuity, 5000);
     let jumped = Plan {
-        silence: silence(2 * SECOND, 800),
-        jump: Some(7 * SECOND),
+        silence: silence(2000, 800),
+        jump: Some(at(7000)),
         moved: None,
     };
     assert_eq!(continuity.flush(), Send(jumped));
-    assert_eq!(continuity.expected(), Some(7020 * MS));
+    assert_eq!(expected(&continuity), 7020);
 }
 
 #[test]
@@ -165,8 +183,8 @@ fn one_wild_timestamp_after_another() {
     let mut continuity = continuity();
     assert_eq!(off(&mut continuity, 5000), Hold { release: false });
     assert_eq!(off(&mut continuity, 9000), Hold { release: true });
-    assert_eq!(continuity.expected(), Some(2020 * MS), "the first goes on");
-    assert_eq!(continuity.audio(Some(2040 * MS), 0, 320, false), GOES_ON);
+    assert_eq!(expected(&continuity), 2020, "the first goes on");
+    assert_eq!(audio(&mut continuity, 2040, 320, false), GOES_ON);
 }
 
 #[test]
@@ -175,64 +193,67 @@ fn time_that_goes_back_begins_anew() {
         let mut continuity = continuity();
         let mut time = 0;
         loop {
-            match continuity.audio(Some(time), 0, 320, discont) {
+            match audio(&mut continuity, time, 320, discont) {
                 Hold { release } => assert!(!release && !discont),
-                placed => break assert_eq!(placed, Restart { back: 2 * SECOND }),
+                placed => break assert_eq!(placed, Restart { back: millis(2000) }),
             }
-            time += 20 * MS;
+            time += 20;
         }
-        assert_eq!(time, if discont { 0 } else { 980 * MS });
+        assert_eq!(time, if discont { 0 } else { 980 });
     }
 }
 
 #[test]
 fn what_is_not_live_is_sent_when_it_is_clear_where_it_belongs() {
-    let mut continuity = Continuity::new(RATE, 800 * MS, false);
-    continuity.audio(Some(0), 0, 16_000, true);
+    let mut continuity = Continuity::new(RATE, millis(800), false);
+    audio(&mut continuity, 0, 16_000, true);
     for n in 0..3 {
         assert_eq!(off(&mut continuity, 60 + 20 * n), Hold { release: false });
-        assert_eq!(continuity.expected(), Some(SECOND));
+        assert_eq!(expected(&continuity), 1000);
     }
-    assert_eq!(continuity.audio(Some(1060 * MS), 0, 320, false), GOES_ON);
-    assert_eq!(continuity.expected(), Some(1080 * MS));
+    assert_eq!(audio(&mut continuity, 1060, 320, false), GOES_ON);
+    assert_eq!(expected(&continuity), 1080);
     for n in 0..49 {
-        let time = 1480 * MS + n * 20 * MS;
-        let placed = continuity.audio(Some(time), 0, 320, false);
+        let time = 1480 + n * 20;
+        let placed = audio(&mut continuity, time, 320, false);
         assert_eq!(placed, Hold { release: false });
     }
-    let placed = continuity.audio(Some(2460 * MS), 0, 320, false);
-    assert_eq!(placed, jump(1480 * MS), "without silence");
-    assert_eq!(continuity.expected(), Some(2480 * MS));
+    let placed = audio(&mut continuity, 2460, 320, false);
+    assert_eq!(placed, jump(1480), "without silence");
+    assert_eq!(expected(&continuity), 2480);
 }
 
 #[test]
 fn buffers_without_timestamps_follow_each_other() {
-    let mut continuity = Continuity::new(8000, SECOND, true);
-    let first = continuity.audio(None, 5 * SECOND, 800, false);
-    assert_eq!(first, jump(5 * SECOND));
-    assert_eq!(continuity.audio(None, 5 * SECOND, 800, false), GOES_ON);
-    assert_eq!(continuity.expected(), Some(5200 * MS));
+    let mut continuity = Continuity::new(8000, millis(1000), true);
+    let first = continuity.audio(None, at(5000), Samples(800), false);
+    assert_eq!(first, jump(5000));
+    assert_eq!(
+        continuity.audio(None, at(5000), Samples(800), false),
+        GOES_ON
+    );
+    assert_eq!(expected(&continuity), 5200);
 }
 
 #[test]
 fn endless_gaps_cost_a_bounded_amount_of_silence() {
     let mut continuity = continuity();
-    let mut sent = 0;
+    let mut sent = Samples(0);
     for n in 0..100 {
-        let start = 2 * SECOND + n * 200 * MS;
-        let silence = continuity.gap(start, start + 200 * MS);
-        sent += silence.map_or(0, |silence| silence.samples);
+        let start = 2000 + n * 200;
+        let silence = continuity.gap(at(start), at(start + 200));
+        sent += silence.map_or(Samples(0), |silence| silence.samples);
     }
-    assert_eq!(duration_of(sent, RATE), 2 * SECOND);
-    let plan = continuity.audio(Some(22 * SECOND), 0, 1600, true);
-    assert_eq!(plan, jump(22 * SECOND));
+    assert_eq!(sent.duration(RATE), millis(2000));
+    let plan = audio(&mut continuity, 22000, 1600, true);
+    assert_eq!(plan, jump(22000));
 }
 
 #[test]
 fn a_gap_before_any_audio_starts_the_clock() {
-    let mut continuity = Continuity::new(RATE, SECOND, true);
-    let gap = continuity.gap(3 * SECOND, 3500 * MS);
-    assert_eq!(gap, silence(3 * SECOND, 500));
-    let plan = continuity.audio(Some(3500 * MS), 0, 160, false);
+    let mut continuity = Continuity::new(RATE, millis(1000), true);
+    let gap = continuity.gap(at(3000), at(3500));
+    assert_eq!(gap, silence(3000, 500));
+    let plan = audio(&mut continuity, 3500, 160, false);
     assert_eq!(plan, GOES_ON);
 }

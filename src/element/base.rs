@@ -5,6 +5,7 @@
 //! waiting, reading files, querying, pushing or posting.
 
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -124,9 +125,9 @@ pub trait Feed {
     /// Pushes audio, waiting as long as it takes.
     fn push(&self, feeding: Feeding) -> Result<(), gst::FlowError>;
 
-    /// The session has been ended because timestamps went back by so many nanoseconds in the middle
-    /// of a segment; the audio goes on with this buffer.
-    fn went_back(&self, back: u64, first: &gst::BufferRef);
+    /// The session has been ended because timestamps went back so far in the middle of a segment;
+    /// the audio goes on with this buffer.
+    fn went_back(&self, back: Duration, first: &gst::BufferRef);
 
     /// Takes a buffer that lies in the segment.
     fn feed(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
@@ -169,11 +170,11 @@ pub trait Feed {
 }
 
 /// The WARNING about timestamps that went back.
-pub fn post_went_back(element: &gst::Element, back: u64) {
+pub fn post_went_back(element: &gst::Element, back: Duration) {
     let text = format!(
         "Timestamps went back by {:.1} s in the middle of a segment: captions have the timestamps \
          of their audio, and begin anew. Upstream should send a segment for that.",
-        back as f64 / 1e9
+        back.as_secs_f64()
     );
     gst::warning!(CAT, obj = element, "{text}");
     let message = gst::message::Warning::builder(gst::StreamError::Format, &text)

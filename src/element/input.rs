@@ -6,6 +6,7 @@
 //! [`interrupt`](Input::interrupt) and [`stop`](Input::stop) it, and look.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gst::prelude::*;
 
@@ -18,14 +19,15 @@ use crate::audio::{self, SAMPLE_BYTES, samples};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::Failure;
+use crate::timeline::Timestamp;
 
 /// Sessions of earlier streams that may report their text at the same time in a live pipeline, each
 /// over a connection of its own. How long they may take is for finish-timeout to say.
 const MAX_DRAINING: usize = 64;
 
-/// Another stream may begin this much later than the one before, in nanoseconds, and still go on
-/// with it: as an input that is switched does.
-const MAX_SWITCH: u64 = 1_000_000_000;
+/// Another stream may begin this much later than the one before and still go on with it: as an
+/// input that is switched does.
+const MAX_SWITCH: Duration = Duration::from_secs(1);
 
 /// A session that takes audio.
 #[derive(Debug)]
@@ -120,10 +122,10 @@ pub enum Placed {
     Held,
     Fed(Feeding),
     /// These begin another session. If timestamps went back in the middle of a segment, `back` says
-    /// by how many nanoseconds.
+    /// how far.
     Restart {
         buffers: Vec<gst::Buffer>,
-        back: Option<u64>,
+        back: Option<Duration>,
     },
 }
 
@@ -132,7 +134,7 @@ pub struct Feeding {
     uplink: Arc<Uplink>,
     moved: Option<Moved>,
     silence: Option<Silence>,
-    jump: Option<u64>,
+    jump: Option<Timestamp>,
     /// Half a sample that comes before the audio.
     odd_byte: Option<u8>,
     /// What was held back, and then the buffer itself: nothing for a gap.
@@ -265,7 +267,7 @@ impl Input {
         let (start, end) = self.segment.clip(start, end)?;
         let run = self.run.as_mut()?;
         let first = run.continuity.expected().is_none();
-        let silence = run.continuity.gap(start?.nseconds(), end?.nseconds())?;
+        let silence = run.continuity.gap(timestamp(start?), timestamp(end?))?;
         let plan = Plan {
             moved: None,
             silence: Some(silence),
@@ -275,7 +277,7 @@ impl Input {
     }
 
     /// Timestamp of the audio that comes next, while a session takes audio.
-    pub fn position(&self) -> Option<u64> {
+    pub fn position(&self) -> Option<Timestamp> {
         self.run.as_ref()?.continuity.expected()
     }
 
@@ -323,25 +325,25 @@ impl Input {
         self.interrupted = false;
     }
 
-    /// Audio waiting to be sent, in nanoseconds.
-    pub fn queue_level(&self) -> u64 {
+    /// Audio waiting to be sent.
+    pub fn queue_level(&self) -> Duration {
         self.uplinks().map(|uplink| uplink.queue.level()).sum()
     }
 }
 
 impl Run {
     fn place(&mut self, buffer: gst::Buffer, start: gst::ClockTime) -> Placed {
-        let time = buffer.pts().map(gst::ClockTime::nseconds);
+        let time = buffer.pts().map(timestamp);
         if std::mem::take(&mut self.another_stream)
             && let (Some(time), Some(expected)) = (time, self.continuity.expected())
-            && !(expected..=expected.saturating_add(MAX_SWITCH)).contains(&time)
+            && !(expected..=expected + MAX_SWITCH).contains(&time)
         {
             return self.restart(Some(buffer), None);
         }
         let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
         let placement = self.continuity.audio(
             time,
-            start.nseconds(),
+            timestamp(start),
             samples(bytes),
             buffer.flags().contains(gst::BufferFlags::DISCONT),
         );
@@ -360,7 +362,7 @@ impl Run {
         }
     }
 
-    fn restart(&mut self, buffer: Option<gst::Buffer>, back: Option<u64>) -> Placed {
+    fn restart(&mut self, buffer: Option<gst::Buffer>, back: Option<Duration>) -> Placed {
         let mut buffers = std::mem::take(&mut self.held);
         buffers.extend(buffer);
         Placed::Restart { buffers, back }
@@ -496,7 +498,7 @@ impl Uplink {
 
     fn push(
         &self,
-        jump: Option<u64>,
+        jump: Option<Timestamp>,
         audio: &[u8],
         element: &gst::Element,
         stats: &Stats,
@@ -520,6 +522,10 @@ impl Uplink {
             }),
         }
     }
+}
+
+fn timestamp(time: gst::ClockTime) -> Timestamp {
+    Timestamp::from_nanos(time.nseconds())
 }
 
 /// Whether upstream is live, which decides if audio may wait.

@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element messages, and errors as applications see them.
 
+use std::time::Duration;
+
 use gst::glib;
 
 use super::clock_time;
 use super::enums::ConnectionState;
 use crate::protocol::{Failure, Kind};
-use crate::transcript::Transcript;
-use crate::transcript::Word;
+use crate::timeline::{Timestamp, nanos};
+use crate::transcript::{Transcript, Word};
 
 /// The three clocks of a stream time: timestamp, running time and stream time.
 struct Clocks {
@@ -17,8 +19,8 @@ struct Clocks {
 }
 
 impl Clocks {
-    fn new(segment: &gst::FormattedSegment<gst::ClockTime>, time: u64) -> Self {
-        let timestamp = clock_time(time);
+    fn new(segment: &gst::FormattedSegment<gst::ClockTime>, time: Timestamp) -> Self {
+        let timestamp = clock_time(time.nanos());
         Clocks {
             timestamp,
             running_time: segment.to_running_time(timestamp),
@@ -55,7 +57,7 @@ pub(super) fn transcript(
         .field("session-id", session_id)
         .field("duration", clock_time(transcript.end - transcript.start))
         .field_if_not_empty::<gst::List, _>("words", words(transcript, segment));
-    Clocks::new(segment, transcript.start)
+    Clocks::new(segment, Timestamp::from_nanos(transcript.start))
         .add_to(builder)
         .build()
 }
@@ -69,7 +71,9 @@ fn words(
         let builder = gst::Structure::builder("word")
             .field("text", word.text.as_str())
             .field("duration", clock_time(word.end.saturating_sub(word.start)));
-        Clocks::new(segment, word.start).add_to(builder).build()
+        Clocks::new(segment, Timestamp::from_nanos(word.start))
+            .add_to(builder)
+            .build()
     };
     transcript.words.iter().map(word).collect()
 }
@@ -77,7 +81,7 @@ fn words(
 pub(super) fn speech(
     name: &str,
     item_id: &str,
-    time: u64,
+    time: Timestamp,
     segment: &gst::FormattedSegment<gst::ClockTime>,
 ) -> gst::Structure {
     let builder = gst::Structure::builder(name).field("item-id", item_id);
@@ -93,13 +97,13 @@ pub(super) fn connection(state: ConnectionState, reason: &str, session_id: &str)
 }
 
 pub(super) fn audio_lost(
-    time: u64,
-    duration: u64,
+    time: Timestamp,
+    duration: Duration,
     reason: &str,
     segment: &gst::FormattedSegment<gst::ClockTime>,
 ) -> gst::Structure {
     let builder = gst::Structure::builder("qwenasr/audio-lost")
-        .field("duration", clock_time(duration))
+        .field("duration", clock_time(nanos(duration)))
         .field("reason", reason);
     Clocks::new(segment, time).add_to(builder).build()
 }

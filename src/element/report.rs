@@ -2,18 +2,19 @@
 //! Tells the application and the src pad what a session has to say.
 
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
-use super::{CAT, clock_time, lock, messages};
+use super::{CAT, lock, messages};
 use crate::audio::samples;
 use crate::net::{Listener, Lost};
 use crate::protocol::{Failure, Usage};
 use crate::session::{Notice, Warning};
-use crate::timeline::duration_of;
+use crate::timeline::{Timestamp, nanos};
 use crate::transcript::Transcript;
 
 /// Wakes a session that sends no audio because of too much text.
@@ -45,11 +46,11 @@ pub struct Ledger {
     state: ConnectionState,
     sessions: u64,
     bytes_sent: u64,
-    nanoseconds_sent: u64,
+    sent: Duration,
     billed: Usage,
     interims: u64,
     finals: u64,
-    audio_lost: u64,
+    audio_lost: Duration,
     outages: u64,
     reconnects: u64,
     rotations: u64,
@@ -81,8 +82,8 @@ impl Stats {
         });
     }
 
-    /// The `stats` property; `queue_level` is in nanoseconds.
-    pub fn to_structure(&self, queue_level: u64) -> gst::Structure {
+    /// The `stats` property.
+    pub fn to_structure(&self, queue_level: Duration) -> gst::Structure {
         self.with(|ledger| {
             gst::Structure::builder("qwenasr/stats")
                 .field("sessions", ledger.sessions)
@@ -91,13 +92,13 @@ impl Stats {
                 .field("rotations", ledger.rotations)
                 .field("late-texts", ledger.late_texts)
                 .field("bytes-sent", ledger.bytes_sent)
-                .field("seconds-sent", ledger.nanoseconds_sent as f64 / 1e9)
+                .field("seconds-sent", ledger.sent.as_secs_f64())
                 .field("seconds-billed", ledger.billed.seconds)
                 .field("tokens-billed", ledger.billed.tokens)
                 .field("interims", ledger.interims)
                 .field("finals", ledger.finals)
-                .field("audio-lost", ledger.audio_lost)
-                .field("queue-level", queue_level)
+                .field("audio-lost", nanos(ledger.audio_lost))
+                .field("queue-level", nanos(queue_level))
                 .build()
         })
     }
@@ -204,9 +205,9 @@ impl<T: TextOutput> Report<T> {
         }
     }
 
-    fn speech(&self, name: &str, item_id: &str, time: u64) {
+    fn speech(&self, name: &str, item_id: &str, time: Timestamp) {
         if let Some(element) = self.element.upgrade() {
-            gst::log!(CAT, obj = element, "{name} at {}", clock_time(time));
+            gst::log!(CAT, obj = element, "{name} at {time:?}");
             post(
                 &element,
                 messages::speech(name, item_id, time, &self.segment),
@@ -274,7 +275,7 @@ impl<T: TextOutput> Listener for Report<T> {
             }
             Notice::Interim(transcript) => self.transcript(transcript, false),
             Notice::Final(transcript) => self.transcript(transcript, true),
-            Notice::Watermark { time } => self.text.watermark(time),
+            Notice::Watermark { time } => self.text.watermark(time.nanos()),
             Notice::AudioLost {
                 time,
                 duration,
@@ -316,7 +317,7 @@ impl<T: TextOutput> Listener for Report<T> {
         (self.bytes_sent, self.billed) = (bytes_sent, billed);
         self.stats.with(|ledger| {
             ledger.bytes_sent += bytes;
-            ledger.nanoseconds_sent += duration_of(samples(bytes as usize), self.rate);
+            ledger.sent += samples(bytes as usize).duration(self.rate);
             ledger.billed = ledger.billed + more;
         });
     }
@@ -443,7 +444,7 @@ mod tests {
         assert_eq!(said.get::<&str>("state").unwrap(), "connected");
         assert_eq!(said.get::<&str>("session-id").unwrap(), "new");
         assert!(bus.pop().is_none(), "no warning");
-        let counted = stats.to_structure(0);
+        let counted = stats.to_structure(Duration::ZERO);
         assert_eq!(counted.get::<u64>("rotations").unwrap(), 1);
         assert_eq!(counted.get::<u64>("reconnects").unwrap(), 0);
         element.set_bus(None);

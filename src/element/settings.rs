@@ -13,6 +13,7 @@ use crate::protocol::{
     parse_hot_words,
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
+use crate::timeline::Samples;
 
 /// Related services cut sessions after 120 minutes; this one documents no limit.
 const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
@@ -123,7 +124,7 @@ impl Settings {
             },
             rotate_after: ROTATE_AFTER,
             is_live,
-            pause: Duration::from_nanos(self.pause()),
+            pause: self.pause(),
             seed: fastrand::u64(..),
         }
     }
@@ -146,14 +147,14 @@ impl Settings {
         self.bytes(self.max_queue_time, rate)
     }
 
-    /// Silence that surely ends an utterance, in nanoseconds; none does in manual mode.
-    pub fn pause(&self) -> u64 {
+    /// Silence that surely ends an utterance; none does in manual mode.
+    pub fn pause(&self) -> Duration {
         match self.turn_detection {
             // Some more than is needed: the detection works in frames of its own.
             TurnDetection::ServerVad | TurnDetection::ClientVad => {
-                u64::from(self.vad_silence_duration + 200) * 1_000_000
+                Duration::from_millis(u64::from(self.vad_silence_duration) + 200)
             }
-            TurnDetection::Manual => 0,
+            TurnDetection::Manual => Duration::ZERO,
         }
     }
 
@@ -173,7 +174,7 @@ impl Settings {
 
     /// Whole samples.
     fn bytes(&self, ms: u32, rate: u32) -> usize {
-        audio::bytes(u64::from(ms) * u64::from(rate) / 1000)
+        audio::bytes(Samples::within(Duration::from_millis(ms.into()), rate))
     }
 }
 

@@ -10,6 +10,7 @@ use crate::protocol::{Failure, Incoming, Kind, Refusal};
 use crate::session::{
     ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
 };
+use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
 /// Chunks of audio and alarms of one input, at most: they take time.
@@ -31,12 +32,12 @@ struct Driver {
     /// What was set up.
     words: String,
     now: Duration,
-    /// Stream time of the next audio, in nanoseconds.
-    time: u64,
+    /// Of the next audio.
+    time: Timestamp,
     chunks: u32,
     most_chunks: u32,
     wires: BTreeMap<ConnId, Wire>,
-    watermark: u64,
+    watermark: Timestamp,
     seq: u64,
     /// Utterances of which there was interim text and no final yet, and those that are final.
     open: BTreeSet<Utterance>,
@@ -114,7 +115,7 @@ impl Driver {
             words: words.to_owned(),
             session: Session::new(config, setup.codecs, Duration::ZERO),
             now: Duration::ZERO,
-            time: 0,
+            time: Timestamp::default(),
             chunks: 0,
             most_chunks: if finds_utterances {
                 MOST_HEARD
@@ -124,7 +125,7 @@ impl Driver {
             wires: BTreeMap::new(),
             open: BTreeSet::new(),
             done: BTreeSet::new(),
-            watermark: 0,
+            watermark: Timestamp::default(),
             seq: 0,
             state: State::Idle,
             ended: 0,
@@ -139,9 +140,8 @@ impl Driver {
             b'a' => self.hear(0x55, number(rest, 4000)),
             b's' => self.hear(0, number(rest, 4000)),
             b'j' => {
-                self.time = self
-                    .time
-                    .saturating_add(number(rest, u64::MAX / 2_000_000) * 1_000_000)
+                let jump = Duration::from_millis(number(rest, u64::MAX / 2_000_000));
+                self.time = self.time + jump;
             }
             b'w' => self.wait(Duration::from_millis(number(rest, 10_000_000))),
             b'c' => session.handle_commit(now),
@@ -216,7 +216,7 @@ impl Driver {
                 Demand::Chunk { most, .. } => {
                     let audio = vec![byte; most];
                     self.session.handle_audio(self.time, &audio, self.now);
-                    self.time = self.time.saturating_add(100_000_000);
+                    self.time = self.time + Duration::from_millis(100);
                     left -= 1;
                 }
             }
@@ -285,7 +285,7 @@ impl Driver {
             Notice::Watermark { time } => {
                 assert!(time > self.watermark, "time goes back");
                 self.watermark = time;
-                self.captions.watermark(time);
+                self.captions.watermark(time.nanos());
             }
             Notice::Drained => {
                 assert_eq!(self.state, State::Idle);

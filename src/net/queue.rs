@@ -4,13 +4,14 @@
 use std::collections::VecDeque;
 use std::fmt;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use tokio::sync::Notify;
 
 use crate::audio::{self, SAMPLE_BYTES, samples};
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint};
-use crate::timeline::duration_of;
+use crate::timeline::Timestamp;
 
 /// What to do with audio that finds the queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,11 +22,11 @@ pub enum Full {
     DropOldest,
 }
 
-/// Audio that was dropped, in stream time (nanoseconds).
+/// Audio that was dropped.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lost {
-    pub time: u64,
-    pub duration: u64,
+    pub time: Timestamp,
+    pub duration: Duration,
 }
 
 /// Why audio was not taken.
@@ -40,8 +41,8 @@ pub enum PushError {
 /// What the session's task finds in the queue.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Taken {
-    /// Audio was copied out; its first sample has this stream time.
-    Audio { time: u64 },
+    /// Audio was copied out; its first sample has this timestamp.
+    Audio { time: Timestamp },
     /// The utterance ends here.
     Commit,
     /// Audio that was taken before has other timestamps.
@@ -70,8 +71,8 @@ impl fmt::Debug for Update {
 
 #[derive(Debug, Clone, Copy)]
 enum Mark {
-    /// The audio from here on starts at this stream time.
-    Time(u64),
+    /// The audio from here on starts at this timestamp.
+    Time(Timestamp),
     Commit,
     Moved(Moved),
 }
@@ -79,9 +80,9 @@ enum Mark {
 #[derive(Debug, Default)]
 struct State {
     audio: VecDeque<u8>,
-    /// Position of the first byte of `audio`, and its stream time.
+    /// Place of the first byte of `audio` in all bytes that were added, and its timestamp.
     position: u64,
-    time: u64,
+    time: Timestamp,
     /// At absolute positions, ascending.
     marks: VecDeque<(u64, Mark)>,
     finished: bool,
@@ -89,13 +90,14 @@ struct State {
     interrupted: bool,
     closed: bool,
     lossy: bool,
-    /// Threads that wait for room: telling nobody costs as much as telling somebody.
+    /// Producers blocked in `push`; lets `take` skip `notify_all` when there are none.
     waiting: usize,
     /// Settings that the session has not been told of.
     update: Option<Update>,
 }
 
-/// Audio on its way to the service, with the stream time of every sample.
+/// Audio on its way to the service, with the timestamp of every sample; and what else the session
+/// is to be told from outside.
 #[derive(Debug)]
 pub struct AudioQueue {
     state: Mutex<State>,
@@ -119,11 +121,11 @@ impl AudioQueue {
         }
     }
 
-    /// Adds whole samples. `jump` is the stream time of the first one where it does not simply
+    /// Adds whole samples. `jump` is the timestamp of the first one where it does not simply
     /// follow what was added before; the first audio needs it.
     pub fn push(
         &self,
-        jump: Option<u64>,
+        jump: Option<Timestamp>,
         audio: &[u8],
         full: Full,
     ) -> Result<Option<Lost>, PushError> {
@@ -223,9 +225,9 @@ impl AudioQueue {
         self.lock().audio.len()
     }
 
-    /// Audio waiting to be sent, in nanoseconds.
-    pub fn level(&self) -> u64 {
-        duration_of(samples(self.lock().audio.len()), self.rate)
+    /// Audio waiting to be sent.
+    pub fn level(&self) -> Duration {
+        samples(self.lock().audio.len()).duration(self.rate)
     }
 
     /// Nobody waits for room as long as this is set: the oldest audio is dropped instead.
@@ -341,13 +343,13 @@ impl State {
     fn advance(&mut self, bytes: usize, rate: u32) {
         self.audio.drain(..bytes);
         self.position += bytes as u64;
-        self.time = self.time.saturating_add(duration_of(samples(bytes), rate));
+        self.time = self.time + samples(bytes).duration(rate);
     }
 
     /// Drops whole samples. What is for the session among them is kept: a commit still ends what is
     /// left of the utterance.
     fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
-        let whole = audio::bytes((bytes as u64).div_ceil(SAMPLE_BYTES as u64));
+        let whole = audio::whole_bytes(bytes + SAMPLE_BYTES - 1);
         let target = self.position + whole as u64;
         let mut lost: Option<Lost> = None;
         let mut kept = Vec::new();
@@ -366,7 +368,7 @@ impl State {
             let first = lost.map_or(start, |lost| lost.time);
             lost = Some(Lost {
                 time: first,
-                duration: self.time.saturating_sub(first),
+                duration: self.time.since(first),
             });
         }
         for mark in kept.into_iter().rev() {
@@ -374,193 +376,10 @@ impl State {
         }
         lost.unwrap_or(Lost {
             time: self.time,
-            duration: 0,
+            duration: Duration::ZERO,
         })
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use futures_util::FutureExt;
-    use std::sync::Arc;
-
-    const SECOND: u64 = 1_000_000_000;
-
-    /// One second of audio per 100 bytes: 50 samples a second.
-    fn queue() -> AudioQueue {
-        AudioQueue::new(50, 400, 20)
-    }
-
-    fn take(queue: &AudioQueue) -> (Taken, Vec<u8>) {
-        let mut buffer = Vec::new();
-        (queue.take(20, 20, &mut buffer), buffer)
-    }
-
-    #[test]
-    fn chunks_are_whole_until_the_end() {
-        let queue = queue();
-        queue.push(Some(5 * SECOND), &[1; 30], Full::Wait).unwrap();
-        assert_eq!(
-            take(&queue),
-            (Taken::Audio { time: 5 * SECOND }, vec![1; 20])
-        );
-        assert_eq!(take(&queue), (Taken::Nothing, vec![]));
-        queue.push(None, &[2; 14], Full::Wait).unwrap();
-        let mut expected = vec![1; 10];
-        expected.extend([2; 10]);
-        assert_eq!(
-            take(&queue),
-            (
-                Taken::Audio {
-                    time: 5 * SECOND + SECOND / 5
-                },
-                expected
-            )
-        );
-        queue.finish();
-        assert_eq!(
-            take(&queue),
-            (
-                Taken::Audio {
-                    time: 5 * SECOND + 2 * SECOND / 5
-                },
-                vec![2; 4]
-            )
-        );
-        assert_eq!(take(&queue), (Taken::Finish, vec![]));
-        assert_eq!(take(&queue), (Taken::Finish, vec![]));
-    }
-
-    #[test]
-    fn jumps_and_commits_keep_their_place() {
-        let queue = queue();
-        queue.push(Some(0), &[1; 6], Full::Wait).unwrap();
-        queue.commit();
-        queue.push(Some(9 * SECOND), &[2; 30], Full::Wait).unwrap();
-        assert_eq!(take(&queue), (Taken::Audio { time: 0 }, vec![1; 6]));
-        assert_eq!(take(&queue), (Taken::Commit, vec![]));
-        assert_eq!(
-            take(&queue),
-            (Taken::Audio { time: 9 * SECOND }, vec![2; 20])
-        );
-        assert_eq!(take(&queue), (Taken::Nothing, vec![]));
-    }
-
-    #[test]
-    fn the_task_is_woken_for_what_it_can_take_and_for_nothing_less() {
-        let woken = |queue: &AudioQueue| queue.woken().now_or_never().is_some();
-        let queue = queue();
-        queue.push(Some(0), &[1; 10], Full::Wait).unwrap();
-        assert!(!woken(&queue) && !queue.has(20));
-        queue.push(None, &[1; 10], Full::Wait).unwrap();
-        assert!(woken(&queue) && queue.has(20));
-        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
-        assert!(!queue.has(20));
-        queue.push(None, &[1; 6], Full::Wait).unwrap();
-        assert!(!woken(&queue));
-        queue.push(Some(9 * SECOND), &[2; 6], Full::Wait).unwrap();
-        assert!(woken(&queue) && queue.has(20), "it ends at the jump");
-        assert_eq!(take(&queue).1, [1; 6]);
-        assert_eq!(take(&queue).0, Taken::Nothing);
-        queue.commit();
-        assert!(woken(&queue) && queue.has(20));
-    }
-
-    #[test]
-    fn a_full_live_queue_drops_the_oldest_and_says_what() {
-        let queue = queue();
-        queue.push(Some(0), &[1; 390], Full::DropOldest).unwrap();
-        queue.commit();
-        let lost = queue
-            .push(Some(10 * SECOND), &[2; 100], Full::DropOldest)
-            .unwrap();
-        assert_eq!(
-            lost,
-            Some(Lost {
-                time: 0,
-                duration: 9 * SECOND / 10
-            })
-        );
-        assert_eq!(queue.level(), 4 * SECOND);
-        assert_eq!(
-            take(&queue).0,
-            Taken::Audio {
-                time: 9 * SECOND / 10
-            }
-        );
-        let lost = queue
-            .push(None, &[3; 400], Full::DropOldest)
-            .unwrap()
-            .unwrap();
-        assert_eq!(lost.time, 11 * SECOND / 10);
-        assert_eq!(take(&queue).0, Taken::Commit, "survives what it stood in");
-        assert_eq!(
-            take(&queue),
-            (Taken::Audio { time: 11 * SECOND }, vec![3; 20])
-        );
-    }
-
-    #[test]
-    fn a_full_queue_holds_the_producer_until_there_is_room() {
-        let queue = Arc::new(queue());
-        queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
-        let producer = {
-            let queue = queue.clone();
-            std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
-        };
-        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
-        assert_eq!(producer.join().unwrap(), Ok(None));
-        assert_eq!(queue.level(), 4 * SECOND);
-    }
-
-    #[test]
-    fn interruption_and_closing_free_the_producer() {
-        for (end, expected) in [
-            (
-                AudioQueue::interrupt as fn(&AudioQueue),
-                PushError::Interrupted,
-            ),
-            (
-                |queue| {
-                    let lost = queue.close().unwrap();
-                    assert_eq!((lost.time, lost.duration), (0, 4 * SECOND));
-                },
-                PushError::Closed,
-            ),
-        ] {
-            let queue = Arc::new(queue());
-            queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
-            let producer = {
-                let queue = queue.clone();
-                std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
-            };
-            end(&queue);
-            assert_eq!(producer.join().unwrap(), Err(expected));
-            assert_eq!(queue.push(None, &[3; 2], Full::DropOldest), Err(expected));
-        }
-    }
-
-    #[test]
-    fn an_outage_may_end_the_waiting() {
-        let queue = Arc::new(queue());
-        queue.push(Some(0), &[1; 400], Full::Wait).unwrap();
-        let producer = {
-            let queue = queue.clone();
-            std::thread::spawn(move || queue.push(None, &[2; 20], Full::Wait))
-        };
-        queue.set_lossy(true);
-        let lost = Lost {
-            time: 0,
-            duration: SECOND / 5,
-        };
-        assert_eq!(producer.join().unwrap(), Ok(Some(lost)));
-    }
-
-    #[test]
-    fn a_buffer_larger_than_the_queue_passes() {
-        let queue = queue();
-        assert_eq!(queue.push(Some(0), &[1; 1000], Full::Wait), Ok(None));
-        assert_eq!(take(&queue).0, Taken::Audio { time: 0 });
-    }
-}
+mod tests;

@@ -11,6 +11,7 @@ use crate::protocol::{
     CodecFactory, Endpoint, EndpointSettings, Protocol, Recognition, Region, TurnDetection, Usage,
 };
 use crate::session::{Config, Notice, RetryPolicy, State};
+use crate::timeline::Timestamp;
 
 const RATE: u32 = 16_000;
 const CHUNK: usize = 3200;
@@ -134,7 +135,7 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
                 .push(jump, &blocks::bytes(samples), Full::Wait)
                 .unwrap();
         };
-        push(Some(0), &blocks::silence(500, RATE));
+        push(Some(Timestamp::default()), &blocks::silence(500, RATE));
         let words = 0..200u32;
         for n in words.clone() {
             push(None, &blocks::block(n, RATE));

@@ -2,10 +2,9 @@
 //! Audio that is not known to be recognised yet, kept to be sent again over a new connection.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 
 use crate::audio::{self, SAMPLE_BYTES, is_loud};
-use crate::timeline::{Stretch, Timeline, duration_of};
+use crate::timeline::{Position, Samples, Span, Stretch, Timeline, Timestamp, known};
 
 /// Bytes over which loudness is averaged: 50 or 100 ms.
 const LOUDNESS_WINDOW: usize = 1600;
@@ -20,9 +19,9 @@ const STEP: usize = 84 << 10;
 pub(super) struct Backlog {
     audio: VecDeque<u8>,
     /// Position of the first sample.
-    start: u64,
+    start: Position,
     /// Positions at which an utterance was committed, and where it was heard, if that is known.
-    commits: VecDeque<(u64, Option<Range<u64>>)>,
+    commits: VecDeque<(Position, Option<Span>)>,
     capacity: usize,
 }
 
@@ -31,14 +30,14 @@ impl Backlog {
     pub fn new(capacity: usize) -> Self {
         Backlog {
             audio: VecDeque::new(),
-            start: 0,
+            start: Position::default(),
             commits: VecDeque::new(),
             capacity,
         }
     }
 
     /// Position of the first sample.
-    pub fn start(&self) -> u64 {
+    pub fn start(&self) -> Position {
         self.start
     }
 
@@ -47,8 +46,9 @@ impl Backlog {
             self.audio.reserve_exact(audio.len().max(STEP));
         }
         self.audio.extend(audio);
-        let excess = self.audio.len().saturating_sub(self.capacity) as u64;
-        self.forget_before(self.start + excess.div_ceil(SAMPLE_BYTES as u64));
+        let excess = self.audio.len().saturating_sub(self.capacity);
+        let excess = audio::samples(excess.next_multiple_of(SAMPLE_BYTES));
+        self.forget_before(self.start + excess);
     }
 
     #[cfg(test)]
@@ -56,7 +56,7 @@ impl Backlog {
         self.audio.len()
     }
 
-    pub fn commit(&mut self, position: u64, speech: Option<Range<u64>>) {
+    pub fn commit(&mut self, position: Position, speech: Option<Span>) {
         self.commits.push_back((position, speech));
     }
 
@@ -67,9 +67,8 @@ impl Backlog {
         audio.chunks(LOUDNESS_WINDOW).any(is_loud)
     }
 
-    pub fn forget_before(&mut self, position: u64) {
-        let samples = position.saturating_sub(self.start);
-        let bytes = audio::bytes(samples).min(self.audio.len());
+    pub fn forget_before(&mut self, position: Position) {
+        let bytes = audio::bytes(position.since(self.start)).min(self.audio.len());
         self.audio.drain(..bytes);
         self.start += audio::samples(bytes);
         // After a long utterance.
@@ -90,11 +89,11 @@ impl Backlog {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// `time` is the timestamp of the first sample.
-    Audio { time: u64, audio: Vec<u8> },
+    Audio { time: Timestamp, audio: Vec<u8> },
     /// Silence that the stream does not have.
-    Padding { samples: u64 },
+    Padding { samples: Samples },
     /// With the timestamps between which the utterance was heard, if they are known.
-    Commit(Option<Range<u64>>),
+    Commit(Option<Span>),
 }
 
 /// What is to be sent again before anything new.
@@ -103,20 +102,20 @@ pub(super) struct Replay(VecDeque<Piece>);
 
 impl Replay {
     /// Takes over what a lost connection leaves from this position on, before what an earlier
-    /// one left, in pieces of at most `chunk` samples. Returns time and duration of what is no
-    /// longer there.
+    /// one left, in pieces of at most `chunk` samples. Returns the time of what is no longer
+    /// there.
     pub fn take_over(
         &mut self,
         mut backlog: Backlog,
-        from: u64,
+        from: Position,
         timeline: &Timeline,
-        chunk: u64,
-    ) -> Option<(u64, u64)> {
+        chunk: Samples,
+    ) -> Option<Span> {
         let rate = timeline.rate();
-        let missing = backlog.start.saturating_sub(from);
-        let lost = (missing > 0).then(|| {
-            let time = timeline.start_time(from).unwrap_or_default();
-            (time, duration_of(missing, rate))
+        let missing = backlog.start.since(from);
+        let lost = (!missing.is_none()).then(|| {
+            let time = known(timeline.start_time(from));
+            Span::new(time, time + missing.duration(rate))
         });
         backlog.forget_before(from);
         let mut pieces = VecDeque::new();
@@ -127,26 +126,25 @@ impl Replay {
             is_padding,
         } in timeline.stretches(backlog.start)
         {
-            let mut done = 0;
+            let mut done = Samples(0);
             while done < samples {
-                let commit = backlog
-                    .commits
-                    .front()
-                    .map_or(u64::MAX, |(commit, _)| commit - position);
-                let length = (samples - done).min(commit).min(chunk.max(1));
+                let commit = backlog.commits.front();
+                let commit = commit.map(|(commit, _)| commit.since(position));
+                let length = (samples - done).min(chunk.max(Samples(1)));
+                let length = commit.map_or(length, |commit| length.min(commit));
                 let bytes = audio::bytes(length).min(backlog.audio.len());
                 let audio = backlog.audio.drain(..bytes);
                 pieces.push_back(if is_padding {
                     drop(audio);
                     Piece::Padding { samples: length }
                 } else {
-                    let time = begin.saturating_add(duration_of(done, rate));
+                    let time = begin + done.duration(rate);
                     let audio = audio.collect();
                     Piece::Audio { time, audio }
                 });
                 position += length;
                 done += length;
-                if length == commit
+                if Some(length) == commit
                     && let Some((_, speech)) = backlog.commits.pop_front()
                 {
                     pieces.push_back(Piece::Commit(speech));
@@ -167,19 +165,16 @@ impl Replay {
         self.0.iter().map(length).sum()
     }
 
-    /// Forgets everything. Returns timestamp and duration of the audio that was left, from the first
-    /// to the newest.
-    pub fn discard(&mut self, rate: u32) -> Option<(u64, u64)> {
+    /// Forgets everything. Returns the time of the audio that was left, from the first to the newest.
+    pub fn discard(&mut self, rate: u32) -> Option<Span> {
         let span = |piece: Piece| match piece {
             Piece::Audio { time, audio } => {
-                let length = duration_of(audio::samples(audio.len()), rate);
-                Some(time..time.saturating_add(length))
+                let length = audio::samples(audio.len()).duration(rate);
+                Some(Span::new(time, time + length))
             }
             Piece::Padding { .. } | Piece::Commit(_) => None,
         };
-        let spans = self.0.drain(..).filter_map(span);
-        let all = spans.reduce(|a, b| a.start.min(b.start)..a.end.max(b.end))?;
-        Some((all.start, all.end - all.start))
+        self.0.drain(..).filter_map(span).reduce(Span::hull)
     }
 
     pub fn is_empty(&self) -> bool {
@@ -195,17 +190,19 @@ impl Replay {
 mod tests {
     use super::*;
 
-    const MS: u64 = 1_000_000;
+    fn ms(ms: u64) -> Timestamp {
+        Timestamp::from_nanos(ms * 1_000_000)
+    }
 
     /// One sample a millisecond, whose low byte is its position.
     fn sent(lengths: &[(u64, u64)], capacity: usize) -> (Timeline, Backlog) {
         let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(capacity));
         for (time, samples) in lengths {
             let first = timeline.clock();
-            let audio: Vec<u8> = (first..first + samples)
+            let audio: Vec<u8> = (first.0..first.0 + samples)
                 .flat_map(|n| [n as u8, 0])
                 .collect();
-            timeline.append(time * MS, *samples);
+            timeline.append(ms(*time), Samples(*samples));
             backlog.push(&audio);
         }
         (timeline, backlog)
@@ -214,7 +211,10 @@ mod tests {
     fn pieces(replay: &mut Replay) -> Vec<(u64, Vec<u8>)> {
         std::iter::from_fn(|| replay.next())
             .map(|piece| match piece {
-                Piece::Audio { time, audio } => (time / MS, audio.into_iter().step_by(2).collect()),
+                Piece::Audio { time, audio } => (
+                    time.nanos() / 1_000_000,
+                    audio.into_iter().step_by(2).collect(),
+                ),
                 Piece::Padding { .. } | Piece::Commit(_) => (0, vec![]),
             })
             .collect()
@@ -236,7 +236,10 @@ mod tests {
     fn what_was_sent_comes_again_with_its_times() {
         let (timeline, backlog) = sent(&[(100, 4), (500, 3)], 1000);
         let mut replay = Replay::default();
-        assert_eq!(replay.take_over(backlog, 1, &timeline, 2), None);
+        assert_eq!(
+            replay.take_over(backlog, Position(1), &timeline, Samples(2)),
+            None
+        );
         assert_eq!(
             pieces(&mut replay),
             [
@@ -251,11 +254,11 @@ mod tests {
     #[test]
     fn commits_keep_their_place() {
         let (timeline, mut backlog) = sent(&[(0, 6)], 1000);
-        backlog.commit(2, None);
-        backlog.commit(4, None);
-        backlog.commit(6, None);
+        backlog.commit(Position(2), None);
+        backlog.commit(Position(4), None);
+        backlog.commit(Position(6), None);
         let mut replay = Replay::default();
-        replay.take_over(backlog, 2, &timeline, 100);
+        replay.take_over(backlog, Position(2), &timeline, Samples(100));
         assert_eq!(
             pieces(&mut replay),
             [(2, vec![2, 3]), (0, vec![]), (4, vec![4, 5]), (0, vec![])]
@@ -267,8 +270,8 @@ mod tests {
         let (timeline, backlog) = sent(&[(100, 10)], 8);
         let mut replay = Replay::default();
         assert_eq!(
-            replay.take_over(backlog, 2, &timeline, 100),
-            Some((102 * MS, 4 * MS))
+            replay.take_over(backlog, Position(2), &timeline, Samples(100)),
+            Some(Span::new(ms(102), ms(106)))
         );
         assert_eq!(pieces(&mut replay), [(106, vec![6, 7, 8, 9])]);
     }
@@ -277,14 +280,14 @@ mod tests {
     fn a_second_loss_puts_its_audio_before_what_is_left_of_the_first() {
         let (timeline, backlog) = sent(&[(0, 4)], 1000);
         let mut replay = Replay::default();
-        replay.take_over(backlog, 0, &timeline, 2);
+        replay.take_over(backlog, Position(0), &timeline, Samples(2));
         let Some(Piece::Audio { time, audio }) = replay.next() else {
             panic!()
         };
         let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(1000));
-        timeline.append(time, 2);
+        timeline.append(time, Samples(2));
         backlog.push(&audio);
-        replay.take_over(backlog, 0, &timeline, 2);
+        replay.take_over(backlog, Position(0), &timeline, Samples(2));
         assert_eq!(pieces(&mut replay), [(0, vec![0, 1]), (2, vec![2, 3])]);
     }
 }

@@ -3,7 +3,6 @@
 //! that would be sent again if it broke.
 
 use std::collections::VecDeque;
-use std::ops::Range;
 use std::time::Duration;
 
 use super::backlog::{Backlog, Replay};
@@ -14,7 +13,7 @@ use super::utterances::{Ended, Utterances};
 use super::{Config, ConnId, Notice, Warning};
 use crate::audio::samples;
 use crate::protocol::{Codec, Command, Event, ItemText, Limits, Quote, Usage};
-use crate::timeline::{Timeline, duration_of};
+use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::Transcript;
 
 /// Speech is reported by the service within this time: what was sent longer ago without any
@@ -26,7 +25,7 @@ const QUIET: Duration = Duration::from_secs(2);
 const QUIET_STEP: Duration = Duration::from_millis(50);
 
 /// Audio sent again from before the begin of an utterance, so that its first sound is whole.
-const PRE_ROLL_MS: u64 = 300;
+const PRE_ROLL: Duration = Duration::from_millis(300);
 
 /// How far a connection has got.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -60,10 +59,10 @@ pub(super) struct Connection {
     /// Something loud was sent that is not in there yet.
     loud: bool,
     /// Position before which there was silence.
-    quiet_until: u64,
+    quiet_until: Position,
     /// Position of something loud since which there is no result at all: it may be noise, or
     /// nobody listens.
-    unanswered: Option<u64>,
+    unanswered: Option<Position>,
     /// Utterances end with commits.
     manual: bool,
 }
@@ -72,7 +71,7 @@ pub(super) struct Connection {
 struct Sent {
     at: Duration,
     /// Position of its end.
-    end: u64,
+    end: Position,
     loud: bool,
 }
 
@@ -104,7 +103,7 @@ impl Connection {
             backlog: Backlog::new(config.backlog_bytes),
             sent: VecDeque::new(),
             loud: false,
-            quiet_until: 0,
+            quiet_until: Position::default(),
             unanswered: None,
             manual,
         }
@@ -149,7 +148,7 @@ impl Connection {
     }
 
     /// Notes audio that is sent, and begins at the timestamp `time`. Returns its length.
-    pub fn sent_audio(&mut self, time: u64, audio: &[u8], now: Duration) -> Duration {
+    pub fn sent_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) -> Duration {
         self.timeline.append(time, samples(audio.len()));
         self.sent_any(audio, now)
     }
@@ -161,8 +160,7 @@ impl Connection {
     }
 
     fn sent_any(&mut self, audio: &[u8], now: Duration) -> Duration {
-        let length = duration_of(samples(audio.len()), self.timeline.rate());
-        let length = Duration::from_nanos(length);
+        let length = samples(audio.len()).duration(self.timeline.rate());
         self.backlog.push(audio);
         self.loud |= self.liveness.sent(audio, length, now);
         if self
@@ -180,25 +178,25 @@ impl Connection {
     }
 
     /// The audio from this timestamp on is `by` nanoseconds later.
-    pub fn move_since(&mut self, since: u64, by: i64) {
+    pub fn move_since(&mut self, since: Timestamp, by: i64) {
         self.timeline.move_since(since, by);
     }
 
     /// Length of the audio since the most recent commit.
     pub fn uncommitted(&self) -> Duration {
         let samples = self.utterances.uncommitted(&self.timeline);
-        Duration::from_nanos(duration_of(samples, self.timeline.rate()))
+        samples.duration(self.timeline.rate())
     }
 
     /// What will be committed next begins with speech at this timestamp.
-    pub fn speech_started(&mut self, time: u64) {
+    pub fn speech_started(&mut self, time: Timestamp) {
         self.utterances.speech_started(time);
     }
 
     /// What was sent since the previous commit is an utterance, with speech between these
     /// timestamps if they are known.
-    pub fn commit(&mut self, speech: Option<Range<u64>>) {
-        self.utterances.commit(speech.clone(), &self.timeline);
+    pub fn commit(&mut self, speech: Option<Span>) {
+        self.utterances.commit(speech, &self.timeline);
         self.backlog.commit(self.timeline.clock(), speech);
     }
 
@@ -324,7 +322,8 @@ impl Connection {
             self.uncommitted().is_zero()
         } else {
             self.has_nothing_open()
-                && (self.liveness.quiet_for() >= quiet || self.timeline.clock() == 0)
+                && (self.liveness.quiet_for() >= quiet
+                    || self.timeline.clock() == Position::default())
         }
     }
 
@@ -347,7 +346,7 @@ impl Connection {
     }
 
     /// Timestamp before which no more text can come. Forgets what is only needed before it.
-    pub fn settle(&mut self, now: Duration) -> Option<u64> {
+    pub fn settle(&mut self, now: Duration) -> Option<Timestamp> {
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.at + QUIET <= now) {
             if self.manual {
                 continue;
@@ -369,13 +368,13 @@ impl Connection {
     }
 
     /// Timestamp at the end of what was sent.
-    pub fn end_time(&self) -> Option<u64> {
+    pub fn end_time(&self) -> Option<Timestamp> {
         self.timeline.end_time(self.timeline.clock())
     }
 
     /// Leaves what is not recognised to be sent again, in pieces of `chunk` samples. Returns
-    /// timestamp and duration of what would have to be, and is not there any more.
-    pub fn leave_to(&mut self, replay: &mut Replay, chunk: u64) -> Option<(u64, u64)> {
+    /// the time of what would have to be, and is not there any more.
+    pub fn leave_to(&mut self, replay: &mut Replay, chunk: Samples) -> Option<Span> {
         let from = self.replay_from();
         let backlog = std::mem::replace(&mut self.backlog, Backlog::new(0));
         replay.take_over(backlog, from, &self.timeline, chunk)
@@ -383,26 +382,30 @@ impl Connection {
 
     /// Position before which nothing is left to report: the begin of the earliest open utterance,
     /// or else the end of the one reported most recently, or of the silence after it.
-    fn settled(&self) -> u64 {
+    fn settled(&self) -> Position {
         let silent = self.utterances.reported_end().max(self.quiet_until);
         self.utterances.begin_of_earliest().unwrap_or(silent)
     }
 
-    fn replay_from(&self) -> u64 {
-        let pre_roll = PRE_ROLL_MS * u64::from(self.timeline.rate()) / 1000;
-        let pre_roll = if self.manual { 0 } else { pre_roll };
+    fn replay_from(&self) -> Position {
+        let pre_roll = if self.manual {
+            Duration::ZERO
+        } else {
+            PRE_ROLL
+        };
+        let pre_roll = Samples::within(pre_roll, self.timeline.rate());
         let (settled, reported) = (self.settled(), self.utterances.reported_end());
-        let mut from = settled.saturating_sub(pre_roll);
+        let mut from = settled - pre_roll;
         // Kept as long as there is room: it may be noise that nobody will ever want.
         if let Some(position) = self.unanswered {
-            from = from.min(position.saturating_sub(pre_roll).max(self.backlog.start()));
+            from = from.min((position - pre_roll).max(self.backlog.start()));
         }
         if reported <= settled {
             from = from.max(reported);
         }
         let overtaken = self.utterances.begin_of_overtaken();
         overtaken
-            .map(|begin| begin.saturating_sub(pre_roll))
+            .map(|begin| begin - pre_roll)
             .filter(|begin| *begin >= self.backlog.start())
             .map_or(from, |begin| from.min(begin))
     }

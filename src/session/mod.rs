@@ -30,6 +30,7 @@ pub use segmenter::ClientVad;
 pub use state::Session;
 
 use crate::protocol::{Failure, Frame, Incoming, Refusal, Statement};
+use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// What a session needs to know.
@@ -149,11 +150,11 @@ pub enum Notice {
     },
     SpeechStarted {
         item_id: String,
-        time: u64,
+        time: Timestamp,
     },
     SpeechStopped {
         item_id: String,
-        time: u64,
+        time: Timestamp,
     },
     /// Replaces what was said of this utterance before.
     Interim(Transcript),
@@ -162,12 +163,12 @@ pub enum Notice {
     /// All that began before this timestamp is final: no more text will come for it, unless it turns
     /// out that the service had stopped listening.
     Watermark {
-        time: u64,
+        time: Timestamp,
     },
     /// The audio from this timestamp on will not be recognised.
     AudioLost {
-        time: u64,
-        duration: u64,
+        time: Timestamp,
+        duration: Duration,
         reason: &'static str,
     },
     /// The connection was lost or could not be made, and will be tried again.

@@ -9,20 +9,21 @@
 //! final, which is blank if its words were reported under another number.
 
 use std::collections::{BTreeSet, VecDeque};
-use std::ops::Range;
+use std::time::Duration;
 
 use super::outbox::Outbox;
 use super::utterances::Ended;
 use super::{ConnId, Notice};
+use crate::timeline::{Span, Timestamp};
 use crate::transcript::{Transcript, Utterance};
 
 /// Reported utterances remembered, so that none is reported again after a replay. A replay begins
 /// with the earliest utterance that is not reported, so that it holds few that are.
 const MAX_REPORTED: usize = 64;
 
-/// How far apart the begins of the same utterance may be when it is heard again, in nanoseconds:
+/// How far apart the begins of the same utterance may be when it is heard again:
 /// services begin anew with the replay, and do not find a begin to the millisecond.
-const BEGIN_TOLERANCE: u64 = 500_000_000;
+const BEGIN_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// An utterance that a lost connection left open.
 #[derive(Debug)]
@@ -40,10 +41,9 @@ impl Interrupted {
 
     /// Whether an utterance with this span is the same, or the rest of it: it covers the begin, or
     /// begins later in it, as it does if audio was lost or the service divides it otherwise.
-    fn is_heard_in(&self, span: &Range<u64>) -> bool {
-        let Transcript { start, end, .. } = self.transcript;
-        let begin = start.saturating_add(BEGIN_TOLERANCE / 2);
-        span.contains(&begin) || (start..end).contains(&span.start)
+    fn is_heard_in(&self, span: Span) -> bool {
+        let own = span_of(&self.transcript);
+        span.contains(own.start + BEGIN_TOLERANCE / 2) || own.contains(span.start)
     }
 }
 
@@ -57,10 +57,11 @@ pub(super) struct Numbers {
 
 impl Numbers {
     /// The number of an utterance that a connection has found, which begins at this timestamp.
-    pub fn give(&mut self, start: u64) -> Utterance {
+    pub fn give(&mut self, start: Timestamp) -> Utterance {
         let awaited = self.interrupted.iter_mut().filter(|i| i.is_awaited());
-        let nearest = awaited.min_by_key(|i| i.transcript.start.abs_diff(start));
-        match nearest.filter(|i| i.transcript.start.abs_diff(start) <= BEGIN_TOLERANCE) {
+        let distance = |i: &Interrupted| span_of(&i.transcript).start.abs_diff(start);
+        let nearest = awaited.min_by_key(|i| distance(i));
+        match nearest.filter(|i| distance(i) <= BEGIN_TOLERANCE) {
             Some(interrupted) => {
                 interrupted.is_resumed = true;
                 interrupted.transcript.utterance
@@ -91,10 +92,8 @@ impl Numbers {
         if let Some(before) = self.remove(transcript.utterance) {
             transcript = most_of(before.transcript, transcript).0;
         }
-        let overlaps = |i: &Interrupted| {
-            let other = &i.transcript;
-            i.is_awaited() && other.start < transcript.end && transcript.start < other.end
-        };
+        let span = span_of(&transcript);
+        let overlaps = |i: &Interrupted| i.is_awaited() && span_of(&i.transcript).overlaps(span);
         let same = self.interrupted.iter().position(overlaps);
         let mut replaced = None;
         if let Some(at) = same {
@@ -116,9 +115,9 @@ impl Numbers {
 
     /// Takes out the first that is not heard again, if an utterance with this span is reported: it
     /// is a part of that, or comes before it. The flag says which.
-    fn next_before(&mut self, span: &Range<u64>) -> Option<(Transcript, bool)> {
+    fn next_before(&mut self, span: Span) -> Option<(Transcript, bool)> {
         let at = self.interrupted.iter().position(|i| {
-            i.is_awaited() && (i.transcript.start <= span.start || i.is_heard_in(span))
+            i.is_awaited() && (span_of(&i.transcript).start <= span.start || i.is_heard_in(span))
         })?;
         let interrupted = self.interrupted.remove(at);
         let is_heard = interrupted.is_heard_in(span);
@@ -132,19 +131,19 @@ pub(super) struct Reporter {
     /// Utterances of which there was interim text, and no final yet.
     open: BTreeSet<Utterance>,
     /// The most recent finals: the connection each came over, and its timestamps.
-    reported: VecDeque<(Option<ConnId>, Range<u64>)>,
+    reported: VecDeque<(Option<ConnId>, Span)>,
     /// Transcripts reported so far, interim ones included.
     transcripts: u64,
     /// Timestamp before which everything is final.
-    watermark: u64,
+    watermark: Timestamp,
 }
 
 impl Reporter {
     /// An open utterance has new text.
     pub fn interim(&mut self, id: ConnId, mut transcript: Transcript, out: &mut Outbox) {
         // What was reported before its audio was sent again is no news.
-        let begin = transcript.start;
-        if self.was_reported(id, begin..begin.saturating_add(BEGIN_TOLERANCE)) {
+        let begin = span_of(&transcript).start;
+        if self.was_reported(id, Span::new(begin, begin + BEGIN_TOLERANCE)) {
             return;
         }
         self.open.insert(transcript.utterance);
@@ -165,13 +164,15 @@ impl Reporter {
         {
             transcript = before.transcript;
         }
-        let span = transcript.start..transcript.end;
-        let middle = span.start + (span.end - span.start) / 2;
-        if self.was_reported(id, middle..middle.saturating_add(1)) {
+        let span = span_of(&transcript);
+        if self.was_reported(
+            id,
+            Span::new(span.middle(), span.middle() + Duration::from_nanos(1)),
+        ) {
             self.close(transcript, out);
             return false;
         }
-        while let Some((interrupted, is_heard)) = self.numbers.next_before(&span) {
+        while let Some((interrupted, is_heard)) = self.numbers.next_before(span) {
             self.give_up(interrupted, is_heard, out);
         }
         self.finalise(Some(id), transcript, out);
@@ -188,7 +189,7 @@ impl Reporter {
     /// Nothing will be heard again: what was interrupted is reported as it was heard.
     pub fn flush(&mut self, out: &mut Outbox) {
         for interrupted in std::mem::take(&mut self.numbers.interrupted) {
-            let mut spans = self.reported.iter().map(|(_, span)| span);
+            let mut spans = self.reported.iter().map(|(_, span)| *span);
             let is_heard = spans.any(|span| interrupted.is_heard_in(span));
             self.give_up(interrupted.transcript, is_heard, out);
         }
@@ -196,7 +197,7 @@ impl Reporter {
     }
 
     /// Everything before this timestamp is final. Returns whether that is news.
-    pub fn advance(&mut self, time: u64, out: &mut Outbox) -> bool {
+    pub fn advance(&mut self, time: Timestamp, out: &mut Outbox) -> bool {
         let news = time > self.watermark;
         if news {
             self.watermark = time;
@@ -206,12 +207,12 @@ impl Reporter {
     }
 
     /// Timestamp before which everything is final.
-    pub fn watermark(&self) -> u64 {
+    pub fn watermark(&self) -> Timestamp {
         self.watermark
     }
 
     /// Whether this lies in an utterance that was reported over an earlier connection.
-    fn was_reported(&self, id: ConnId, part: Range<u64>) -> bool {
+    fn was_reported(&self, id: ConnId, part: Span) -> bool {
         let mut earlier = self.reported.iter().filter(|(other, _)| *other < Some(id));
         earlier.any(|(_, span)| span.start <= part.start && part.end <= span.end)
     }
@@ -229,8 +230,7 @@ impl Reporter {
         if self.reported.len() == MAX_REPORTED {
             self.reported.pop_front();
         }
-        self.reported
-            .push_back((id, transcript.start..transcript.end));
+        self.reported.push_back((id, span_of(&transcript)));
         self.open.remove(&transcript.utterance);
         self.count(&mut transcript);
         out.notice(Notice::Final(transcript));
@@ -253,4 +253,9 @@ impl Reporter {
         self.transcripts += 1;
         transcript.seq = self.transcripts;
     }
+}
+
+fn span_of(transcript: &Transcript) -> Span {
+    let [start, end] = [transcript.start, transcript.end].map(Timestamp::from_nanos);
+    Span::new(start, end)
 }

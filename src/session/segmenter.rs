@@ -5,11 +5,11 @@
 //! the pieces in which it came. Positions are in samples since the first one.
 
 use std::collections::VecDeque;
-use std::ops::Range;
+use std::time::Duration;
 
 use super::vad::{Detector, FRAME_MS, FrameClass, VoiceDetector};
 use crate::audio;
-use crate::timeline::{Timeline, duration_of, samples_in};
+use crate::timeline::{Position, Samples, Span, Timeline, Timestamp, known};
 
 /// How the element finds utterances itself.
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -40,7 +40,7 @@ const ATTACHED_FRAMES: u64 = 32;
 
 /// In the last ten seconds that an utterance may take it is split at the first place that is as
 /// quiet as the quietest one of the five seconds before; the tolerance grows to 12 dB meanwhile.
-const SPLIT_WINDOW_MS: u64 = 10_000;
+const SPLIT_WINDOW: Duration = Duration::from_secs(10);
 const SPLIT_MEMORY_FRAMES: usize = 312;
 const SPLIT_TOLERANCE: f32 = 12.0;
 
@@ -52,22 +52,22 @@ const SPLIT_DEPTH: f32 = 6.0;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// An utterance begins, at this time.
-    Began { time: u64 },
+    Began { time: Timestamp },
     /// Audio is to be sent; its first sample has this time.
-    Audio { time: u64, audio: Vec<u8> },
+    Audio { time: Timestamp, audio: Vec<u8> },
     /// The utterance is to be committed; between these timestamps there was speech.
-    Ended { speech: Range<u64> },
+    Ended { speech: Span },
 }
 
 /// The utterance that is going on.
 #[derive(Debug)]
 struct Utterance {
-    start: u64,
+    start: Position,
     /// Whether there is a voice in it, or other sounds only.
     voiced: bool,
     /// Ends of the latest voice, and of the latest sound.
-    voice_until: u64,
-    sound_until: u64,
+    voice_until: Position,
+    sound_until: Position,
     /// Frames with any sound, how many of them up to the latest voice, and how many
     /// with a voice.
     sounds: u64,
@@ -76,7 +76,7 @@ struct Utterance {
 }
 
 impl Utterance {
-    fn note(&mut self, class: FrameClass, now: u64) {
+    fn note(&mut self, class: FrameClass, now: Position) {
         if class.anything() {
             self.sound_until = now;
             self.sounds += 1;
@@ -100,26 +100,26 @@ pub(super) struct Segmenter<H = VoiceDetector> {
     detector: H,
     timeline: Timeline,
     /// Samples in a frame.
-    frame: u64,
+    frame: Samples,
     /// Silence that ends an utterance.
-    silence: u64,
+    silence: Samples,
     /// Longest utterance.
-    limit: u64,
+    limit: Samples,
     utterance: Option<Utterance>,
     /// Audio that may still have to be sent, up to the end of what came.
     held: VecDeque<u8>,
     /// Position of its first sample.
-    held_from: u64,
+    held_from: Position,
     /// Up to where frames were listened to.
-    classified_until: u64,
+    classified_until: Position,
     /// The latest frames: where each begins, and what is in it.
-    recent: VecDeque<(u64, FrameClass)>,
+    recent: VecDeque<(Position, FrameClass)>,
     /// Where frames end, and the highest level of [`SPLIT_FRAMES`] up to there.
-    levels: VecDeque<(u64, f32)>,
+    levels: VecDeque<(Position, f32)>,
     /// Samples sent since the latest commit.
-    sent: u64,
+    sent: Samples,
     /// Position and time go on without a break from what was sent up to here.
-    sent_until: Option<u64>,
+    sent_until: Option<Position>,
     samples: Vec<i16>,
     steps: VecDeque<Step>,
 }
@@ -134,20 +134,20 @@ impl Segmenter {
 
 impl<H: Detector> Segmenter<H> {
     fn with(detector: H, silence_ms: u32, rate: u32, limit_ms: u64) -> Self {
-        let samples = |ms: u64| samples_in(ms * 1_000_000, rate);
+        let samples = |ms| Samples::within(Duration::from_millis(ms), rate);
         Segmenter {
             detector,
             timeline: Timeline::new(rate),
-            frame: samples(FRAME_MS).max(1),
+            frame: samples(FRAME_MS).max(Samples(1)),
             silence: samples(silence_ms.into()),
             limit: samples(limit_ms),
             utterance: None,
             held: VecDeque::new(),
-            held_from: 0,
-            classified_until: 0,
+            held_from: Position::default(),
+            classified_until: Position::default(),
             recent: VecDeque::new(),
             levels: VecDeque::new(),
-            sent: 0,
+            sent: Samples(0),
             sent_until: None,
             samples: Vec::new(),
             steps: VecDeque::new(),
@@ -155,9 +155,9 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// Takes whole samples, the first of which has this time.
-    pub fn feed(&mut self, time: u64, audio: &[u8]) {
+    pub fn feed(&mut self, time: Timestamp, audio: &[u8]) {
         if let Some(expected) = self.timeline.end_time(self.end()) {
-            let sample = duration_of(1, self.timeline.rate()) + 1;
+            let sample = Samples(1).duration(self.timeline.rate()) + Duration::from_nanos(1);
             if time.abs_diff(expected) > sample {
                 self.jump(time.abs_diff(expected));
             }
@@ -170,12 +170,12 @@ impl<H: Detector> Segmenter<H> {
         let oldest = self
             .utterance
             .as_ref()
-            .map_or(u64::MAX, |utterance| utterance.start);
+            .map_or(self.held_from, |utterance| utterance.start);
         self.timeline.forget_before(oldest.min(self.held_from));
     }
 
     /// The audio from this timestamp on is `by` nanoseconds later.
-    pub fn move_since(&mut self, since: u64, by: i64) {
+    pub fn move_since(&mut self, since: Timestamp, by: i64) {
         self.timeline.move_since(since, by);
     }
 
@@ -190,7 +190,7 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// Silence was sent for another reason; it counts for the next utterance.
-    pub fn pad(&mut self, samples: u64) {
+    pub fn pad(&mut self, samples: Samples) {
         self.sent += samples;
     }
 
@@ -201,11 +201,11 @@ impl<H: Detector> Segmenter<H> {
 
     /// What was sent so far does not count any more.
     pub fn forget_padding(&mut self) {
-        self.sent = 0;
+        self.sent = Samples(0);
     }
 
     /// Time up to which nothing will be sent any more; `None` in an utterance.
-    pub fn silent_until(&self) -> Option<u64> {
+    pub fn silent_until(&self) -> Option<Timestamp> {
         match self.utterance {
             Some(_) => None,
             None if self.held.is_empty() => self.timeline.end_time(self.held_from),
@@ -214,16 +214,14 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// Position at the end of what came.
-    fn end(&self) -> u64 {
+    fn end(&self) -> Position {
         self.timeline.clock()
     }
 
-    /// What was held back does not go on: timestamps are this many nanoseconds ahead of it, or
-    /// behind.
-    fn jump(&mut self, distance: u64) {
+    /// What was held back does not go on: timestamps are so far ahead of it, or behind.
+    fn jump(&mut self, distance: Duration) {
         self.send_rest();
-        let pause = duration_of(self.silence, self.timeline.rate());
-        if distance >= pause {
+        if distance >= self.silence.duration(self.timeline.rate()) {
             self.end_utterance();
         }
         self.drop_until(self.end());
@@ -235,7 +233,7 @@ impl<H: Detector> Segmenter<H> {
     /// Sends what belongs to the utterance of what is held back.
     fn send_rest(&mut self) {
         if let Some(utterance) = &self.utterance {
-            let hang_over = utterance.sound_until + HANG_OVER_FRAMES * self.frame;
+            let hang_over = utterance.sound_until + self.frame * HANG_OVER_FRAMES;
             self.send_until(self.end().min(hang_over));
             self.classified_until = self.classified_until.max(self.held_from);
         }
@@ -244,7 +242,7 @@ impl<H: Detector> Segmenter<H> {
     fn listen(&mut self) {
         let begin = self.classified_until;
         self.classified_until += self.frame;
-        let first = audio::bytes(begin - self.held_from);
+        let first = audio::bytes(begin.since(self.held_from));
         let frame = self.held.range(first..first + audio::bytes(self.frame));
         self.samples.clear();
         self.samples.extend(audio::values(frame));
@@ -273,21 +271,21 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// Where something begins that is in this many of the latest frames.
-    fn onset(&self, frames: usize, is_it: impl Fn(&FrameClass) -> bool) -> Option<u64> {
+    fn onset(&self, frames: usize, is_it: impl Fn(&FrameClass) -> bool) -> Option<Position> {
         let mut begins = self.recent.iter().filter(|(_, class)| is_it(class));
         let first = begins.next()?.0;
         (begins.count() + 1 >= frames).then_some(first)
     }
 
-    fn voice_onset(&self) -> Option<u64> {
+    fn voice_onset(&self) -> Option<Position> {
         self.onset(VOICE_ONSET_FRAMES, |class| class.voice)
     }
 
     /// Where to keep the audio from: all that comes before the begin of an utterance which is
     /// only known in retrospect.
-    fn keep_from(&self) -> u64 {
+    fn keep_from(&self) -> Position {
         let frames = PRE_ROLL_FRAMES + ONSET_WINDOW as u64;
-        self.classified_until.saturating_sub(frames * self.frame)
+        self.classified_until - self.frame * frames
     }
 
     fn wait_for_speech(&mut self) {
@@ -298,9 +296,9 @@ impl<H: Detector> Segmenter<H> {
         self.begin_utterance(start, voiced);
     }
 
-    fn begin_utterance(&mut self, start: u64, voiced: bool) {
-        self.drop_until(start.saturating_sub(PRE_ROLL_FRAMES * self.frame));
-        let time = self.timeline.start_time(start).unwrap_or_default();
+    fn begin_utterance(&mut self, start: Position, voiced: bool) {
+        self.drop_until(start - self.frame * PRE_ROLL_FRAMES);
+        let time = known(self.timeline.start_time(start));
         self.steps.push_back(Step::Began { time });
         self.utterance = Some(Utterance {
             start,
@@ -320,15 +318,15 @@ impl<H: Detector> Segmenter<H> {
         let now = self.classified_until;
         utterance.note(class, now);
         let voice = self.voice_onset();
-        let attached = ATTACHED_FRAMES * self.frame;
-        if let Some(start) = voice
-            .filter(|start| !utterance.voiced && start.saturating_sub(utterance.start) > attached)
+        let attached = self.frame * ATTACHED_FRAMES;
+        if let Some(start) =
+            voice.filter(|start| !utterance.voiced && start.since(utterance.start) > attached)
         {
             return self.part_from(utterance, start);
         }
         utterance.voiced |= voice.is_some();
-        let hang_over = utterance.sound_until + HANG_OVER_FRAMES * self.frame;
-        let over = now - utterance.sound_until >= self.silence;
+        let hang_over = utterance.sound_until + self.frame * HANG_OVER_FRAMES;
+        let over = now.since(utterance.sound_until) >= self.silence;
         // The newest of mere sounds is held back: a voice may follow, and they are not its begin.
         let ready = if utterance.voiced || over {
             now
@@ -339,7 +337,7 @@ impl<H: Detector> Segmenter<H> {
         // Of a long pause only its end is of use.
         self.drop_until(self.keep_from());
         let voice_over =
-            utterance.knows_voice() && now - utterance.voice_until >= self.silence + attached;
+            utterance.knows_voice() && now.since(utterance.voice_until) >= self.silence + attached;
         if voice_over && !over {
             utterance.sound_until = utterance.voice_until;
         }
@@ -350,8 +348,8 @@ impl<H: Detector> Segmenter<H> {
     }
 
     /// There were sounds, and now somebody begins to speak: that is another utterance.
-    fn part_from(&mut self, mut sounds: Utterance, start: u64) {
-        let pre_roll = start.saturating_sub(PRE_ROLL_FRAMES * self.frame);
+    fn part_from(&mut self, mut sounds: Utterance, start: Position) {
+        let pre_roll = start - self.frame * PRE_ROLL_FRAMES;
         self.send_until(pre_roll);
         sounds.sound_until = pre_roll.min(sounds.sound_until);
         self.utterance = Some(sounds);
@@ -365,28 +363,23 @@ impl<H: Detector> Segmenter<H> {
         let Some(utterance) = self.utterance.take() else {
             return;
         };
-        let start = self
-            .timeline
-            .start_time(utterance.start)
-            .unwrap_or_default();
-        let end = self
-            .timeline
-            .end_time(utterance.sound_until)
-            .unwrap_or_default();
-        let speech = start..end.max(start);
+        let start = known(self.timeline.start_time(utterance.start));
+        let end = known(self.timeline.end_time(utterance.sound_until));
+        let speech = Span::new(start, end.max(start));
         self.steps.push_back(Step::Ended { speech });
-        self.sent = 0;
+        self.sent = Samples(0);
         self.recent.clear();
     }
 
     /// Ends the utterance before it gets too long, at a quiet place if there is one.
     fn split_in_time(&mut self) {
-        let window = (SPLIT_WINDOW_MS * u64::from(self.timeline.rate()) / 1000).min(self.limit / 4);
+        let window = Samples::within(SPLIT_WINDOW, self.timeline.rate());
+        let window = window.min(Samples(self.limit.0 / 4));
         let begin = self.limit - window;
         if self.sent < begin || self.utterance.is_none() {
             return;
         }
-        let progress = (self.sent - begin) as f32 / window.max(1) as f32;
+        let progress = (self.sent - begin).0 as f32 / window.0.max(1) as f32;
         if progress < 1.0 && !self.is_quiet_place(progress * SPLIT_TOLERANCE) {
             return;
         }
@@ -420,7 +413,7 @@ impl<H: Detector> Segmenter<H> {
         here <= lowest + tolerance && here <= usual - SPLIT_DEPTH
     }
 
-    fn send_until(&mut self, position: u64) {
+    fn send_until(&mut self, position: Position) {
         if position <= self.held_from {
             return;
         }
@@ -430,7 +423,7 @@ impl<H: Detector> Segmenter<H> {
         match self.steps.back_mut() {
             Some(Step::Audio { audio, .. }) if self.sent_until == Some(from) => audio.extend(sent),
             _ => self.steps.push_back(Step::Audio {
-                time: time.unwrap_or_default(),
+                time: known(time),
                 audio: sent.collect(),
             }),
         }
@@ -439,16 +432,15 @@ impl<H: Detector> Segmenter<H> {
         self.sent_until = Some(self.held_from);
     }
 
-    fn drop_until(&mut self, position: u64) {
+    fn drop_until(&mut self, position: Position) {
         let bytes = self.bytes_until(position);
         self.held.drain(..bytes);
         self.held_from += audio::samples(bytes);
     }
 
     /// Bytes held before this position.
-    fn bytes_until(&self, position: u64) -> usize {
-        let samples = position.min(self.end()).saturating_sub(self.held_from);
-        audio::bytes(samples)
+    fn bytes_until(&self, position: Position) -> usize {
+        audio::bytes(position.min(self.end()).since(self.held_from))
     }
 }
 

@@ -6,12 +6,11 @@
 //! audio. Used by [`Connection`](super::connection::Connection) only.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::ops::Range;
 use std::time::Duration;
 
 use super::reporter::Numbers;
 use crate::protocol::{ItemKey, ItemText};
-use crate::timeline::Timeline;
+use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::{Transcript, Utterance as Number, Word};
 
 /// A final that overtook an earlier utterance's is held back this long for it. After that there
@@ -24,7 +23,7 @@ const MAX_OPEN: usize = 64;
 
 /// How long before its first interim result an utterance is taken to have begun, where neither the
 /// service nor a commit says so.
-const USUAL_DELAY_MS: u64 = 1000;
+const USUAL_DELAY: Duration = Duration::from_secs(1);
 
 /// An utterance that is not reported as final yet.
 #[derive(Debug, Default)]
@@ -32,14 +31,14 @@ struct Utterance {
     number: Option<Number>,
     item_id: String,
     /// Position as the service or a commit gave it.
-    begin: Option<u64>,
-    end: Option<u64>,
+    begin: Option<Position>,
+    end: Option<Position>,
     /// Position where it probably began if nothing tells.
-    guess: u64,
+    guess: Position,
     /// Timestamps between which there was speech, where the segmenter knows them better than the
     /// positions do.
-    speech_start: Option<u64>,
-    speech_end: Option<u64>,
+    speech_start: Option<Timestamp>,
+    speech_end: Option<Timestamp>,
     text: ItemText,
     stage: Stage,
 }
@@ -58,10 +57,10 @@ enum Stage {
 /// What was sent between two commits: positions, and the timestamps between which there was speech
 /// in it, if they are known.
 #[derive(Debug)]
-struct Span {
-    begin: u64,
-    end: u64,
-    speech: Option<Range<u64>>,
+struct Committed {
+    begin: Position,
+    end: Position,
+    speech: Option<Span>,
 }
 
 /// An utterance of which no more will be heard over this connection.
@@ -81,7 +80,7 @@ impl Utterance {
     }
 
     /// Where it begins, as far as that is known.
-    fn position(&self) -> u64 {
+    fn position(&self) -> Position {
         self.begin.unwrap_or(self.guess)
     }
 
@@ -95,7 +94,7 @@ impl Utterance {
         };
     }
 
-    fn take(&mut self, span: Span) {
+    fn take(&mut self, span: Committed) {
         self.begin = Some(span.begin);
         self.end = Some(span.end);
         if let Some(speech) = span.speech {
@@ -105,7 +104,7 @@ impl Utterance {
     }
 
     /// Timestamp of its begin.
-    fn start(&self, timeline: &Timeline) -> u64 {
+    fn start(&self, timeline: &Timeline) -> Timestamp {
         let start = self.speech_start;
         let start = start.or_else(|| timeline.start_time(self.position()));
         start.unwrap_or_default()
@@ -123,14 +122,14 @@ pub(super) struct Utterances {
     rate: u32,
     open: BTreeMap<ItemKey, Utterance>,
     /// Spans between commits that no utterance has taken yet (manual turn detection).
-    spans: VecDeque<Span>,
+    spans: VecDeque<Committed>,
     manual: bool,
     /// Where the running span began.
-    span_begin: u64,
+    span_begin: Position,
     /// Timestamp of the first speech in it, if that is known.
-    speech_start: Option<u64>,
+    speech_start: Option<Timestamp>,
     /// Where the utterance ended that was reported most recently.
-    reported_end: u64,
+    reported_end: Position,
     /// Items that were reported before the service ended them, the most recent ones.
     given_up: VecDeque<ItemKey>,
 }
@@ -142,32 +141,32 @@ impl Utterances {
             open: BTreeMap::new(),
             spans: VecDeque::new(),
             manual,
-            span_begin: 0,
+            span_begin: Position::default(),
             speech_start: None,
-            reported_end: 0,
+            reported_end: Position::default(),
             given_up: VecDeque::new(),
         }
     }
 
     /// Position of a number of milliseconds, never beyond what was sent.
-    pub fn position(&self, ms: u64, timeline: &Timeline) -> u64 {
+    pub fn position(&self, ms: u64, timeline: &Timeline) -> Position {
         position(ms, self.rate, timeline)
     }
 
     /// Samples since the most recent commit.
-    pub fn uncommitted(&self, timeline: &Timeline) -> u64 {
-        timeline.clock() - self.span_begin
+    pub fn uncommitted(&self, timeline: &Timeline) -> Samples {
+        timeline.clock().since(self.span_begin)
     }
 
     /// What will be committed next begins with speech at this timestamp.
-    pub fn speech_started(&mut self, time: u64) {
+    pub fn speech_started(&mut self, time: Timestamp) {
         self.speech_start = Some(time);
     }
 
     /// What was sent since the previous commit is one utterance, with speech between these
     /// timestamps if they are known.
-    pub fn commit(&mut self, speech: Option<Range<u64>>, timeline: &Timeline) {
-        let span = Span {
+    pub fn commit(&mut self, speech: Option<Span>, timeline: &Timeline) {
+        let span = Committed {
             begin: self.span_begin,
             end: timeline.clock(),
             speech,
@@ -205,8 +204,7 @@ impl Utterances {
                 }
             }
         }
-        let usual = USUAL_DELAY_MS * u64::from(self.rate) / 1000;
-        let guess = timeline.clock().saturating_sub(usual);
+        let guess = timeline.clock() - Samples::within(USUAL_DELAY, self.rate);
         utterance.guess = guess.max(self.reported_end);
         self.open.insert(item, utterance);
     }
@@ -215,7 +213,7 @@ impl Utterances {
         &mut self,
         item: ItemKey,
         item_id: &str,
-        position: u64,
+        position: Position,
         timeline: &Timeline,
         numbers: &mut Numbers,
     ) {
@@ -227,7 +225,7 @@ impl Utterances {
         }
     }
 
-    pub fn stopped(&mut self, item: ItemKey, position: u64, timeline: &Timeline) {
+    pub fn stopped(&mut self, item: ItemKey, position: Position, timeline: &Timeline) {
         self.seen(item, timeline);
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.end = Some(position);
@@ -345,12 +343,12 @@ impl Utterances {
     }
 
     /// Where the earliest utterance begins that is not reported yet.
-    pub fn begin_of_earliest(&self) -> Option<u64> {
+    pub fn begin_of_earliest(&self) -> Option<Position> {
         self.waited_for().map(|(_, u)| u.position()).min()
     }
 
     /// Where the first utterance begins that nobody waits for any more.
-    pub fn begin_of_overtaken(&self) -> Option<u64> {
+    pub fn begin_of_overtaken(&self) -> Option<Position> {
         let overtaken = self.open.values().filter(|u| u.stage == Stage::Overtaken);
         overtaken.map(Utterance::position).min()
     }
@@ -362,7 +360,7 @@ impl Utterances {
     }
 
     /// Where the utterance ended that was reported most recently.
-    pub fn reported_end(&self) -> u64 {
+    pub fn reported_end(&self) -> Position {
         self.reported_end
     }
 
@@ -391,8 +389,8 @@ impl Utterances {
             let start = start.unwrap_or_default();
             Word {
                 text: word.text,
-                start,
-                end: end.unwrap_or_default().max(start),
+                start: start.nanos(),
+                end: end.unwrap_or_default().max(start).nanos(),
             }
         });
         Transcript {
@@ -404,14 +402,14 @@ impl Utterances {
             stash: text.stash,
             language: text.language,
             emotion: text.emotion,
-            start,
-            end: end.unwrap_or_default().max(start),
+            start: start.nanos(),
+            end: end.unwrap_or_default().max(start).nanos(),
             words: words.collect(),
         }
     }
 }
 
-fn position(ms: u64, rate: u32, timeline: &Timeline) -> u64 {
-    ms.saturating_mul(u64::from(rate) / 1000)
-        .min(timeline.clock())
+fn position(ms: u64, rate: u32, timeline: &Timeline) -> Position {
+    let samples = Samples::within(Duration::from_millis(ms), rate);
+    (Position::default() + samples).min(timeline.clock())
 }

@@ -5,6 +5,7 @@
 
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -50,7 +51,7 @@ impl Feed for QwenAsrSink {
         self.through_pauses(|| feeding.push(obj.upcast_ref(), &self.base.stats))
     }
 
-    fn went_back(&self, back: u64, _first: &gst::BufferRef) {
+    fn went_back(&self, back: Duration, _first: &gst::BufferRef) {
         post_went_back(self.obj().upcast_ref(), back);
     }
 }

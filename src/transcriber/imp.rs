@@ -10,6 +10,7 @@
 //! be taken inside.
 
 use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
+use std::time::Duration;
 
 use gst::glib;
 use gst::prelude::*;
@@ -23,9 +24,10 @@ use super::src_pad::{Shared, SrcPad};
 use super::tags;
 use super::timing::Timing;
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps, clock_time,
+    Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps,
     commit_signal, is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
 };
+use crate::timeline::nanos;
 
 #[derive(Default)]
 pub struct QwenAsr {
@@ -76,11 +78,11 @@ impl Feed for QwenAsr {
 
     /// The pad gets the segment again: its running time goes on where it was, and timestamps begin
     /// anew.
-    fn went_back(&self, back: u64, first: &gst::BufferRef) {
+    fn went_back(&self, back: Duration, first: &gst::BufferRef) {
         post_went_back(self.obj().upcast_ref(), back);
         let mut segment = self.input().segment().clone();
         if let Some(pts) = first.pts() {
-            let reached = clock_time(pts.nseconds().saturating_add(back));
+            let reached = pts.saturating_add(gst::ClockTime::from_nseconds(nanos(back)));
             let reached = segment.to_running_time(reached);
             segment.set_time(segment.to_stream_time(pts));
             segment.set_start(pts);
@@ -126,7 +128,7 @@ impl QwenAsr {
         // Without a session there is no text to wait for.
         let is_muted = lock(&self.muted).is_some();
         let muted = is_muted.then_some(0);
-        muted.or_else(|| self.input().position())
+        muted.or_else(|| Some(self.input().position()?.nanos()))
     }
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {

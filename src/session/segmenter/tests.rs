@@ -5,6 +5,14 @@ use super::*;
 
 const MS: u64 = 1_000_000;
 
+fn at(ms: u64) -> Timestamp {
+    Timestamp::from_nanos(ms * MS)
+}
+
+fn millis(time: Timestamp) -> u64 {
+    time.nanos() / MS
+}
+
 /// Samples say themselves what they are.
 const SILENCE: i16 = 0;
 const SOUND: i16 = 1;
@@ -47,19 +55,19 @@ fn take(turns: &mut Segmenter<impl Detector>) -> Vec<String> {
     while let Some(step) = turns.next_step() {
         let line = match step {
             Step::Audio { time, audio } => {
-                let until = time / MS + audio.len() as u64 / 2;
+                let until = millis(time) + audio.len() as u64 / 2;
                 match &mut sent {
-                    Some((_, end)) if *end == time / MS => *end = until,
+                    Some((_, end)) if *end == millis(time) => *end = until,
                     _ => {
                         said.extend(sent.map(|(from, until)| format!("sent {from}..{until}")));
-                        sent = Some((time / MS, until));
+                        sent = Some((millis(time), until));
                     }
                 }
                 continue;
             }
-            Step::Began { time } => format!("began {}", time / MS),
+            Step::Began { time } => format!("began {}", millis(time)),
             Step::Ended { speech } => {
-                format!("ended {}..{}", speech.start / MS, speech.end / MS)
+                format!("ended {}..{}", millis(speech.start), millis(speech.end))
             }
         };
         said.extend(
@@ -75,7 +83,7 @@ fn take(turns: &mut Segmenter<impl Detector>) -> Vec<String> {
 /// As `take`, with the pattern given at once, and finished.
 fn cut(silence_ms: u32, pattern: &[(i16, usize)]) -> Vec<String> {
     let mut turns = turns(silence_ms);
-    turns.feed(0, &audio(pattern));
+    turns.feed(at(0), &audio(pattern));
     turns.finish();
     take(&mut turns)
 }
@@ -223,7 +231,7 @@ fn the_lengths_of_buffers_mean_nothing() {
         let mut turns = turns(400);
         let mut steps = VecDeque::new();
         for (n, piece) in audio.chunks(length * 2).enumerate() {
-            turns.feed((n * length) as u64 * MS, piece);
+            turns.feed(at((n * length) as u64), piece);
             steps.extend(std::iter::from_fn(|| turns.next_step()));
         }
         turns.finish();
@@ -275,8 +283,8 @@ fn without_any_it_is_cut_anyway() {
 #[test]
 fn padding_counts() {
     let mut turns = turns(400);
-    turns.pad(20_000);
-    turns.feed(0, &audio(&[(VOICE, 60_000)]));
+    turns.pad(Samples(20_000));
+    turns.feed(at(0), &audio(&[(VOICE, 60_000)]));
     turns.finish();
     let said = take(&mut turns);
     assert_eq!(said[2], "ended 0..40000");
@@ -287,8 +295,8 @@ fn a_jump_ends_an_utterance_unless_it_is_a_small_one() {
     let speech = audio(&[(VOICE, 800)]);
     for (time, ended) in [(900, false), (1200, true), (100, true)] {
         let mut turns = turns(400);
-        turns.feed(0, &speech);
-        turns.feed(time * MS, &speech);
+        turns.feed(at(0), &speech);
+        turns.feed(at(time), &speech);
         turns.finish();
         let end = time + 800;
         let expected = if ended {
@@ -315,8 +323,8 @@ fn a_jump_ends_an_utterance_unless_it_is_a_small_one() {
 #[test]
 fn silence_before_a_jump_is_no_pre_roll() {
     let mut turns = turns(400);
-    turns.feed(0, &audio(&[(SILENCE, 1000)]));
-    turns.feed(9000 * MS, &audio(&[(VOICE, 160)]));
+    turns.feed(at(0), &audio(&[(SILENCE, 1000)]));
+    turns.feed(at(9000), &audio(&[(VOICE, 160)]));
     turns.finish();
     assert_eq!(
         take(&mut turns),
@@ -328,10 +336,10 @@ fn silence_before_a_jump_is_no_pre_roll() {
 fn it_is_known_up_to_where_nothing_will_come() {
     let mut turns = turns(400);
     assert_eq!(turns.silent_until(), None);
-    turns.feed(5000 * MS, &audio(&[(SILENCE, 1600)]));
+    turns.feed(at(5000), &audio(&[(SILENCE, 1600)]));
     let until = turns.silent_until().unwrap();
-    assert_eq!(until, (6600 - 416) * MS);
-    turns.feed(6600 * MS, &audio(&[(VOICE, 160)]));
+    assert_eq!(until, at(6600 - 416));
+    turns.feed(at(6600), &audio(&[(VOICE, 160)]));
     assert_eq!(turns.silent_until(), None);
     let Some(Step::Began { .. }) = turns.next_step() else {
         panic!()
@@ -340,16 +348,16 @@ fn it_is_known_up_to_where_nothing_will_come() {
         panic!()
     };
     assert!(time >= until);
-    turns.feed(6760 * MS, &audio(&[(SILENCE, 500)]));
+    turns.feed(at(6760), &audio(&[(SILENCE, 500)]));
     assert!(turns.silent_until().unwrap() > until);
 }
 
 #[test]
 fn audio_may_go_on_after_the_end_was_announced() {
     let mut turns = turns(400);
-    turns.feed(0, &audio(&[(VOICE, 170)]));
+    turns.feed(at(0), &audio(&[(VOICE, 170)]));
     turns.finish();
-    turns.feed(170 * MS, &audio(&[(VOICE, 170)]));
+    turns.feed(at(170), &audio(&[(VOICE, 170)]));
     turns.finish();
     assert_eq!(
         take(&mut turns),

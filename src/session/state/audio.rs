@@ -2,7 +2,6 @@
 //! The way of the audio through a session: from the segmenter, or as it comes, to the connection
 //! that serves; what a lost connection left goes first.
 
-use std::ops::Range;
 use std::time::Duration;
 
 use super::super::backlog::Piece;
@@ -11,7 +10,7 @@ use super::super::{Demand, Notice, State};
 use super::{Phase, Session};
 use crate::audio::{SAMPLE_BYTES, samples, silence, whole, whole_bytes};
 use crate::protocol::Command;
-use crate::timeline::{duration_of, samples_in};
+use crate::timeline::{Samples, Span, Timestamp};
 
 /// Length of the silence that keeps an idle connection open: as little as possible is billed.
 const KEEP_ALIVE: Duration = Duration::from_millis(100);
@@ -88,16 +87,16 @@ impl Session {
         if self.limits.max_utterance_ms.is_some() || !goes_on {
             return;
         }
-        let mut left = samples_in(pause.as_nanos() as u64, self.config.rate);
-        while left > 0 {
+        let mut left = Samples::within(pause, self.config.rate);
+        while !left.is_none() {
             let piece = left.min(samples(self.chunk_bytes()));
             self.send_padding(piece, now);
-            left -= piece;
+            left = left - piece;
         }
     }
 
     /// Takes audio whose first sample has this timestamp, and sends what is worth it.
-    pub fn handle_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
+    pub fn handle_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
         let audio = whole(audio);
         if !self.is_running() || audio.is_empty() {
             return;
@@ -139,7 +138,7 @@ impl Session {
     pub(super) fn keep_alive(&mut self, now: Duration) {
         // A source that has stalled does not say how its utterance ends.
         self.end_utterance(now);
-        let samples = samples_in(KEEP_ALIVE.as_nanos() as u64, self.config.rate);
+        let samples = Samples::within(KEEP_ALIVE, self.config.rate);
         self.send_padding(samples, now);
         self.settle(now);
     }
@@ -153,16 +152,15 @@ impl Session {
     }
 
     /// Sends audio of any length.
-    fn send_pieces(&mut self, time: u64, audio: &[u8], now: Duration) {
+    fn send_pieces(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
         let most = whole_bytes(self.limits.max_audio_bytes);
         for (n, piece) in audio.chunks(most).enumerate() {
-            let before = duration_of(samples(n * most), self.config.rate);
-            let time = time.saturating_add(before);
-            self.send_audio(time, piece, now);
+            let before = samples(n * most).duration(self.config.rate);
+            self.send_audio(time + before, piece, now);
         }
     }
 
-    fn send_audio(&mut self, time: u64, audio: &[u8], now: Duration) {
+    fn send_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
         self.rotate(now);
         if let Some(serving) = self.connections.ready() {
             let length = serving.sent_audio(time, audio, now);
@@ -172,7 +170,7 @@ impl Session {
 
     /// Sends silence that the stream does not have. The service keeps it for the next utterance;
     /// before it gets too much it is ended as one of its own.
-    fn send_padding(&mut self, samples: u64, now: Duration) {
+    fn send_padding(&mut self, samples: Samples, now: Duration) {
         self.rotate(now);
         let silence = silence(samples);
         let Some(serving) = self.connections.ready() else {
@@ -207,7 +205,7 @@ impl Session {
     }
 
     /// The audio handed over from this timestamp on turns out to be `by` nanoseconds later.
-    pub fn handle_moved(&mut self, since: u64, by: i64) {
+    pub fn handle_moved(&mut self, since: Timestamp, by: i64) {
         if let Some(segmenter) = &mut self.segmenter {
             segmenter.move_since(since, by);
         }
@@ -223,7 +221,7 @@ impl Session {
         }
     }
 
-    fn commit(&mut self, speech: Option<Range<u64>>, now: Duration) {
+    fn commit(&mut self, speech: Option<Span>, now: Duration) {
         if !self.is_running() || self.limits.max_utterance_ms.is_none() {
             return;
         }

@@ -7,6 +7,7 @@ use super::super::connections::Role;
 use super::super::{Notice, Output, State, UNSENT, Warning};
 use super::{Phase, Session};
 use crate::protocol::{Failure, Kind, Statement};
+use crate::timeline::Timestamp;
 
 impl Session {
     /// Reports what has become final, and how far everything is.
@@ -52,13 +53,13 @@ impl Session {
     }
 
     /// Timestamp up to which there is nothing to be recognised, where the segmenter knows that.
-    fn silent_until(&self) -> Option<u64> {
+    fn silent_until(&self) -> Option<Timestamp> {
         let serving = self.connections.serving()?;
         let reported = self.replay.is_empty() && serving.all_reported();
         self.segmenter.as_ref().filter(|_| reported)?.silent_until()
     }
 
-    pub(super) fn advance_watermark(&mut self, time: Option<u64>, now: Duration) {
+    pub(super) fn advance_watermark(&mut self, time: Option<Timestamp>, now: Duration) {
         if let Some(time) = time
             && self.reporter.advance(time, &mut self.outbox)
             && self.phase == Phase::Finishing
@@ -109,12 +110,10 @@ impl Session {
         let serving = self.connections.serving();
         let end = serving.and_then(|serving| serving.end_time());
         let since = self.reporter.watermark();
-        if let Some(duration) = end.and_then(|end| end.checked_sub(since))
-            && duration > 0
-        {
+        if let Some(end) = end.filter(|end| *end > since) {
             self.outbox.notice(Notice::AudioLost {
                 time: since,
-                duration,
+                duration: end.since(since),
                 reason: "it was not recognised before too much came after it",
             });
         }
@@ -156,10 +155,10 @@ impl Session {
     /// The session is over.
     pub(super) fn close_all(&mut self) {
         self.phase = Phase::Over;
-        if let Some((time, duration)) = self.replay.discard(self.config.rate) {
+        if let Some(lost) = self.replay.discard(self.config.rate) {
             self.outbox.notice(Notice::AudioLost {
-                time,
-                duration,
+                time: lost.start,
+                duration: lost.length(),
                 reason: UNSENT,
             });
         }

@@ -95,10 +95,10 @@ impl Session {
     pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
         self.connections.settle_bill(&connection);
         let chunk = samples(self.chunk_bytes());
-        if let Some((time, duration)) = connection.leave_to(&mut self.replay, chunk) {
+        if let Some(lost) = connection.leave_to(&mut self.replay, chunk) {
             self.outbox.notice(Notice::AudioLost {
-                time,
-                duration,
+                time: lost.start,
+                duration: lost.length(),
                 reason: "more than max-queue-time would have to be sent again",
             });
         }

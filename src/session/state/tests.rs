@@ -11,6 +11,7 @@ mod stalls;
 use super::*;
 use crate::protocol::{Codec, Frame, Incoming, ItemText, Refusal, WordTime};
 use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
+use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
@@ -109,6 +110,10 @@ fn closed(code: Option<u16>, reason: &str) -> Net<'_> {
 const CHUNK: [u8; 3200] = [0; 3200];
 const LOUD: [u8; 3200] = [20; 3200];
 const MS: u64 = 1_000_000;
+
+fn millis(time: Timestamp) -> u64 {
+    time.nanos() / MS
+}
 
 struct Script {
     session: Session,
@@ -231,18 +236,18 @@ impl Script {
                     continue;
                 }
                 Output::Notice(Notice::SpeechStarted { time, .. }) => {
-                    format!("STARTED {}", time / MS)
+                    format!("STARTED {}", millis(time))
                 }
                 Output::Notice(Notice::SpeechStopped { time, .. }) => {
-                    format!("STOPPED {}", time / MS)
+                    format!("STOPPED {}", millis(time))
                 }
                 Output::Notice(Notice::AudioLost { time, duration, .. }) => {
-                    format!("LOST {}+{}", time / MS, duration / MS)
+                    format!("LOST {}+{}", millis(time), duration.as_millis())
                 }
                 Output::Notice(Notice::Outage(failure)) => format!("OUTAGE {:?}", failure.kind),
                 Output::Notice(Notice::Interim(t)) => format!("INTERIM {}", text(&t)),
                 Output::Notice(Notice::Final(t)) => format!("FINAL {}", text(&t)),
-                Output::Notice(Notice::Watermark { time }) => format!("SETTLED {}", time / MS),
+                Output::Notice(Notice::Watermark { time }) => format!("SETTLED {}", millis(time)),
                 Output::Notice(Notice::Warning(warning)) => format!("WARNING {warning:?}"),
                 Output::Notice(Notice::Failed(failure)) => format!("FAILED {:?}", failure.kind),
                 Output::Notice(Notice::Drained) => "DRAINED".into(),
@@ -267,7 +272,8 @@ impl Script {
     fn send(&mut self, ms: u64, chunk: &[u8]) {
         for _ in 0..ms / 100 {
             self.wait_for_demand();
-            self.session.handle_audio(self.time, chunk, self.now);
+            self.session
+                .handle_audio(Timestamp::from_nanos(self.time), chunk, self.now);
             self.time += 100 * MS;
             self.drain();
         }
@@ -314,7 +320,7 @@ impl Script {
 fn a_session_from_the_first_audio_to_the_last_word() {
     let mut s = Script::new(false);
     assert_eq!(s.take(), ["CONNECT"]);
-    s.session.handle_audio(0, &CHUNK, s.now);
+    s.session.handle_audio(Timestamp::default(), &CHUNK, s.now);
     s.drain();
     assert!(s.log.is_empty(), "no audio before the service is ready");
     s.net(Net::Connected);

@@ -27,7 +27,7 @@ impl Script {
 
     /// Before which timestamp everything is final, in milliseconds.
     fn settled(&self) -> u64 {
-        self.session.reporter.watermark() / MS
+        millis(self.session.reporter.watermark())
     }
 }
 

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::service::Service;
 use super::*;
+use crate::timeline::Samples;
 
 /// Days that are lived through, each with faults of its own.
 const DAYS: u64 = 100;
@@ -148,7 +149,8 @@ impl Day {
                 Some(time) => {
                     let sound = if time % 3000 < 2000 { LOUD[0] } else { 0 };
                     let audio = [sound; 2 * PIECE as usize];
-                    s.session.handle_audio(time * MS, &audio, s.now);
+                    s.session
+                        .handle_audio(Timestamp::from_nanos(time * MS), &audio, s.now);
                 }
                 None if is_over => s.finish(),
                 None => {}
@@ -166,8 +168,8 @@ impl Day {
             self.seed
         );
         if length > 0 && !self.mute {
-            let begin = timeline.clock() - length;
-            let time = timeline.start_time(begin).unwrap() / MS;
+            let begin = timeline.clock() - Samples(length);
+            let time = millis(timeline.start_time(begin).unwrap());
             self.service.listen(s, time, length, &mut self.random);
         }
     }

@@ -312,7 +312,8 @@ fn an_hour_of_rotations_loses_and_doubles_nothing() {
         s.now += Duration::from_millis(50);
         let (time, loud) = (s.time / MS, s.time / MS % 3000 < 2000);
         let audio = if loud { &LOUD } else { &CHUNK };
-        s.session.handle_audio(s.time, audio, s.now);
+        s.session
+            .handle_audio(Timestamp::from_nanos(s.time), audio, s.now);
         s.time += 100 * MS;
         s.drain();
         let log = s.said();

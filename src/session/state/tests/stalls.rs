@@ -78,7 +78,7 @@ fn what_was_said_in_the_pause_of_the_watermark_is_not_before_it() {
     s.receive("stop 0 2000");
     s.receive("final 0 One.");
     s.wait_without_audio(Duration::from_secs(10));
-    let watermark = s.session.reporter.watermark() / MS;
+    let watermark = millis(s.session.reporter.watermark());
     assert_eq!(watermark, 2000, "where the audio ends");
 }
 

@@ -7,6 +7,8 @@ use proptest::prelude::*;
 use super::*;
 use crate::property_testing::check;
 
+const SECOND: u64 = 1_000_000_000;
+
 const RATES: [u32; 3] = [8000, 11_025, 16_000];
 
 /// Times and numbers of samples; some of the times go on from the last one.
@@ -20,14 +22,14 @@ fn pieces() -> impl Strategy<Value = Vec<(Option<u64>, u64)>> {
 }
 
 /// A timeline, and what it has to say of each sample: its time.
-fn told(rate: u32, pieces: &[(Option<u64>, u64)]) -> (Timeline, Vec<u64>) {
+fn told(rate: u32, pieces: &[(Option<u64>, u64)]) -> (Timeline, Vec<Timestamp>) {
     let mut timeline = Timeline::new(rate);
-    let (mut truth, mut next) = (Vec::new(), 0u64);
+    let (mut truth, mut next) = (Vec::new(), Timestamp::default());
     for (time, samples) in pieces {
-        let time = time.unwrap_or(next);
-        timeline.append(time, *samples);
-        truth.extend((0..*samples).map(|n| time.saturating_add(duration_of(n, rate))));
-        next = time.saturating_add(duration_of(*samples, rate));
+        let time = time.map_or(next, Timestamp::from_nanos);
+        timeline.append(time, Samples(*samples));
+        truth.extend((0..*samples).map(|n| time + Samples(n).duration(rate)));
+        next = time + Samples(*samples).duration(rate);
     }
     (timeline, truth)
 }
@@ -37,18 +39,18 @@ fn every_sample_has_the_time_it_came_with() {
     let input = (proptest::sample::select(&RATES[..]), pieces());
     check(300, input, |(rate, pieces)| {
         let (timeline, truth) = told(rate, &pieces);
-        assert_eq!(timeline.clock(), truth.len() as u64);
-        let rounding = 2 * (SECOND / u64::from(rate) + 1);
+        assert_eq!(timeline.clock(), Position(truth.len() as u64));
+        let rounding = 2 * (Samples(1).duration(rate) + Duration::from_nanos(1));
         for (position, time) in truth.iter().enumerate().step_by(97) {
-            let found = timeline.start_time(position as u64).unwrap();
+            let found = timeline.start_time(Position(position as u64)).unwrap();
             assert!(
                 found.abs_diff(*time) <= rounding,
-                "{position}: {found} for {time}"
+                "{position}: {found:?} for {time:?}"
             );
             // The end of one sample is a sample's length after its begin.
-            let end = timeline.end_time(position as u64 + 1).unwrap();
-            let length = end.saturating_sub(found);
-            assert!(length <= rounding, "{position}: {length} long");
+            let end = timeline.end_time(Position(position as u64 + 1)).unwrap();
+            let length = end.since(found);
+            assert!(length <= rounding, "{position}: {length:?} long");
         }
     });
 }
@@ -60,10 +62,10 @@ fn stretches_hold_every_sample_once() {
         let (timeline, truth) = told(16_000, &pieces);
         let from = from.index(truth.len() + 1);
         let mut position = from;
-        for Stretch { time, samples, .. } in timeline.stretches(from as u64) {
-            assert!(samples > 0);
-            assert_eq!(Some(time), timeline.start_time(position as u64));
-            position += samples as usize;
+        for Stretch { time, samples, .. } in timeline.stretches(Position(from as u64)) {
+            assert!(!samples.is_none());
+            assert_eq!(Some(time), timeline.start_time(Position(position as u64)));
+            position += samples.0 as usize;
         }
         assert_eq!(position, truth.len());
     });
@@ -75,11 +77,14 @@ fn forgetting_the_past_changes_nothing_after_it() {
     check(300, input, |(pieces, from)| {
         let (whole, truth) = told(16_000, &pieces);
         let (mut short, _) = told(16_000, &pieces);
-        let from = from.index(truth.len() + 1) as u64;
+        let from = Position(from.index(truth.len() + 1) as u64);
         short.forget_before(from);
-        for position in (from..=whole.clock()).step_by(61) {
+        for position in (from.0..=whole.clock().0).step_by(61).map(Position) {
             assert_eq!(short.start_time(position), whole.start_time(position));
-            assert_eq!(short.end_time(position + 1), whole.end_time(position + 1));
+            assert_eq!(
+                short.end_time(position + Samples(1)),
+                whole.end_time(position + Samples(1))
+            );
         }
         assert_eq!(short.stretches(from), whole.stretches(from));
     });
