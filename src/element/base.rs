@@ -10,9 +10,10 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
-use super::input::{Feeding, Input, Placed, Uplink};
+use super::input::{Feeding, Input, Placed};
 use super::properties::Effect;
 use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
+use super::uplink::Uplink;
 use super::{CAT, Settings, lock};
 
 /// What follows on settings that allow no session, where the pipeline is to run on.

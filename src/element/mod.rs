@@ -10,6 +10,7 @@ mod messages;
 mod properties;
 mod report;
 mod settings;
+mod uplink;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
@@ -17,9 +18,10 @@ use gst::glib;
 
 pub use base::{Base, Feed, post_went_back};
 pub use enums::Results;
-pub use input::{Feeding, Input, Refused, is_live};
+pub use input::{Feeding, Input, is_live};
 pub use properties::{Settings, property_specs, text_property_specs};
 pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text};
+pub use uplink::Refused;
 
 /// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
 /// pieces of text, TRACE every buffer and the text itself.

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: MPL-2.0
+//! A session as its audio sees it: where it is queued, and how one waits for its end. Belongs to the
+//! [input](super::input).
+
+use std::sync::Arc;
+
+use super::CAT;
+use super::completion::{Completion, Ending};
+use super::properties::Settings;
+use super::report::{Report, Stats, TextOutput, post_audio_lost};
+use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
+use crate::protocol::Failure;
+use crate::timeline::Timestamp;
+
+/// Why the streaming thread cannot go on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refused {
+    /// [`Input::interrupt`] was called: try again once that is over.
+    Interrupted,
+    /// The session takes no more.
+    Over(gst::FlowError),
+}
+
+impl From<Refused> for gst::FlowError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Interrupted => gst::FlowError::Flushing,
+            Refused::Over(error) => error,
+        }
+    }
+}
+
+/// A session that takes audio.
+#[derive(Debug)]
+pub struct Uplink {
+    pub(super) queue: Arc<AudioQueue>,
+    pub(super) completion: Arc<Completion>,
+    pub(super) full: Full,
+    rate: u32,
+    segment: gst::FormattedSegment<gst::ClockTime>,
+    /// Stops the session when dropped.
+    _link: Link,
+}
+
+impl Uplink {
+    /// Gives the session other settings, after the property `changed`.
+    pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
+        let endpoint = settings.endpoint()?;
+        let setup = settings.setup(self.rate, endpoint.is_official())?;
+        self.queue.update(Update {
+            endpoint,
+            rotate: changed != "context" || !(setup.codecs)().limits().takes_context,
+            codecs: setup.codecs,
+            context: settings.context(),
+        });
+        Ok(())
+    }
+
+    /// Starts a session. Returns with it what of the settings has no effect.
+    pub fn start<T: TextOutput>(
+        element: &gst::Element,
+        settings: &Settings,
+        rate: u32,
+        segment: &gst::FormattedSegment<gst::ClockTime>,
+        stats: &Stats,
+        live: bool,
+        text: impl FnOnce() -> T,
+    ) -> Result<(Self, Vec<String>), Failure> {
+        let endpoint = settings.endpoint()?;
+        let setup = settings.setup(rate, endpoint.is_official())?;
+        let config = settings.session(rate, live, &setup);
+        let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
+        let queue = Arc::new(queue);
+        let (mut text, waker) = (text(), queue.clone());
+        text.set_waker(Box::new(move || waker.wake()));
+        let completion = Arc::new(Completion::default());
+        gst::debug!(
+            CAT,
+            obj = element,
+            "new session with {}",
+            endpoint.authority()
+        );
+        let report = Report::new(
+            element,
+            segment,
+            rate,
+            stats.clone(),
+            completion.clone(),
+            text,
+        );
+        let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
+        let uplink = Self {
+            queue,
+            completion,
+            full: if live { Full::DropOldest } else { Full::Wait },
+            rate,
+            segment: segment.clone(),
+            _link: link,
+        };
+        Ok((uplink, setup.warnings))
+    }
+
+    /// Pushes whole samples, see [`AudioQueue::push`]. What that costs is reported.
+    pub(super) fn push(
+        &self,
+        jump: Option<Timestamp>,
+        audio: &[u8],
+        element: &gst::Element,
+        stats: &Stats,
+    ) -> Result<(), Refused> {
+        if audio.is_empty() {
+            return Ok(());
+        }
+        match self.queue.push(jump, audio, self.full) {
+            Ok(None) => Ok(()),
+            Ok(Some(lost)) => {
+                let reason = "the network is too slow";
+                post_audio_lost(element, stats, lost, reason, &self.segment);
+                Ok(())
+            }
+            Err(PushError::Interrupted) => Err(Refused::Interrupted),
+            Err(PushError::Closed) => Err(match self.completion.wait() {
+                // The ERROR was posted before.
+                Some(Ending::Failed) => Refused::Over(gst::FlowError::Error),
+                Some(Ending::Drained | Ending::Stopped) => Refused::Over(gst::FlowError::Flushing),
+                None => Refused::Interrupted,
+            }),
+        }
+    }
+}
+
+/// Sessions that get no more audio.
+pub struct Draining(pub(super) Vec<Arc<Uplink>>);
+
+impl Draining {
+    /// Waits until they have ended. The input's lock must not be held.
+    pub fn wait(&self) -> Result<(), Refused> {
+        self.0
+            .iter()
+            .try_for_each(|uplink| match uplink.completion.wait() {
+                Some(_) => Ok(()),
+                None => Err(Refused::Interrupted),
+            })
+    }
+}
