@@ -4,27 +4,26 @@
 
 use crate::timeline::Samples;
 
-/// Bytes in a sample.
+/// Bytes per sample.
 pub const SAMPLE_BYTES: usize = 2;
 
-/// Audio louder than this on average is speech, or something that sounds like it: -40 dBFS, as a
-/// sample value.
+/// Average level above which audio counts as speech, or similar to it: -40 dBFS, as a sample value.
 const LOUD: u64 = 328;
 
-/// Whole samples in a number of bytes.
+/// Number of whole samples in this number of bytes.
 pub fn samples(bytes: usize) -> Samples {
     Samples((bytes / SAMPLE_BYTES) as u64)
 }
 
-/// Bytes that a number of samples takes.
+/// Number of bytes in this number of samples.
 pub fn bytes(samples: Samples) -> usize {
-    // More samples than memory can hold are never made bytes of.
+    // More samples than fit into memory are never converted.
     usize::try_from(samples.0)
         .unwrap_or(usize::MAX)
         .saturating_mul(SAMPLE_BYTES)
 }
 
-/// The most bytes up to this number that are whole samples; one sample at least.
+/// The largest number of bytes up to this one that is whole samples; at least one sample.
 pub fn whole_bytes(bytes: usize) -> usize {
     bytes.max(SAMPLE_BYTES) / SAMPLE_BYTES * SAMPLE_BYTES
 }
@@ -39,13 +38,13 @@ pub fn silence(samples: Samples) -> Vec<u8> {
     vec![0; bytes(samples)]
 }
 
-/// The values of samples.
+/// The values of the samples.
 pub fn values<'a>(audio: impl IntoIterator<Item = &'a u8>) -> impl Iterator<Item = i16> {
     let mut bytes = audio.into_iter();
     std::iter::from_fn(move || Some(i16::from_le_bytes([*bytes.next()?, *bytes.next()?])))
 }
 
-/// Level of some samples, in decibels relative to full scale; -100 for silence.
+/// Average level of samples, in decibels relative to full scale; -100 for silence.
 pub fn level(samples: &[i16]) -> f32 {
     let square = |sample: &i16| i64::from(*sample) * i64::from(*sample);
     let energy: i64 = samples.iter().map(square).sum();
@@ -53,13 +52,14 @@ pub fn level(samples: &[i16]) -> f32 {
     (10.0 * mean.log10()).max(-100.0) as f32
 }
 
-/// Whether samples are loud on average.
+/// Whether the samples are loud on average.
 pub fn is_loud(audio: &[u8]) -> bool {
     let square = |low, high| {
         let sample = i32::from(i16::from_le_bytes([low, high]));
         (sample * sample).unsigned_abs()
     };
-    // In pairs, whose squares fit into 32 bits together: processors have an instruction for that.
+    // In pairs, since the sum of two squares fits into 32 bits: processors have an instruction for
+    // that.
     let (pairs, rest) = audio.as_chunks::<4>();
     let pairs = pairs
         .iter()

@@ -1,115 +1,115 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Whether audio that arrives goes on where the audio before it ended, and what is sent if not.
+//! Decides whether incoming audio is contiguous with the audio before it, and what is sent if not.
 //!
-//! Timestamps of real sources jitter, come in bursts and drift, and the audio is whole all the same:
-//! it goes on in samples until its timestamps have been off by more than [`THRESHOLD`] for
-//! [`PATIENCE`] in a row, as `GstAudioStreamAlign` does it. What is flagged as discontinuous is
-//! believed at once. Then one of three things has happened:
+//! Timestamps of real sources jitter, come in bursts and drift although no audio is missing: audio
+//! counts as contiguous until its timestamps have been off by more than [`THRESHOLD`] for
+//! [`PATIENCE`] without interruption, as in `GstAudioStreamAlign`. A flagged discontinuity is
+//! trusted at once. Then there are three cases:
 //!
-//! - Timestamps are off by less than a pause of speech. They are moved to where they should have
-//!   been since; nothing is put into the audio.
-//! - Something is missing. The hole is filled with silence: all of it if it is small, or else as
-//!   much as ends an utterance. Audio whose timestamps are so far off is held back until it is
-//!   clear, since a single wild timestamp would tear an utterance in two. (Where it is not live all
-//!   audio that is off is held back: nobody waits for it.)
+//! - The timestamps are off by less than a pause in speech. They are corrected from the point where
+//!   the deviation started; no audio is inserted.
+//! - Audio is missing. The hole is filled with silence: completely if it is short, or else with as
+//!   much as ends an utterance. Audio with timestamps that far off is held back until the case is
+//!   clear, since a single stray timestamp would cut an utterance in two. (If the source is not
+//!   live, all audio that is off is held back: latency does not matter then.)
 //! - Timestamps went back. The session has to end, as at a new segment.
 //!
-//! Used by the streaming thread, for all sessions that its audio goes to.
+//! Used by the streaming thread, for all sessions that receive its audio.
 
 use std::time::Duration;
 
 use crate::timeline::{Position, Samples, Timestamp};
 
-/// Timestamps may be off by this much before it means anything: capture clocks jitter, and
-/// containers round. As in GstAudioBaseSink and the base class of decoders.
+/// Tolerated deviation of timestamps: capture clocks jitter, and containers round. The same as in
+/// GstAudioBaseSink and the base class of decoders.
 const THRESHOLD: Duration = Duration::from_millis(40);
 
-/// How long timestamps have to be off, in audio: a second, as `GstAudioStreamAlign` has it.
+/// How long timestamps have to be off, in audio: a second, as in `GstAudioStreamAlign`.
 const PATIENCE: Duration = Duration::from_secs(1);
 
-/// Timestamps that are further off than this, and than what ends an utterance, mean a hole.
+/// A deviation larger than this, and than the pause that ends an utterance, is a hole.
 const MIN_HOLE: Duration = Duration::from_millis(600);
 
-/// Timestamps that go back by less than this are moved.
+/// Timestamps that go back by less than this are corrected.
 const MIN_LEAP_BACK: Duration = Duration::from_secs(1);
 
 /// Holes up to this long are filled with silence, so that a sentence survives a lost packet.
 const FILLED_HOLE: Duration = Duration::from_secs(2);
 
-/// Silence that is to be sent.
+/// Silence to send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Silence {
     pub time: Timestamp,
     pub samples: Samples,
 }
 
-/// Audio that was sent turns out to be earlier or later.
+/// A correction: audio that was sent is earlier or later than stated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Moved {
-    /// From where on it is, as it was told.
+    /// Where the correction starts, in the original timestamps.
     pub since: Timestamp,
-    /// By how much it is later, in nanoseconds.
+    /// By how much it is later, in nanoseconds; negative if it is earlier.
     pub by: i64,
 }
 
 /// How to send audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Plan {
-    /// What comes first.
+    /// First: a correction of the audio sent so far.
     pub moved: Option<Moved>,
-    /// What comes next.
+    /// Next: silence to insert.
     pub silence: Option<Silence>,
-    /// Timestamp of the first sample, if it is not where the audio or silence before it ends.
+    /// Timestamp of the first sample, if it is not contiguous with the audio or silence before it.
     pub jump: Option<Timestamp>,
 }
 
-/// What to do with audio that arrives.
+/// The action for incoming audio.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
-    /// Send it, after what is held back: the plan is for the first of both.
+    /// Send it, after the held-back audio: the plan applies to the first of both.
     Send(Plan),
-    /// Hold it back. `release` says to send what was held back before, which goes on.
+    /// Hold it back. `release` says to send the audio held back before, which is contiguous.
     Hold { release: bool },
-    /// Timestamps went back by this much: what is held back and this begin another session.
+    /// Timestamps went back by this much: the held-back audio and this start another session.
     Restart { back: Duration },
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
     Aligned,
-    /// The audio goes on, but its timestamps have been off by a little.
+    /// The audio is contiguous, but its timestamps have been slightly off.
     Off {
-        /// Where that began, by the timestamps that were told.
+        /// Where the deviation started, in the original timestamps.
         since: Timestamp,
         samples: Samples,
-        /// Sum of deviations, in nanoseconds, times samples.
+        /// Sum of the deviations in nanoseconds, each times its number of samples.
         weight: i128,
     },
-    /// Audio is held back that is far off; there are no holes in it.
+    /// Audio that is far off is held back; it is contiguous in itself.
     Holding {
         time: Timestamp,
         samples: Samples,
     },
 }
 
-/// Watches that timestamps and samples stay together, as audio comes in.
+/// Checks that timestamps and number of samples agree, as audio arrives.
 #[derive(Debug)]
 pub struct Continuity {
     rate: u32,
-    /// Silence that surely ends an utterance.
+    /// Silence that is certain to end an utterance.
     pause: Duration,
     is_live: bool,
-    /// Position and timestamp from which both are counted on.
+    /// Reference point from which both are counted.
     anchor: Option<(Position, Timestamp)>,
     clock: Position,
-    /// Silence made up since there was audio.
+    /// Length of the silence inserted since the latest audio.
     silent_for: Duration,
     state: State,
 }
 
 impl Continuity {
-    /// `pause` is the silence after which the recogniser ends an utterance. Audio that is not
-    /// live can be held back for as long as it takes to be sure.
+    /// `pause` is the silence after which the recogniser ends an utterance. Audio that is not live
+    /// can be held back until the case is certain.
     pub fn new(rate: u32, pause: Duration, is_live: bool) -> Self {
         Self {
             rate,
@@ -122,14 +122,14 @@ impl Continuity {
         }
     }
 
-    /// Timestamp at which the audio that was sent ends; `None` before the first.
+    /// Timestamp at which the audio sent so far ends; `None` before the first.
     pub fn expected(&self) -> Option<Timestamp> {
         let (clock, time) = self.anchor?;
         Some(time + self.clock.since(clock).duration(self.rate))
     }
 
-    /// Audio arrived. Without a timestamp it goes on, or starts at `default`. `discont` says that
-    /// it does not claim to go on where the audio before it ended.
+    /// Audio arrived. Without a timestamp it is contiguous, or starts at `default`. `discont` says
+    /// that it is flagged as discontinuous.
     pub fn audio(
         &mut self,
         time: Option<Timestamp>,
@@ -175,12 +175,13 @@ impl Continuity {
         Placement::Send(self.bear(time, expected, samples))
     }
 
-    /// Whether so much is missing that an utterance cannot have gone on.
+    /// Whether so much is missing that an utterance cannot have continued.
     fn is_hole(&self, time: Timestamp, expected: Timestamp) -> bool {
         time.since(expected) >= self.pause.max(MIN_HOLE)
     }
 
-    /// Sends audio whose timestamp is off by less than a pause, and moves them if it has been.
+    /// Sends audio that is off by less than a pause, and corrects the timestamps if they have been
+    /// off long enough.
     fn bear(&mut self, time: Timestamp, expected: Timestamp, samples: Samples) -> Plan {
         let off = i128::from(time.nanos()) - i128::from(expected.nanos());
         let (since, before, weight) = match self.state {
@@ -213,16 +214,16 @@ impl Continuity {
         }
     }
 
-    /// Holds back audio that is far off until it is clear whether it stays there.
+    /// Holds back audio that is far off until it is clear whether the deviation lasts.
     fn hold(&mut self, time: Timestamp, expected: Timestamp, samples: Samples) -> Placement {
         let (start, held) = match self.state {
             State::Holding { time, samples } => (time, samples),
             State::Aligned | State::Off { .. } => (time, Samples(0)),
         };
         let follows = start + held.duration(self.rate);
-        // Timestamps may jitter there as well.
+        // Held-back timestamps may jitter as well.
         if time.abs_diff(follows) > MIN_HOLE {
-            // What was held back was wild.
+            // The held-back timestamps were stray.
             self.take(held);
             self.state = State::Holding { time, samples };
             return Placement::Hold { release: true };
@@ -238,7 +239,7 @@ impl Continuity {
         self.decide(start, expected, all, false)
     }
 
-    /// Nothing follows what is held back, at least not at once: what is to be done with it.
+    /// Nothing follows the held-back audio, at least not at once: returns the action for it.
     pub fn flush(&mut self) -> Placement {
         match (self.state, self.expected()) {
             (State::Holding { time, samples }, Some(expected)) => {
@@ -248,8 +249,8 @@ impl Continuity {
         }
     }
 
-    /// The audio is where its timestamp says. If it does not say that something is missing, little
-    /// may be missing without a word being torn by silence.
+    /// Accepts the timestamp of the audio. If it is not flagged as discontinuous, a short hole is
+    /// not filled, since silence would tear a word.
     fn decide(
         &mut self,
         time: Timestamp,
@@ -274,8 +275,8 @@ impl Continuity {
         Placement::Send(plan)
     }
 
-    /// Nothing is to be heard until `end`, says upstream. Returns the silence to send for it:
-    /// enough to end an utterance, not more. Nothing may be held back.
+    /// Upstream announced that there is no audio until `end`. Returns the silence to send for it:
+    /// enough to end an utterance, not more. No audio may be held back.
     pub fn gap(&mut self, start: Timestamp, end: Timestamp) -> Option<Silence> {
         let expected = self.expected();
         let expected = expected.unwrap_or_else(|| self.start_at(start));
@@ -305,7 +306,7 @@ impl Continuity {
         }
     }
 
-    /// Silence for a hole: all of it if it is small, else as much as ends an utterance.
+    /// Silence for a hole: all of it if it is short, else as much as ends an utterance.
     fn fill(&mut self, from: Timestamp, hole: Duration) -> Option<Silence> {
         let enough = self.pause.max(FILLED_HOLE).saturating_sub(self.silent_for);
         let length = if hole <= enough {

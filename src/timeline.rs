@@ -1,18 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Positions in the audio and timestamps of the stream.
+//! Maps positions in a connection's audio to timestamps of the stream. Used by everything below the
+//! captions.
 //!
-//! The service counts the samples that it was sent over a connection and reports positions in them.
-//! The stream has timestamps, with gaps, jumps and lost buffers. A [`Timeline`] remembers which
-//! sample of a connection has which timestamp, as a table of anchors.
+//! The service counts the samples that it was sent over a connection, and reports positions in
+//! them. The stream has timestamps, with gaps, jumps and lost buffers. A [`Timeline`] records, as a
+//! table of anchors, which sample of a connection has which timestamp.
 //!
-//! The types that times and lengths of audio have everywhere below the captions are here, too.
+//! The types for times and lengths of audio that all code below the captions shares are here, too.
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::ops::{Add, AddAssign, Mul, Sub};
 use std::time::Duration;
 
-/// A point in the time of the stream: a PTS in its segment, in nanoseconds.
+/// A timestamp: a PTS in the stream's segment, in nanoseconds.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(u64);
 
@@ -25,7 +26,7 @@ impl Timestamp {
         self.0
     }
 
-    /// How long after another one this is; zero if it is before.
+    /// Time since an earlier timestamp; zero if that is later.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
@@ -34,13 +35,13 @@ impl Timestamp {
         Duration::from_nanos(self.0.abs_diff(other.0))
     }
 
-    /// The same, so many nanoseconds later.
+    /// The timestamp shifted by this number of nanoseconds.
     pub fn moved(self, by: i64) -> Self {
         Self(self.0.saturating_add_signed(by))
     }
 }
 
-/// Stays at the end of time rather than to wrap around: timestamps come from outside.
+/// Saturates rather than wraps: timestamps come from outside.
 impl Add<Duration> for Timestamp {
     type Output = Self;
 
@@ -55,7 +56,7 @@ impl fmt::Debug for Timestamp {
     }
 }
 
-/// From one timestamp up to another.
+/// A span from one timestamp to another.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Span {
     pub start: Timestamp,
@@ -83,7 +84,7 @@ impl Span {
         self.start < other.end && other.start < self.end
     }
 
-    /// From the first of both up to the end of the later one.
+    /// The smallest span that contains both.
     pub fn hull(self, other: Self) -> Self {
         Self::new(self.start.min(other.start), self.end.max(other.end))
     }
@@ -94,13 +95,13 @@ impl Span {
 pub struct Samples(pub u64);
 
 impl Samples {
-    /// The whole samples in a length of time.
+    /// Number of whole samples in a length of time.
     pub fn within(length: Duration, rate: u32) -> Self {
         let samples = length.as_nanos() * u128::from(rate) / 1_000_000_000;
         Self(u64::try_from(samples).unwrap_or(u64::MAX))
     }
 
-    /// How long they last.
+    /// Their duration.
     pub fn duration(self, rate: u32) -> Duration {
         let nanos = u128::from(self.0) * 1_000_000_000 / u128::from(rate.max(1));
         Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
@@ -141,12 +142,12 @@ impl Mul<u64> for Samples {
     }
 }
 
-/// A place in the audio of one connection: the samples before it.
+/// A position in the audio of one connection: the number of samples before it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Position(pub u64);
 
 impl Position {
-    /// The samples from another place up to here; none if it is later.
+    /// Number of samples since an earlier position; zero if that is later.
     pub fn since(self, earlier: Self) -> Samples {
         Samples(self.0.saturating_sub(earlier.0))
     }
@@ -174,41 +175,41 @@ impl Sub<Samples> for Position {
     }
 }
 
-/// Nanoseconds, as GStreamer counts.
+/// Nanoseconds, as in GStreamer.
 pub fn nanos(length: Duration) -> u64 {
     u64::try_from(length.as_nanos()).unwrap_or(u64::MAX)
 }
 
-/// The time of audio that is known to have come.
+/// Timestamp of audio that is known to have arrived.
 pub fn known(time: Option<Timestamp>) -> Timestamp {
     debug_assert!(time.is_some(), "audio that came has no time");
     time.unwrap_or_default()
 }
 
-/// From this position on, timestamps begin at `time`.
+/// From this position on, timestamps count from `time`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Anchor {
     clock: Position,
     time: Timestamp,
-    /// Silence that was made up for the service and takes no time in the stream.
+    /// Silence inserted for the service, which takes no time in the stream.
     is_padding: bool,
 }
 
-/// Audio whose timestamps go on without a break.
+/// Audio with contiguous timestamps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Stretch {
-    /// Of the first sample.
+    /// Timestamp of the first sample.
     pub time: Timestamp,
     pub samples: Samples,
-    /// Made up, see [`Timeline::pad`].
+    /// Inserted silence, see [`Timeline::pad`].
     pub is_padding: bool,
 }
 
-/// Which timestamp each sample of a connection has.
+/// The timestamps of a connection's samples.
 #[derive(Debug)]
 pub struct Timeline {
     rate: u32,
-    /// Ascending by clock; between two of them time runs with the samples, except in padding.
+    /// Ascending by clock; between two of them time advances with the samples, except in padding.
     anchors: VecDeque<Anchor>,
     clock: Position,
 }
@@ -227,12 +228,12 @@ impl Timeline {
         self.rate
     }
 
-    /// Samples noted so far: the service's audio clock.
+    /// Position after the latest recorded sample: the service's audio clock.
     pub fn clock(&self) -> Position {
         self.clock
     }
 
-    /// Notes that `samples` samples were sent, the first of which has the given time.
+    /// Records `samples` samples of sent audio, the first of which has this timestamp.
     pub fn append(&mut self, time: Timestamp, samples: Samples) {
         if self.anchors.len() == 1
             && let Some(leading) = self.anchors.front_mut()
@@ -255,9 +256,9 @@ impl Timeline {
         self.clock += samples;
     }
 
-    /// Notes that `samples` samples of silence were sent that the stream does not have: all of them
-    /// have the timestamp at which the audio before them ends, or, before all audio, at which that
-    /// begins.
+    /// Records `samples` samples of sent silence that is not part of the stream: all of them have
+    /// the timestamp at which the preceding audio ends, or, before any audio, at which the first
+    /// starts.
     pub fn pad(&mut self, samples: Samples) {
         if self.anchors.back().is_none_or(|newest| !newest.is_padding) {
             self.anchors.push_back(Anchor {
@@ -269,19 +270,19 @@ impl Timeline {
         self.clock += samples;
     }
 
-    /// The time of the sample at this position: of something that starts there.
+    /// Timestamp of the sample at this position: for something that starts there.
     pub fn start_time(&self, clock: Position) -> Option<Timestamp> {
         let after = self.anchors.partition_point(|anchor| anchor.clock <= clock);
         self.at(after, clock)
     }
 
-    /// The time at which the sample before this position ends: of something that ends there.
+    /// Timestamp at which the sample before this position ends: for something that ends there.
     pub fn end_time(&self, clock: Position) -> Option<Timestamp> {
         let after = self.anchors.partition_point(|anchor| anchor.clock < clock);
         self.at(after, clock)
     }
 
-    /// What was noted from this position on, in stretches of continuous time.
+    /// The audio recorded from this position on, in stretches with contiguous timestamps.
     pub fn stretches(&self, from: Position) -> Vec<Stretch> {
         let first = self.anchors.partition_point(|anchor| anchor.clock <= from);
         let starts = self.anchors.range(first.saturating_sub(1)..);
@@ -300,7 +301,7 @@ impl Timeline {
             .collect()
     }
 
-    /// Everything from this timestamp on turns out to be `by` nanoseconds later, or earlier.
+    /// Shifts everything from this timestamp on by `by` nanoseconds; negative is earlier.
     pub fn move_since(&mut self, time: Timestamp, by: i64) {
         let Some(at) = self.anchors.iter().rposition(|anchor| anchor.time <= time) else {
             return;
@@ -330,7 +331,7 @@ impl Timeline {
         }
     }
 
-    /// Forgets what is only needed for positions before this one.
+    /// Discards data that is only needed for positions before this one.
     pub fn forget_before(&mut self, clock: Position) {
         while self
             .anchors

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What holds for any audio with any timestamps.
+//! Properties that hold for any audio with any timestamps.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,16 +11,16 @@ use crate::timeline::Timeline;
 const RATE: u32 = 16_000;
 const PAUSE: Duration = Duration::from_millis(800);
 const SECOND: u64 = 1_000_000_000;
-/// Where the audio begins.
+/// Start of the audio.
 const BEGIN: Timestamp = Timestamp::from_nanos(100 * SECOND);
 
-/// What arrives.
+/// An input.
 #[derive(Debug, Clone)]
 enum Arrival {
-    /// How far its timestamp is from what is expected, or none at all; a number of samples, and
-    /// whether it is flagged.
+    /// Deviation of its timestamp from the expected one, or no timestamp; number of samples;
+    /// whether it is flagged as discontinuous.
     Audio(Option<i64>, u64, bool),
-    /// How long, in nanoseconds.
+    /// Its length in nanoseconds.
     Gap(u64),
 }
 
@@ -43,10 +43,10 @@ fn arrivals() -> impl Strategy<Value = Vec<Arrival>> {
     vec(arrival, 1..80)
 }
 
-/// A session that does as it is told.
+/// A session that follows the plans.
 struct Sent {
     timeline: Timeline,
-    /// Samples that are held back, and that came in all.
+    /// Number of samples held back, and received in total.
     held: Samples,
     came: Samples,
     silent_for: Duration,
@@ -154,7 +154,7 @@ fn every_sample_is_sent_once_and_silence_is_bounded() {
             }
             let noted = sent.timeline.clock().since(Position::default());
             assert_eq!(sent.came, noted - sent.silence + sent.held);
-            // Both sides know alike where the audio ends.
+            // Both sides agree on where the audio ends.
             let end = sent.timeline.end_time(sent.timeline.clock());
             if let (Some(end), Some(expected)) = (end, continuity.expected()) {
                 let apart = end.abs_diff(expected);

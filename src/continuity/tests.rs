@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Jitter, drift, holes and leaps of timestamps, and the resulting plans.
 
 use super::Placement::*;
 use super::*;
@@ -14,17 +15,17 @@ fn millis(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Audio of so many samples with this timestamp in milliseconds.
+/// This many samples of audio, with this timestamp in milliseconds.
 fn audio(continuity: &mut Continuity, ms: u64, samples: u64, discont: bool) -> Placement {
     continuity.audio(Some(at(ms)), at(0), Samples(samples), discont)
 }
 
-/// The timestamp in milliseconds that is expected next.
+/// The next expected timestamp, in milliseconds.
 fn expected(continuity: &Continuity) -> u64 {
     continuity.expected().unwrap().nanos() / 1_000_000
 }
 
-/// One second of audio has come, from 1 s on.
+/// After one second of audio, from 1 s on.
 fn continuity() -> Continuity {
     let mut continuity = Continuity::new(RATE, millis(800), true);
     let first = audio(&mut continuity, 1000, 16_000, true);
@@ -51,7 +52,7 @@ fn silence(begin: u64, ms: u64) -> Option<Silence> {
     Some(Silence { time, samples })
 }
 
-/// Feeds 20 ms with the timestamp that is expected, off by so many milliseconds.
+/// Feeds 20 ms with the expected timestamp, shifted by this many milliseconds.
 fn off(continuity: &mut Continuity, ms: i64) -> Placement {
     let time = continuity.expected().unwrap().moved(ms * 1_000_000);
     continuity.audio(Some(time), at(0), Samples(320), false)
@@ -64,7 +65,7 @@ fn jitter_and_short_deviations_mean_nothing() {
     for jitter in [-40, 40, -80, 80, -80, 80, -60, -60, -60, 10, 400, 400, 0] {
         assert_eq!(off(&mut continuity, jitter), GOES_ON, "{jitter}");
     }
-    // Bursts: a stall, and then everything at once.
+    // Bursts: a stall, and then all audio at once.
     for _ in 0..20 {
         for n in 0..20 {
             assert_eq!(off(&mut continuity, 400 - 20 * n), GOES_ON);
@@ -130,7 +131,7 @@ fn what_is_flagged_counts_at_once() {
     };
     assert_eq!(plan, Send(jumped));
     assert_eq!(expected(&continuity), 7500);
-    // Flagged, but where it belongs.
+    // Flagged, but contiguous.
     assert_eq!(audio(&mut continuity, 7520, 320, true), GOES_ON);
     let back = expected(&continuity) - 300;
     assert_eq!(audio(&mut continuity, back, 320, true), jump(back));

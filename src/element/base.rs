@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What both elements are made of: settings, statistics, and the way of the audio into sessions.
+//! The state that both elements share: settings, statistics and the path of the audio into
+//! sessions. Each element holds one [`Base`] and calls it from its pad functions.
 //!
-//! Locks: `settings` and `input` are held for moments only and never two at a time, nor while
+//! Locks: `settings` and `input` are held only briefly, never both at once, and never while
 //! waiting, reading files, querying, pushing or posting.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -16,7 +17,7 @@ use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_e
 use super::uplink::Uplink;
 use super::{CAT, Settings, lock};
 
-/// What follows on settings that allow no session, where the pipeline is to run on.
+/// Ends the WARNING about settings that allow no session, when the pipeline keeps running.
 const MUTED: &str = "There are no captions until then.";
 
 #[derive(Debug, Default)]
@@ -35,7 +36,7 @@ impl Base {
         lock(&self.input)
     }
 
-    /// Sets a property; what concerns the recognition counts for a session that has begun, too.
+    /// Sets a property. Recognition settings also apply to a session that is already running.
     pub fn set_property(
         &self,
         element: &gst::Element,
@@ -79,14 +80,14 @@ impl Base {
         }
     }
 
-    /// Ends the utterance, if that is for the application to say.
+    /// Ends the utterance, if the application controls utterance boundaries.
     pub fn commit(&self, element: &gst::Element) {
         let settings = self.settings().clone();
         self.input().commit(element, &settings);
     }
 
-    /// Starts a session for the audio that follows. Returns whether there is one: not if the
-    /// settings do not allow it, and the pipeline is to run on.
+    /// Starts a session for the audio that follows. Returns `false` if the settings allow no
+    /// session and the pipeline has to keep running.
     pub fn start_run<T: TextOutput>(
         &self,
         element: &gst::Element,
@@ -116,21 +117,21 @@ impl Base {
     }
 }
 
-/// The way of the audio through an element, which may wait in its own manner.
+/// The path of the audio through an element; each element implements its own way of waiting.
 pub trait Feed {
     fn base(&self) -> &Base;
 
-    /// Starts a session for audio that begins with this buffer. Returns whether there is one.
+    /// Starts a session for audio whose first buffer is `first`. Returns whether one was started.
     fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError>;
 
-    /// Pushes audio, waiting as long as it takes.
+    /// Pushes audio; blocks for as long as it takes.
     fn push(&self, feeding: Feeding) -> Result<(), gst::FlowError>;
 
-    /// The session has been ended because timestamps went back so far in the middle of a segment;
-    /// the audio goes on with this buffer.
+    /// Timestamps went back by `back` in mid-segment, so the session has been ended; `first` is the
+    /// next buffer.
     fn went_back(&self, back: Duration, first: &gst::BufferRef);
 
-    /// Takes a buffer that lies in the segment.
+    /// Takes a buffer that lies within the segment.
     fn feed(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         if self.base().input().needs_run() && !self.start(&buffer)? {
             return Ok(());
@@ -139,13 +140,13 @@ pub trait Feed {
         self.follow(placed)
     }
 
-    /// Takes what is held back, before the stream goes on in another way or ends.
+    /// Pushes the buffers held back, before the stream changes or ends.
     fn flush_held(&self) -> Result<(), gst::FlowError> {
         let placed = self.base().input().flush();
         self.follow(placed)
     }
 
-    /// Takes silence.
+    /// Pushes a gap as silence.
     fn feed_gap(&self, gap: &gst::event::Gap) -> Result<(), gst::FlowError> {
         self.flush_held()?;
         let (start, duration) = gap.get();

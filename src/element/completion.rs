@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! How a session ended, for whoever waits for that.
+//! How a session ended. Set once by the session's task, awaited by a streaming thread; a wait can
+//! be interrupted.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 
 use super::lock;
 
-/// How it ended.
+/// How a session ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Ending {
-    /// Everything was recognised that could be.
+    /// All audio was recognised, as far as possible.
     Drained,
     /// An error was posted.
     Failed,
@@ -30,7 +31,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// Sets the ending; the first one counts.
+    /// Sets the ending; later calls have no effect.
     pub(super) fn set(&self, ending: Ending) {
         lock(&self.state).ending.get_or_insert(ending);
         self.changed.notify_all();
@@ -40,7 +41,7 @@ impl Completion {
         lock(&self.state).ending
     }
 
-    /// Makes whoever waits return at once, and whoever comes, until [`Self::resume`].
+    /// Makes present and future waits return at once, until [`Self::resume`].
     pub(super) fn interrupt(&self) {
         lock(&self.state).interrupted = true;
         self.changed.notify_all();
@@ -50,8 +51,8 @@ impl Completion {
         lock(&self.state).interrupted = false;
     }
 
-    /// Waits for the ending, which every session has within its timeouts. `None` if the wait was
-    /// interrupted.
+    /// Waits for the ending, which every session reaches within its timeouts. `None` if the wait
+    /// was interrupted.
     pub(super) fn wait(&self) -> Option<Ending> {
         self.changed
             .wait_while(lock(&self.state), |state| {

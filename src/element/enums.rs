@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The enumerations among the properties, as GObject has them.
+//! The GObject enumerations of the properties, with conversions to and from our own types.
 
 use crate::captions::Mode;
 use crate::{protocol, session};
@@ -18,7 +18,7 @@ pub enum Region {
     Beijing,
 }
 
-/// What is spoken with the service.
+/// The protocol to use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstQwenAsrProtocol")]
 #[repr(i32)]
@@ -44,7 +44,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// The protocol that was asked for.
+    /// The protocol requested; `None` to choose one by URL and model.
     pub fn asked(self) -> Option<protocol::Protocol> {
         match self {
             Protocol::Auto => None,
@@ -102,7 +102,7 @@ impl From<Results> for Mode {
     }
 }
 
-/// What happens when the service cannot be used.
+/// What to do when the service cannot be used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstQwenAsrFailurePolicy")]
 #[repr(i32)]
@@ -120,7 +120,7 @@ pub enum FailurePolicy {
     Continue,
 }
 
-/// What the connection to the service is doing.
+/// The state of the connection to the service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]
 #[enum_type(name = "GstQwenAsrConnectionState")]
 #[repr(i32)]
@@ -144,7 +144,7 @@ pub enum ConnectionState {
 }
 
 impl ConnectionState {
-    /// The name that messages use: the nick of the value.
+    /// The name used in messages: the nick of the value.
     pub fn nick(self) -> String {
         let value = self.to_value();
         let named = glib::EnumValue::from_value(&value);

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The way of the audio from a sink pad into sessions.
+//! The path of the audio from a sink pad into sessions.
 //!
-//! Belongs to the streaming thread: it places buffers with the input's lock held, and pushes what
-//! comes of that without it, since pushing may wait for room. Other threads only
-//! [`interrupt`](Input::interrupt) and [`stop`](Input::stop) it, and look.
+//! Driven by the streaming thread: it places buffers with the input's lock held, and pushes the
+//! result without it, since pushing may block for room. Other threads only call
+//! [`interrupt`](Input::interrupt) and [`stop`](Input::stop), or read state.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,38 +20,38 @@ use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
 use crate::net::Full;
 use crate::timeline::Timestamp;
 
-/// Sessions of earlier streams that may report their text at the same time in a live pipeline, each
-/// over a connection of its own. How long they may take is for finish-timeout to say.
+/// Maximum number of sessions of earlier streams that may be draining at once in a live pipeline,
+/// each over a connection of its own. finish-timeout limits how long each may take.
 const MAX_DRAINING: usize = 64;
 
-/// Another stream may begin this much later than the one before and still go on with it: as an
-/// input that is switched does.
+/// Largest gap between two streams that still counts as a continuation: an input selector that
+/// switches leaves one.
 const MAX_SWITCH: Duration = Duration::from_secs(1);
 
-/// The audio that goes to one session, from its first buffer on.
+/// The audio of one session, from its first buffer on.
 #[derive(Debug)]
 struct Run {
     uplink: Arc<Uplink>,
     continuity: Continuity,
-    /// Half a sample, where upstream cut one in two.
+    /// The first byte of a sample that upstream split between two buffers.
     odd_byte: Option<u8>,
-    /// What is held back until it is clear where it belongs.
+    /// Buffers held back until their place on the timeline is known.
     held: Vec<gst::Buffer>,
-    /// Another stream has begun since the latest buffer.
+    /// Another stream has started since the latest buffer.
     another_stream: bool,
 }
 
-/// What came in and where it goes.
+/// The input's state: the running session and the draining ones.
 #[derive(Debug)]
 pub struct Input {
     rate: u32,
     segment: gst::FormattedSegment<gst::ClockTime>,
     run: Option<Run>,
-    /// Sessions that get no more audio and are still to report text, the oldest first.
+    /// Sessions that get no more audio but have text left to report, oldest first.
     draining: Vec<Arc<Uplink>>,
-    /// Bytes that those and the running one may keep in their queues.
+    /// Capacity of the queues of those and the running one, in bytes.
     capacity: usize,
-    /// Also who comes now must not wait.
+    /// Future pushes must not block either.
     interrupted: bool,
 }
 
@@ -68,30 +68,30 @@ impl Default for Input {
     }
 }
 
-/// What becomes of a buffer.
+/// Where a buffer was placed.
 pub enum Placed {
     /// There is no session.
     Nowhere,
-    /// It is held back.
+    /// The buffer is held back.
     Held,
     Fed(Feeding),
-    /// These begin another session. If timestamps went back in the middle of a segment, `back` says
-    /// how far.
+    /// The buffers start another session. `back` is how far timestamps went back in mid-segment, if
+    /// they did.
     Restart {
         buffers: Vec<gst::Buffer>,
         back: Option<Duration>,
     },
 }
 
-/// Audio that is ready to be pushed. Can be taken up again after an interruption.
+/// Audio ready to be pushed. Pushing can be resumed after an interruption.
 pub struct Feeding {
     uplink: Arc<Uplink>,
     moved: Option<Moved>,
     silence: Option<Silence>,
     jump: Option<Timestamp>,
-    /// Half a sample that comes before the audio.
+    /// The first byte of a split sample, which precedes the audio.
     odd_byte: Option<u8>,
-    /// What was held back, and then the buffer itself: nothing for a gap.
+    /// The buffers held back, then the buffer itself; empty for a gap.
     held: std::vec::IntoIter<gst::Buffer>,
     buffer: Option<gst::Buffer>,
 }
@@ -101,7 +101,7 @@ impl Input {
         &self.segment
     }
 
-    /// The part of the buffer that lies in the segment.
+    /// The part of the buffer that lies within the segment.
     pub fn clip(&self, buffer: gst::Buffer) -> Option<gst::Buffer> {
         gst_audio::audio_buffer_clip(
             buffer,
@@ -116,7 +116,7 @@ impl Input {
         self.run.is_none()
     }
 
-    /// The sample rate of what follows; a session has one rate only.
+    /// Sets the sample rate of the audio that follows, in Hz; a session has only one.
     pub fn set_rate(&mut self, rate: u32) {
         if rate != self.rate {
             self.end_run();
@@ -124,11 +124,11 @@ impl Input {
         }
     }
 
-    /// The segment of what follows; a session has one segment only.
+    /// Sets the segment of the audio that follows; a session has only one.
     pub fn set_segment(&mut self, segment: &gst::Segment) {
         let time = match segment.downcast_ref::<gst::ClockTime>() {
             Some(time) => time.clone(),
-            // Raw bytes without timestamps are counted from 0.
+            // A BYTES segment has no timestamps: time is counted from 0.
             None => gst::FormattedSegment::new(),
         };
         let mut before = self.segment.clone();
@@ -139,16 +139,16 @@ impl Input {
         self.segment = time;
     }
 
-    /// Another stream begins, which may have the same segment. It gets a session of its own, unless
-    /// its audio goes on where that of the one before ended.
+    /// Another stream starts, possibly with the same segment. It gets a session of its own, unless
+    /// its audio continues where the previous stream's ended.
     pub fn begin_stream(&mut self) {
         if let Some(run) = &mut self.run {
             run.another_stream = true;
         }
     }
 
-    /// No more audio comes for the running session: it reports the rest of its text in its own
-    /// time. Call [`Self::flush`] first.
+    /// Ends the audio of the running session, which then drains in the background. Call
+    /// [`Self::flush`] first.
     pub fn end_run(&mut self) {
         self.draining
             .retain(|uplink| uplink.completion.get().is_none());
@@ -164,12 +164,12 @@ impl Input {
             }
             kept -= uplink.queue.bytes();
             count -= 1;
-            // It says what is lost, and ends.
+            // It reports what is lost, and ends.
             uplink.queue.give_up();
         }
     }
 
-    /// What is still to report text.
+    /// The sessions that still have text to report.
     pub fn draining(&self) -> Draining {
         Draining(self.draining.clone())
     }
@@ -178,7 +178,7 @@ impl Input {
         self.rate
     }
 
-    /// Audio goes to this session from now on.
+    /// Sends the audio to this session from now on.
     pub fn begin_run(&mut self, uplink: Arc<Uplink>, settings: &Settings) {
         if self.interrupted {
             uplink.queue.interrupt();
@@ -204,7 +204,7 @@ impl Input {
         }
     }
 
-    /// Nothing follows for now: what becomes of the audio that is held back.
+    /// Places the buffers held back, since nothing follows for now.
     pub fn flush(&mut self) -> Placed {
         match &mut self.run {
             Some(run) if !run.held.is_empty() => {
@@ -215,8 +215,8 @@ impl Input {
         }
     }
 
-    /// Places a gap on the timeline, as silence. `None` if nothing is to be sent for it. Call
-    /// [`Self::flush`] first.
+    /// Places a gap on the timeline, as silence. `None` if it needs no audio. Call [`Self::flush`]
+    /// first.
     pub fn place_gap(&mut self, start: gst::ClockTime, end: gst::ClockTime) -> Option<Feeding> {
         let (start, end) = self.segment.clip(start, end)?;
         let run = self.run.as_mut()?;
@@ -230,12 +230,12 @@ impl Input {
         Some(run.feed(plan, None))
     }
 
-    /// Timestamp of the audio that comes next, while a session takes audio.
+    /// Timestamp of the next audio expected, while a session takes audio.
     pub fn position(&self) -> Option<Timestamp> {
         self.run.as_ref()?.continuity.expected()
     }
 
-    /// Ends the utterance here, if that is for us to say.
+    /// Ends the utterance here, if the client controls utterance boundaries.
     pub fn commit(&self, element: &gst::Element, settings: &Settings) {
         if settings.turn_detection != TurnDetection::Manual {
             gst::warning!(CAT, obj = element, "a commit needs turn-detection=manual");
@@ -254,7 +254,7 @@ impl Input {
         running.chain(&self.draining)
     }
 
-    /// Frees the streaming thread from whatever it waits for in here, until [`Self::resume`].
+    /// Unblocks the streaming thread from any wait in here, until [`Self::resume`].
     pub fn interrupt(&mut self) {
         self.interrupted = true;
         for uplink in self.uplinks() {
@@ -271,7 +271,7 @@ impl Input {
         }
     }
 
-    /// Forgets all sessions; they stop without reporting anything more.
+    /// Drops all sessions; they stop without reporting anything more.
     pub fn stop(&mut self) {
         self.interrupt();
         self.run = None;
@@ -322,10 +322,11 @@ impl Run {
         Placed::Restart { buffers, back }
     }
 
-    /// What is held back, and then the buffer. Half a sample at its end is kept for the next one.
+    /// Queues the buffers held back, then the buffer. A split sample at its end is kept for the
+    /// next one.
     fn feed(&mut self, plan: Plan, buffer: Option<gst::Buffer>) -> Feeding {
         let held = std::mem::take(&mut self.held);
-        // Half a sample has nothing to do with what comes after a jump.
+        // A split sample does not continue across a jump.
         let odd_byte = self.odd_byte.take().filter(|_| plan.jump.is_none());
         let sizes = held.iter().chain(&buffer).map(|buffer| buffer.size());
         let bytes = sizes.sum::<usize>() + usize::from(odd_byte.is_some());
@@ -347,14 +348,14 @@ impl Run {
 }
 
 impl Feeding {
-    /// Pushes what is left to push. The input's lock must not be held: in a pipeline that is not
-    /// live this waits for room.
+    /// Pushes the remaining audio. The input's lock must not be held: in a non-live pipeline this
+    /// blocks for room.
     pub fn push(&mut self, element: &gst::Element, stats: &Stats) -> Result<(), Refused> {
         if let Some(moved) = self.moved.take() {
             self.uplink.queue.move_since(moved);
         }
         if let Some(silence) = self.silence {
-            // It follows the audio before it, except where there was none.
+            // Silence follows the audio before it, unless it is all there is.
             let is_all = self.buffer.is_none() && self.held.len() == 0;
             let jump = self.jump.filter(|_| is_all);
             let silence = audio::silence(silence.samples);
@@ -396,7 +397,7 @@ fn timestamp(time: gst::ClockTime) -> Timestamp {
     Timestamp::from_nanos(time.nseconds())
 }
 
-/// Whether upstream is live, which decides if audio may wait.
+/// Whether upstream is live, which decides whether pushing may block, and its minimum latency.
 pub fn is_live(sink_pad: &gst::Pad) -> Option<(bool, gst::ClockTime)> {
     let mut query = gst::query::Latency::new();
     sink_pad.peer_query(&mut query).then(|| {

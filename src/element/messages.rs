@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The element messages, and errors as applications see them.
+//! Builds the element messages, and the errors as applications see them. Called by
+//! [`report`](super::report); posts nothing itself.
 
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use crate::protocol::{Failure, Kind};
 use crate::timeline::{Timestamp, nanos};
 use crate::transcript::{Transcript, Word};
 
-/// The three clocks of a stream time: timestamp, running time and stream time.
+/// A timestamp as messages carry it: timestamp, running time, stream time.
 struct Clocks {
     timestamp: gst::ClockTime,
     running_time: Option<gst::ClockTime>,
@@ -28,7 +29,7 @@ impl Clocks {
         }
     }
 
-    /// `u64` nanoseconds, with all ones for a time outside of the segment, as C has it.
+    /// Adds the times as `u64` nanoseconds; a time outside the segment is `GST_CLOCK_TIME_NONE`.
     fn add_to(self, builder: gst::structure::Builder) -> gst::structure::Builder {
         builder
             .field("timestamp", self.timestamp)
@@ -39,14 +40,14 @@ impl Clocks {
 
 pub(super) fn transcript(
     transcript: &Transcript,
-    last: bool,
+    is_final: bool,
     segment: &gst::FormattedSegment<gst::ClockTime>,
     session_id: &str,
 ) -> gst::Structure {
     let builder = gst::Structure::builder("qwenasr/transcript")
         .field("text", transcript.text.as_str())
         .field("stash", transcript.stash.as_str())
-        .field("final", last)
+        .field("final", is_final)
         .field(
             "language",
             transcript.language.as_deref().unwrap_or_default(),
@@ -62,7 +63,7 @@ pub(super) fn transcript(
         .build()
 }
 
-/// The words and when they were spoken, where the service tells.
+/// The words with their times, where the service reports them.
 fn words(
     transcript: &Transcript,
     segment: &gst::FormattedSegment<gst::ClockTime>,
@@ -108,7 +109,7 @@ pub(super) fn audio_lost(
     Clocks::new(segment, time).add_to(builder).build()
 }
 
-/// The details of the WARNING about a delay, which is in milliseconds.
+/// The details of the WARNING about a delay, given in milliseconds.
 pub(super) fn excessive_delay(delay: u32) -> gst::Structure {
     gst::Structure::builder("qwenasr/excessive-delay")
         .field(
@@ -118,14 +119,14 @@ pub(super) fn excessive_delay(delay: u32) -> gst::Structure {
         .build()
 }
 
-/// The details of the WARNING about text that is shown too late, by how many milliseconds.
+/// The details of the WARNING about text shown too late, by `late` milliseconds.
 pub(super) fn late_text(late: u32) -> gst::Structure {
     gst::Structure::builder("qwenasr/late-text")
         .field("late-by", gst::ClockTime::from_mseconds(late.into()))
         .build()
 }
 
-/// What a failure is to a GStreamer application.
+/// The GStreamer error for a failure.
 pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
     match kind {
         Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, text),
@@ -137,7 +138,7 @@ pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
     }
 }
 
-/// The same for programs.
+/// The machine-readable details of a failure.
 pub(super) fn details_of(failure: &Failure) -> gst::Structure {
     let mut details = gst::Structure::builder("qwenasr/error")
         .field("kind", failure.kind.nick())

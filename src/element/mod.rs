@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the elements have in common: settings, the way of the audio into a session, and the
-//! messages about what comes back.
+//! The code shared by both elements: settings, the path of the audio into a session, and the
+//! messages about its results.
 
 mod base;
 mod completion;
@@ -23,8 +23,8 @@ pub use properties::{Settings, property_specs, text_property_specs};
 pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text};
 pub use uplink::Refused;
 
-/// Levels: WARNING what a user should mend, DEBUG sessions and their states, LOG speech and
-/// pieces of text, TRACE every buffer and the text itself.
+/// Levels: WARNING for problems a user should fix, DEBUG for sessions and their states, LOG for
+/// speech and text events, TRACE for every buffer and the text itself.
 pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     gst::DebugCategory::new(
         "qwenasr",
@@ -33,7 +33,7 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
     )
 });
 
-/// A time in nanoseconds as GStreamer has it, where the largest number means none.
+/// Converts nanoseconds to a clock time; `u64::MAX`, GStreamer's "no time", is avoided.
 pub fn clock_time(nanoseconds: u64) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(nanoseconds.min(u64::MAX - 1))
 }
@@ -47,7 +47,8 @@ pub fn audio_caps() -> gst::Caps {
         .build()
 }
 
-/// Locks what no thread leaves half changed: a panic elsewhere is no reason for another one here.
+/// Locks a mutex, ignoring poison: no thread leaves the data half-changed, so a panic elsewhere
+/// need not cause another one here.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -75,7 +76,7 @@ where
         .build()
 }
 
-/// Whether the event is the custom event that does the same as the signal, in the stream's order.
+/// Whether the event is the custom event equivalent to the signal, but serialised with the stream.
 pub fn is_commit(event: &gst::Event) -> bool {
     event.type_() == gst::EventType::CustomDownstream
         && event

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The properties of the elements, a row each: the setting behind it, its default, its limits, and
-//! what users read about it. Defaults live here alone.
+//! The properties of the elements, one row each: the setting behind it, its default, its limits and
+//! its description. Defaults are defined nowhere else.
 
 use gst::glib;
 use gst::prelude::*;
@@ -8,10 +8,10 @@ use gst::prelude::*;
 use super::enums::{ConnectionState, FailurePolicy, Protocol, Region, Results, TurnDetection};
 use crate::protocol::{KeyFile, Secret, redacted};
 
-/// The longest time that a property takes, in milliseconds: a day.
+/// The longest time a property accepts, in milliseconds: one day.
 const DAY: f64 = 86_400_000.0;
 
-/// From when on the value of a property counts.
+/// When a new value of a property takes effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Effect {
     AtOnce,
@@ -19,7 +19,7 @@ pub enum Effect {
     NextStart,
 }
 
-/// When a property may be set, and which values it takes.
+/// When a property may be set, and the values it accepts.
 #[derive(Debug, Clone, Copy)]
 struct Form {
     min: f64,
@@ -35,7 +35,7 @@ const READY: Form = Form {
     write_only: false,
 };
 
-/// Counts from the next connection, which replaces the present one soon.
+/// Takes effect with the next connection, which soon replaces the present one.
 const CONNECTION: Form = Form {
     effect: Effect::NextConnection,
     ..READY
@@ -76,11 +76,11 @@ impl Form {
     }
 }
 
-/// What the property of a setting looks like, and how its values become the setting.
+/// A setting's property: its pspec, and the conversion of its values.
 trait Setting: Sized {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec;
     fn value(&self) -> glib::Value;
-    /// `None` for a value of another type, which GObject does not let through.
+    /// `None` for a value of another type, which GObject rejects beforehand.
     fn from_value(value: &glib::Value) -> Option<Self>;
 }
 
@@ -125,7 +125,7 @@ plain_setting! {
     Results: |name, form, default| glib::ParamSpecEnum::builder_with_default(name, default);
 }
 
-/// The path of a key file, and what was read from it.
+/// The path of a key file, with the keys read from it.
 impl Setting for Option<KeyFile> {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
         None::<String>.spec(name, nick, blurb, form)
@@ -141,7 +141,7 @@ impl Setting for Option<KeyFile> {
     }
 }
 
-/// An address that may have a token in it, which is not shown.
+/// An address that may contain a token, which is never shown.
 #[derive(Debug, Clone)]
 pub struct Address(pub Option<String>);
 
@@ -172,7 +172,7 @@ impl Setting for Headers {
             .build()
     }
 
-    /// Is never asked for: the property is write-only.
+    /// Never called: the property is write-only.
     fn value(&self) -> glib::Value {
         None::<gst::Structure>.to_value()
     }
@@ -181,7 +181,7 @@ impl Setting for Headers {
         let structure: Option<gst::Structure> = value.get().ok()?;
         let fields = structure.iter().flat_map(|structure| structure.iter());
         let header = |(name, value): (&glib::GStr, &glib::SendValue)| {
-            // Numbers and the like as GStreamer writes them.
+            // Numbers and other types are serialised by GStreamer.
             let text = value.get::<String>().ok().or_else(|| {
                 let text = value.transform::<String>().ok()?;
                 text.get::<Option<String>>().ok()?
@@ -192,7 +192,7 @@ impl Setting for Headers {
     }
 }
 
-/// A number that may be left to others as long as it is not set.
+/// A number whose default is left to the protocol or server while unset.
 impl Setting for Option<f64> {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
         self.unwrap_or_default().spec(name, nick, blurb, form)
@@ -212,7 +212,7 @@ impl Setting for Option<Secret> {
         None::<String>.spec(name, nick, blurb, form)
     }
 
-    /// Is never asked for: the property is write-only.
+    /// Never called: the property is write-only.
     fn value(&self) -> glib::Value {
         None::<String>.to_value()
     }
@@ -223,7 +223,7 @@ impl Setting for Option<Secret> {
     }
 }
 
-/// A property: how it looks from outside, and the setting behind it.
+/// A property: its public side, and the setting behind it.
 struct Row {
     name: &'static str,
     form: Form,
@@ -340,14 +340,14 @@ settings! {
 }
 
 impl Settings {
-    /// Sets a property. Returns from when on it counts.
+    /// Sets a property. The result says when the value takes effect.
     pub fn set(&mut self, value: &glib::Value, pspec: &glib::ParamSpec) -> Effect {
         match row(pspec.name()) {
             Some(row) => {
                 (row.set)(self, value);
                 row.form.effect
             }
-            // GObject lets no other property through.
+            // GObject rejects unknown properties beforehand.
             None => Effect::AtOnce,
         }
     }
@@ -366,7 +366,7 @@ fn specs(rows: &[Row]) -> impl Iterator<Item = glib::ParamSpec> {
     rows.iter().map(move |row| (row.spec)(&defaults))
 }
 
-/// The properties of both elements, those included that can only be read.
+/// The properties common to both elements, including the read-only ones.
 pub fn property_specs() -> Vec<glib::ParamSpec> {
     let mut all: Vec<_> = specs(SESSION).collect();
     all.push(
@@ -390,7 +390,7 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
     all
 }
 
-/// The properties of an element with a src pad for text, besides.
+/// The additional properties of an element with a text src pad.
 pub fn text_property_specs() -> Vec<glib::ParamSpec> {
     let mut all: Vec<_> = specs(TEXT).collect();
     all.push(

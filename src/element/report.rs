@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Tells the application and the src pad what a session has to say.
+//! Reports a session's events to the application, as bus messages and statistics, and its text to
+//! the src pad. The session's task calls it; nothing here blocks.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,30 +18,30 @@ use crate::session::{Notice, Warning};
 use crate::timeline::{Timestamp, nanos};
 use crate::transcript::Transcript;
 
-/// Wakes a session that sends no audio because of too much text.
+/// Wakes a session that paused sending because its text output was congested.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
 
-/// Where the text goes, besides to the bus. Called on a network thread: must not block.
+/// A destination for the text besides the bus. Called on a network thread: must not block.
 pub trait TextOutput: Send + 'static {
-    /// Replaces what was said of the utterance before.
+    /// An interim result; replaces the previous one of the utterance.
     fn interim(&mut self, _transcript: Transcript) {}
     fn finalise(&mut self, _transcript: Transcript) {}
-    /// No text will come for what was before the timestamp `time`.
+    /// No more text will come for audio before the timestamp `time`, in nanoseconds.
     fn watermark(&mut self, _time: u64) {}
     /// The session has no more text.
     fn end(&mut self) {}
-    /// See [`Listener::is_congested`]; the waker is called when that is over.
+    /// See [`Listener::is_congested`]; the waker is called when the congestion ends.
     fn is_congested(&self) -> bool {
         false
     }
-    /// Given once, before all else.
+    /// Called once, before any other method.
     fn set_waker(&mut self, _waker: Waker) {}
 }
 
 /// No src pad: messages only.
 impl TextOutput for () {}
 
-/// What an element knows of all its sessions.
+/// The statistics of all sessions of an element.
 #[derive(Debug, Default)]
 pub struct Ledger {
     state: ConnectionState,
@@ -73,8 +74,8 @@ impl Stats {
         self.with(|ledger| ledger.max_observed_delay)
     }
 
-    /// Notes how long after it was said, in milliseconds, some text left, and whether it had to
-    /// be shown later than it was said.
+    /// Records the delay from speech to output of some text, in milliseconds, and whether the text
+    /// had to be shown later than it was spoken.
     pub fn observe_delay(&self, delay: u32, late: bool) {
         self.with(|ledger| {
             ledger.late_texts += u64::from(late);
@@ -103,13 +104,13 @@ impl Stats {
         })
     }
 
-    /// The lock is held for the length of `change` only, which does nothing but count.
+    /// The lock is held only during `change`, which merely updates counters.
     fn with<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> R {
         change(&mut lock(&self.0))
     }
 }
 
-/// One session's way to the bus and to the text output.
+/// Delivers one session's events to the bus and the text output.
 pub struct Report<T: TextOutput> {
     element: glib::WeakRef<gst::Element>,
     segment: gst::FormattedSegment<gst::ClockTime>,
@@ -118,7 +119,7 @@ pub struct Report<T: TextOutput> {
     completion: Arc<Completion>,
     text: T,
     session_id: String,
-    /// What the ledger has of this session already.
+    /// This session's share already added to the ledger.
     bytes_sent: u64,
     billed: Usage,
     ignored: u64,
@@ -171,7 +172,7 @@ impl<T: TextOutput> Report<T> {
         element.notify("connection-state");
     }
 
-    /// The connection is another one, but its state is the same.
+    /// The connection was replaced; its state is unchanged.
     fn rotated(&mut self, session_id: Option<String>) {
         self.stats.with(|ledger| ledger.rotations += 1);
         self.session_id = session_id.unwrap_or_default();
@@ -222,13 +223,13 @@ impl<T: TextOutput> Report<T> {
         let (code, text) = match warning {
             Warning::Ignored(what) => {
                 self.ignored += 1;
-                // A server may babble for hours.
+                // A server may send odd frames for hours: log only every power of two.
                 if self.ignored.is_power_of_two() {
                     let times = self.ignored;
                     gst::warning!(
                         CAT,
                         obj = element,
-                        "{what} (the {times}. odd frame of this session)"
+                        "{what} (odd frame no. {times} of this session)"
                     );
                 }
                 return;
@@ -309,7 +310,7 @@ impl<T: TextOutput> Listener for Report<T> {
             return;
         }
         let bytes = bytes_sent - self.bytes_sent;
-        // Neither ever gets less.
+        // Both totals only grow.
         let more = Usage {
             seconds: billed.seconds - self.billed.seconds,
             tokens: billed.tokens.saturating_sub(self.billed.tokens),
@@ -328,7 +329,7 @@ impl<T: TextOutput> Listener for Report<T> {
 }
 
 impl<T: TextOutput> Drop for Report<T> {
-    /// A session that was stopped ends without a notice.
+    /// A stopped session sends no notification of its end.
     fn drop(&mut self) {
         if self.completion.get().is_none() {
             self.stats
@@ -342,7 +343,7 @@ fn post(element: &gst::Element, structure: gst::Structure) {
     let message = gst::message::Element::builder(structure)
         .src(element)
         .build();
-    // Fails where there is no bus: then nobody wants to know.
+    // Fails only without a bus: then there is no recipient.
     let _ = element.post_message(message);
 }
 
@@ -368,7 +369,7 @@ pub fn post_failure(element: &gst::Element, failure: &Failure) {
     let _ = element.post_message(message);
 }
 
-/// Posts the one WARNING of an outage, with a sentence about what follows.
+/// Posts the one WARNING of an outage; `next` is a sentence on what happens next.
 pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
     gst::warning!(CAT, obj = element, "{failure} {next}");
     let error = messages::error_of(failure.kind, &format!("{failure} {next}"));
@@ -379,14 +380,14 @@ pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
     let _ = element.post_message(message);
 }
 
-/// Posts a WARNING that live text came this long after it was said, in milliseconds.
+/// Posts a WARNING that live text arrived `delay` milliseconds after it was spoken.
 pub fn post_excessive_delay(element: &gst::Element, delay: u32) {
     let text =
         format!("Text came {delay} ms after it was said, more than latency and lateness allow.");
     post_clock_warning(element, &text, messages::excessive_delay(delay));
 }
 
-/// Posts a WARNING that text is shown this much too late, in milliseconds, although it came in time.
+/// Posts a WARNING that text is shown `late` milliseconds too late, although it arrived in time.
 pub fn post_late_text(element: &gst::Element, late: u32) {
     let text = format!(
         "Text is shown {late} ms too late: time on the src pad had gone on before it came. Look for \

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the settings make of a session: where to connect, what to ask of the recogniser, how to
-//! send the audio.
+//! Converts the settings into a session's configuration: endpoint, recognition, audio and retries.
+//! Called by the uplink when a session starts or is updated; reads no file and opens no connection.
 
 use std::time::Duration;
 
@@ -18,19 +18,19 @@ use crate::timeline::Samples;
 /// Related services cut sessions after 120 minutes; this one documents no limit.
 const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
 
-/// The share of connect-timeout that a key file may take. It fails before the whole attempt does, so
-/// that the error names it.
+/// The share of connect-timeout that reading a key file may take: less than all of it, so that the
+/// error names the file.
 const KEY_SHARE: f64 = 0.9;
 
 const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
 
 impl Settings {
-    /// Whether the pipeline is to run on whatever happens.
+    /// Whether the pipeline has to keep running despite failures.
     pub fn keeps_going(&self) -> bool {
         self.failure_policy == FailurePolicy::Continue
     }
 
-    /// Where to connect; checks everything that can be checked without connecting.
+    /// The endpoint; checks everything that can be checked without connecting.
     pub fn endpoint(&self) -> Result<Endpoint, Failure> {
         let settings = EndpointSettings {
             url: self.url.0.clone(),
@@ -58,7 +58,7 @@ impl Settings {
         protocol::Protocol::choose(self.protocol.asked(), self.url.0.as_deref(), self.model())
     }
 
-    /// The source of the key. A file is not read here, which could take long.
+    /// The source of the key. A file is not read here, as that could take long.
     fn key(&self) -> Option<KeySource> {
         let given = self.api_key.clone().map(KeySource::Given);
         given
@@ -66,7 +66,8 @@ impl Settings {
             .or_else(|| key_of_environment().map(KeySource::Given))
     }
 
-    /// A warning if the key of the environment, which is Alibaba Cloud's, goes to another host.
+    /// A warning if the key from the environment, which is Alibaba Cloud's, would go to another
+    /// host.
     fn stray_key(&self) -> Option<String> {
         let is_set = self.api_key.is_some() || self.api_key_file.is_some();
         let endpoint = self.endpoint().ok().filter(|_| !is_set)?;
@@ -80,8 +81,8 @@ impl Settings {
         })
     }
 
-    /// The protocol, ready to be spoken for audio of this sample rate, with the service or another
-    /// server.
+    /// The protocol, set up for audio of `rate` Hz; `official` distinguishes the service from other
+    /// servers.
     pub fn setup(&self, rate: u32, official: bool) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
@@ -104,7 +105,7 @@ impl Settings {
         Ok(setup)
     }
 
-    /// The session's share of the settings.
+    /// The configuration of the session itself.
     pub fn session(&self, rate: u32, is_live: bool, setup: &Setup) -> Config {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Config {
@@ -119,7 +120,7 @@ impl Settings {
             backlog_bytes: self.queue_bytes(rate),
             retry: RetryPolicy {
                 keep_going: self.keeps_going(),
-                // Any negative number is -1.
+                // Any negative number means the same as -1.
                 max_retries: u32::try_from(self.max_retries).ok(),
             },
             rotate_after: ROTATE_AFTER,
@@ -129,7 +130,7 @@ impl Settings {
         }
     }
 
-    /// How the element finds utterances, if it is to.
+    /// The client-side voice activity detection, if enabled.
     fn client_vad(&self, setup: &Setup) -> Option<ClientVad> {
         let finds_them = match self.turn_detection {
             TurnDetection::ServerVad => setup.lacks_vad,
@@ -142,15 +143,15 @@ impl Settings {
         })
     }
 
-    /// Bytes of audio that the queue to the network may hold.
+    /// Capacity of the queue to the network, in bytes.
     pub fn queue_bytes(&self, rate: u32) -> usize {
         self.bytes(self.max_queue_time, rate)
     }
 
-    /// Silence that surely ends an utterance; none does in manual mode.
+    /// Silence that certainly ends an utterance; in manual mode there is no such length.
     pub fn pause(&self) -> Duration {
         match self.turn_detection {
-            // Some more than is needed: the detection works in frames of its own.
+            // Slightly more than needed: the detection works in frames of its own.
             TurnDetection::ServerVad | TurnDetection::ClientVad => {
                 Duration::from_millis(u64::from(self.vad_silence_duration) + 200)
             }
@@ -172,7 +173,7 @@ impl Settings {
         unless_blank(self.context.as_deref())
     }
 
-    /// Whole samples.
+    /// The size of `ms` milliseconds of audio in bytes, in whole samples.
     fn bytes(&self, ms: u32, rate: u32) -> usize {
         audio::bytes(Samples::within(Duration::from_millis(ms.into()), rate))
     }

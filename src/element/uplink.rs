@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A session as its audio sees it: where it is queued, and how one waits for its end. Belongs to the
-//! [input](super::input).
+//! The audio side of a session: its queue, and waiting for its end. Owned by the
+//! [input](super::input); dropping it stops the session.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::timeline::Timestamp;
 pub enum Refused {
     /// [`Input::interrupt`] was called: try again once that is over.
     Interrupted,
-    /// The session takes no more.
+    /// The session takes no more audio.
     Over(gst::FlowError),
 }
 
@@ -43,7 +43,7 @@ pub struct Uplink {
 }
 
 impl Uplink {
-    /// Gives the session other settings, after the property `changed`.
+    /// Passes new settings to the session, after the property `changed` was set.
     pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
         let endpoint = settings.endpoint()?;
         let setup = settings.setup(self.rate, endpoint.is_official())?;
@@ -56,7 +56,7 @@ impl Uplink {
         Ok(())
     }
 
-    /// Starts a session. Returns with it what of the settings has no effect.
+    /// Starts a session. Also returns warnings about settings that have no effect.
     pub fn start<T: TextOutput>(
         element: &gst::Element,
         settings: &Settings,
@@ -100,7 +100,7 @@ impl Uplink {
         Ok((uplink, setup.warnings))
     }
 
-    /// Pushes whole samples, see [`AudioQueue::push`]. What that costs is reported.
+    /// Pushes whole samples, see [`AudioQueue::push`]. Audio dropped for them is reported.
     pub(super) fn push(
         &self,
         jump: Option<Timestamp>,
@@ -120,7 +120,7 @@ impl Uplink {
             }
             Err(PushError::Interrupted) => Err(Refused::Interrupted),
             Err(PushError::Closed) => Err(match self.completion.wait() {
-                // The ERROR was posted before.
+                // The ERROR has already been posted.
                 Some(Ending::Failed) => Refused::Over(gst::FlowError::Error),
                 Some(Ending::Drained | Ending::Stopped) => Refused::Over(gst::FlowError::Flushing),
                 None => Refused::Interrupted,
@@ -133,7 +133,7 @@ impl Uplink {
 pub struct Draining(pub(super) Vec<Arc<Uplink>>);
 
 impl Draining {
-    /// Waits until they have ended. The input's lock must not be held.
+    /// Blocks until they have ended. The input's lock must not be held.
     pub fn wait(&self) -> Result<(), Refused> {
         self.0
             .iter()

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Captions of whatever a session says, in all modes, and what is promised of them.
+//! Captions a session's transcripts, in all modes, and checks the captioner's guarantees.
 
 use std::time::Duration;
 
@@ -9,14 +9,14 @@ use crate::transcript::Transcript;
 /// One captioner in each mode.
 pub(super) struct Captions(Vec<Watched>);
 
-/// A captioner, and the end of what it has given out.
+/// A captioner, and the end of its output so far.
 struct Watched {
     captioner: Captioner,
     end: u64,
 }
 
 impl Captions {
-    /// Of a session whose audio begins at 0.
+    /// For a session whose audio starts at 0.
     pub fn new() -> Self {
         let layout = Layout {
             max_chars: Some(42),
@@ -53,7 +53,7 @@ impl Captions {
         self.each(Captioner::end);
     }
 
-    /// The deadline is two seconds behind what is said.
+    /// The deadline is two seconds behind the speech.
     fn due(&mut self, said: u64) {
         let due = said.saturating_sub(2_000_000_000);
         self.each(|captioner, out| captioner.due(due, out));

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A codec alone: commands and frames in, frames and events out, and the invariants of
-//! [`protocol`](crate::protocol) checked on the way.
+//! Runs a codec alone: commands and frames in, frames and events out, checked for the invariants of
+//! [`protocol`](crate::protocol).
 
 use super::{number, set_up, steps, text_of};
 use crate::protocol::{Codec, Command, Event, Failure, Frame, Incoming, Refusal, Statement};
@@ -9,16 +9,16 @@ use crate::protocol::{Codec, Command, Event, Failure, Frame, Incoming, Refusal, 
 ///
 /// | | |
 /// |---|---|
-/// | `<…` | A text frame comes |
-/// | `&…` | A binary frame comes |
+/// | `<…` | A text frame arrives |
+/// | `&…` | A binary frame arrives |
 /// | `a5` | 5 samples of audio are sent |
 /// | `c`, `f` | An utterance is committed, the audio ends |
-/// | `C…` | There is another context |
+/// | `C…` | The context changes |
 /// | `x1011 …`, `h429 …` | The service closes with this code and reason, refuses with this status and body |
 ///
 /// # Panics
 ///
-/// If the codec breaks a promise.
+/// If the codec breaks a guarantee.
 pub fn decode(input: &[u8]) {
     let input = text_of(input);
     let (first, rest) = input.split_once('\n').unwrap_or((&input, ""));
@@ -71,7 +71,7 @@ fn step(
     }
 }
 
-/// Whatever came in, what goes out is JSON.
+/// Frames to the service are JSON objects, whatever was received.
 fn check_frame(frame: &Frame) {
     if let Frame::Text(text) = frame {
         let value: Result<serde_json::Value, _> = serde_json::from_str(text);
@@ -79,7 +79,7 @@ fn check_frame(frame: &Frame) {
     }
 }
 
-/// What a user reads is one line of bearable length, and names a remedy.
+/// A message to the user is one line of limited length, and a failure names a remedy.
 fn check_failure(failure: &Failure) {
     check_line(&failure.what);
     assert!(!failure.remedy.is_empty(), "{failure}");
@@ -91,7 +91,7 @@ fn check_line(statement: &Statement) {
     assert!(!text.contains(char::is_control), "{text:?}");
 }
 
-/// Items are counted without a hole in the order in which they are mentioned.
+/// Items are numbered without gaps, in the order in which they are first mentioned.
 fn check_event(event: &Event, items: &mut u64) {
     let item = match event {
         Event::ItemSeen { item }

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the fuzz targets in `fuzz/` run: whatever the network says, nothing panics, and what is
-//! promised of codecs and sessions holds.
+//! Runs the inputs of the fuzz targets in `fuzz/`: whatever the network sends, nothing panics, and
+//! the guarantees of codecs and sessions hold.
 //!
-//! An input is a script, a step a line, the first of which says what is set up: see [`set_up`].
-//! The first letter of a line says what happens, the rest is about that. What makes no sense is
-//! passed over, so that every input is a script. The seeds are in `fuzz/seeds`.
+//! An input is a script with one step per line; the first line is the set-up, see [`set_up`]. The
+//! first letter of a line is the action, the rest its argument. Steps that make no sense are
+//! skipped, so that every input is a script. The seeds are in `fuzz/seeds`.
 
 mod captions;
 mod decode;
@@ -17,7 +17,7 @@ pub use session::session;
 
 use crate::protocol::{Protocol, Recognition, Setup, TurnDetection, parse_hot_words};
 
-/// The steps of an input: the letter, and what follows it.
+/// The steps of an input: the letter, and its argument.
 fn steps(input: &str) -> impl Iterator<Item = (u8, &str)> {
     input.lines().filter_map(|line| {
         let letter = line.chars().next().filter(char::is_ascii)?;
@@ -29,16 +29,16 @@ fn text_of(input: &[u8]) -> Cow<'_, str> {
     String::from_utf8_lossy(input)
 }
 
-/// The leading number of a step, at most `most`.
+/// The number at the start of an argument, limited to `most`.
 fn number(text: &str, most: u64) -> u64 {
     let digits = text.bytes().take_while(u8::is_ascii_digit).take(18);
     let number = digits.fold(0, |number, digit| number * 10 + u64::from(digit - b'0'));
     number.min(most)
 }
 
-/// What is set up, in words: a protocol (`realtime`, `inference`, `vllm`, `openai`, `sglang-omni`)
-/// and, as wanted, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`.
-/// The rest is for sessions.
+/// The words of the set-up: a protocol (`realtime`, `inference`, `vllm`, `openai`, `sglang-omni`)
+/// and, optionally, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`.
+/// The remaining words are for sessions.
 fn set_up(words: &str) -> Option<Setup> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
     let (protocol, model) = if has("inference") {
@@ -76,7 +76,7 @@ fn set_up(words: &str) -> Option<Setup> {
         turn_detection,
         official: has("official"),
     };
-    // Not all of it goes together.
+    // Not all combinations are valid.
     protocol.set_up(recognition).ok()
 }
 
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// The seeds of a target, and whatever once made it fail.
+    /// The seeds of a target, and inputs that once made it fail.
     fn seeds(target: &str) -> Vec<(PathBuf, Vec<u8>)> {
         let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("fuzz/seeds");
         let mut paths: Vec<_> = fs::read_dir(path.join(target))
@@ -112,8 +112,8 @@ mod tests {
         paths.into_iter().map(seed).collect()
     }
 
-    /// Frames as no service should send them: bytes of a seed changed, taken away and added, and
-    /// lines moved, by a random generator that always does the same.
+    /// Frames that no service should send: seeds with bytes changed, removed and added, and lines
+    /// moved, by a random generator with a fixed seed.
     fn mangled(seed: &[u8], random: &mut fastrand::Rng) -> Vec<u8> {
         let (first, rest) = seed.split_at(seed.iter().position(|b| *b == b'\n').unwrap());
         let mut lines: Vec<Vec<u8>> = rest.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A whole session with a real codec, driven as the network does, and captions of what it says.
+//! Runs a whole session with a real codec, driven as the network driver does, and captions its
+//! results.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,37 +14,37 @@ use crate::session::{
 use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
-/// Chunks of audio and alarms of one input, at most: they take time.
-const MOST_CHUNKS: u32 = 200;
+/// Maximum number of audio chunks and timeouts of one input: they take time.
+const MAX_CHUNKS: u32 = 200;
 
-/// The same where the element listens itself, which takes longer.
-const MOST_HEARD: u32 = 30;
+/// The same with client VAD, which takes longer.
+const MAX_HEARD: u32 = 30;
 
-/// The state of a connection, as whoever holds the socket sees it.
+/// The state of a connection, as the owner of the socket sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wire {
     Opening,
     Open,
 }
 
-/// Whoever drives the session, and watches that it keeps its promises.
+/// Drives the session, and checks its guarantees.
 struct Driver {
     session: Session,
-    /// What was set up.
+    /// The words of the set-up.
     words: String,
     now: Duration,
-    /// Of the next audio.
+    /// Timestamp of the next audio.
     time: Timestamp,
     chunks: u32,
-    most_chunks: u32,
+    max_chunks: u32,
     wires: BTreeMap<ConnId, Wire>,
     watermark: Timestamp,
     seq: u64,
-    /// Utterances of which there was interim text and no final yet, and those that are final.
+    /// Utterances with interim text, but no final yet, and those that are final.
     open: BTreeSet<Utterance>,
     done: BTreeSet<Utterance>,
     state: State,
-    /// Times that the session said it was over.
+    /// Number of times that the session reported its end.
     ended: u32,
     captions: Captions,
 }
@@ -54,21 +55,21 @@ struct Driver {
 ///
 /// | | |
 /// |---|---|
-/// | `o` | The connection is there |
-/// | `<…`, `&…` | A text frame comes, a binary one |
+/// | `o` | The connection opens |
+/// | `<…`, `&…` | A text frame arrives, a binary one |
 /// | `x1011 …` | The connection is closed with this code and reason |
-/// | `h429 …`, `u` | The connection is refused, cannot be made |
-/// | `p` | There is a sign of life |
-/// | `O`, `>…`, `X…`, `H…`, `U`, `P` | The same of the connection beside the one that serves |
-/// | `a300`, `s300` | Audio for so many milliseconds; silence |
-/// | `j5000` | The time of the audio jumps forward by so many milliseconds |
-/// | `w1000` | So many milliseconds pass; all that is due happens |
-/// | `c`, `f`, `e` | An utterance is committed, the audio ends, the audio will end |
-/// | `C…` | There is another context, and with `!` in it other settings |
+/// | `h429 …`, `u` | The connection is refused, cannot be opened |
+/// | `p` | A pong arrives |
+/// | `O`, `>…`, `X…`, `H…`, `U`, `P` | The same for the second connection |
+/// | `a300`, `s300` | This many milliseconds of audio; of silence |
+/// | `j5000` | The timestamps jump forward by this many milliseconds |
+/// | `w1000` | This many milliseconds pass, with all timeouts that are due |
+/// | `c`, `f`, `e` | An utterance is committed, the audio ends, the end is announced |
+/// | `C…` | The context changes, and with `!` in it the other settings, too |
 ///
 /// # Panics
 ///
-/// If the session breaks a promise.
+/// If the session breaks a guarantee.
 pub fn session(input: &[u8]) {
     let input = text_of(input);
     let (first, rest) = input.split_once('\n').unwrap_or((&input, ""));
@@ -117,10 +118,10 @@ impl Driver {
             now: Duration::ZERO,
             time: Timestamp::default(),
             chunks: 0,
-            most_chunks: if finds_utterances {
-                MOST_HEARD
+            max_chunks: if finds_utterances {
+                MAX_HEARD
             } else {
-                MOST_CHUNKS
+                MAX_CHUNKS
             },
             wires: BTreeMap::new(),
             open: BTreeSet::new(),
@@ -133,7 +134,7 @@ impl Driver {
         })
     }
 
-    /// Only what can happen does.
+    /// Carries out a step, if it is possible.
     fn step(&mut self, letter: u8, rest: &str) {
         let (session, now) = (&mut self.session, self.now);
         match letter {
@@ -162,7 +163,7 @@ impl Driver {
         }
     }
 
-    /// Something comes from the connection that serves, or from the one beside it.
+    /// An event on the serving connection, or on the second one.
     fn happen(&mut self, serves: bool, letter: u8, rest: &str) {
         let serving = self.session.serving();
         let mut wires = self.wires.iter_mut();
@@ -198,12 +199,12 @@ impl Driver {
         self.session.handle_net(*id, net, self.now);
     }
 
-    /// Hands over so many milliseconds of audio, what is to be sent again first.
+    /// Hands over this many milliseconds of audio, after the replay.
     fn hear(&mut self, byte: u8, ms: u64) {
         let mut left = ms.div_ceil(100);
         while left > 0 {
             self.chunks += 1;
-            if self.chunks > self.most_chunks {
+            if self.chunks > self.max_chunks {
                 return;
             }
             match self.session.poll_audio(self.now) {
@@ -224,7 +225,7 @@ impl Driver {
         }
     }
 
-    /// Time passes, and the alarm rings as often as it is set.
+    /// Time passes, with all timeouts that become due.
     fn wait(&mut self, length: Duration) {
         let end = self.now + length;
         let mut rings = 0;
@@ -237,7 +238,7 @@ impl Driver {
             self.session.handle_timeout(self.now);
             self.drain();
             self.chunks += 1;
-            if self.chunks > self.most_chunks {
+            if self.chunks > self.max_chunks {
                 return;
             }
         }
@@ -323,7 +324,7 @@ impl Driver {
         self.seq = *seq;
     }
 
-    /// Whatever happened, a session that is told so comes to its end.
+    /// Whatever happened before, a session ends when told to.
     fn end(&mut self) {
         for _ in 0..1000 {
             if self.session.is_over() {

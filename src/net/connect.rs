@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! From an endpoint to an open WebSocket: key, proxy, TCP, TLS, upgrade.
 //!
-//! An attempt depends on the endpoint and the environment alone, and leaves nothing behind but the
-//! key that was read and the address that worked. It has no time limit of its own: the driver drops
-//! the future when the session gives up on it.
+//! Called by the driver for each attempt. An attempt depends only on the endpoint and the
+//! environment, and leaves nothing behind but the key that was read and the address that worked. It
+//! has no time limit of its own: the driver drops the future when the session gives up.
 
 use std::time::Duration;
 
@@ -23,8 +23,8 @@ pub(super) use super::error::ConnectError;
 
 pub(super) type Socket = WebSocketStream<Stream>;
 
-/// Spaces out the upgrades of all sessions in the process, as after an outage of the network. The
-/// service takes 20 new connections a second of an account for a model, and refuses more.
+/// Spaces out the upgrades of all sessions in the process, for instance after a network outage. The
+/// service accepts 20 new connections per second, account and model, and refuses more.
 static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 
 /// Opens the connection.
@@ -35,7 +35,7 @@ pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> 
 
 async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Socket, ConnectError> {
     let (host, port) = (host(&endpoint), port(&endpoint));
-    // Before connecting: these can fail without it.
+    // Before connecting, since these can fail on their own.
     let key = key::obtain(&endpoint).await?;
     let tls = match endpoint.url().scheme() {
         "wss" => Some(tls::config().await?),
@@ -45,7 +45,7 @@ async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Soc
     let (mut stream, address): (Stream, _) = match proxy {
         Some(proxy) => {
             gst::debug!(super::CAT, "connecting to {url} through the proxy {proxy}");
-            // A proxy's address says nothing about the host.
+            // The address of a proxy reveals nothing about the host's.
             (proxy.connect(host, port).await?, None)
         }
         None => {
@@ -75,7 +75,7 @@ async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Soc
     Ok(socket)
 }
 
-/// The host as sockets take it: an IPv6 address without brackets.
+/// The host in the form sockets expect: an IPv6 address without brackets.
 fn host(endpoint: &Endpoint) -> &str {
     let host = endpoint.url().host_str().unwrap_or_default();
     host.trim_matches(['[', ']'])

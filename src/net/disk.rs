@@ -2,9 +2,9 @@
 //! File I/O for tasks, on threads that may block, and one operation per file at a time.
 //!
 //! When a file system hangs, as NFS can, so does the thread that reads from it, and nothing can
-//! stop it. Only the task that waits for it can be dropped. So that repeated attempts do not leave
-//! a hanging thread each, the thread holds the file's [`Turn`] until it is done, and later attempts
-//! wait for that turn as tasks.
+//! stop that thread; only the task waiting for it can be dropped. To keep repeated attempts from
+//! leaving one hung thread each, the thread holds the file's [`Turn`] until it is done, and later
+//! attempts wait for that turn as tasks. Used by `key` and `tls`.
 
 use std::io;
 use std::sync::{Arc, PoisonError, Weak};
@@ -12,13 +12,13 @@ use std::sync::{Arc, PoisonError, Weak};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 use tokio::task::spawn_blocking;
 
-/// The right to use a file.
+/// Exclusive use of a file within this process.
 #[derive(Debug)]
 pub(super) struct Turn {
     _held: OwnedMutexGuard<()>,
 }
 
-/// Waits until nothing else in this process uses the file. Its name is only compared.
+/// Waits until nothing else in this process uses the file. `file` is only compared, never opened.
 pub(super) async fn turn(file: &str) -> Turn {
     type Turns = Vec<(String, Weak<Mutex<()>>)>;
     static TURNS: std::sync::Mutex<Turns> = std::sync::Mutex::new(Vec::new());
@@ -40,8 +40,8 @@ pub(super) async fn turn(file: &str) -> Turn {
 }
 
 impl Turn {
-    /// Runs an operation that may block. If the caller is dropped, the operation goes on and keeps
-    /// the turn.
+    /// Runs an operation that may block. If the future is dropped, the operation continues and
+    /// keeps the turn.
     pub async fn run<T, F>(self, operation: F) -> io::Result<(Self, T)>
     where
         T: Send + 'static,

@@ -1,16 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Errors of connection attempts.
+//! Errors of connection attempts, as `connect` returns them to the driver.
 
 use crate::protocol::{Failure, Kind};
 
 pub(super) const NETWORK_REMEDY: &str =
     "Check the network, a proxy, a firewall and the url property.";
 
-/// Why there is no WebSocket.
+/// Why the WebSocket could not be opened.
 #[derive(Debug)]
 pub(super) enum ConnectError {
-    /// The server refused the upgrade with this status and body. What that means is for the
-    /// protocol to say.
+    /// The server refused the upgrade with this status and body. The protocol interprets them.
     Refused {
         status: u16,
         body: String,
@@ -24,7 +23,7 @@ impl From<Failure> for ConnectError {
     }
 }
 
-/// No connection, for a reason that may be temporary.
+/// A failure to connect whose cause may be temporary.
 pub(super) fn unreachable(what: String) -> Failure {
     Failure::new(Kind::Unreachable, what, NETWORK_REMEDY)
 }

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The API key for a connection attempt; a key file is read here, anew for each attempt.
+//! The API key for a connection attempt; called by `connect`, which has a key file read anew for
+//! each attempt.
 //!
 //! A key file may be anything with a path: a file that is replaced while the element runs, a pipe
 //! from a password manager, `/dev/zero`, a file on a mount that hangs. Reading takes at most
-//! [`MAX_BYTES`], no thread of the runtime, and no longer than the caller waits. Once a key was
-//! read, a file that can no longer be used does not end captions: that key stays in use.
+//! [`MAX_BYTES`], no thread of the runtime, and no longer than the caller waits. Once a key has
+//! been read, a file that becomes unusable does not end captions: that key stays in use.
 
 use std::fmt;
 use std::io;
@@ -17,10 +18,10 @@ use tokio::time::timeout;
 use super::disk::{self, Turn};
 use crate::protocol::{Endpoint, Failure, KeyFault, KeyFile, KeySource, Kind, Secret};
 
-/// Keys have dozens of characters, tokens of gateways up to two thousand.
+/// Upper bound of a key file. Keys have dozens of characters, gateway tokens up to two thousand.
 const MAX_BYTES: usize = 4 << 10;
 
-/// How long to wait for a file when there is a key from an earlier attempt.
+/// Time limit for rereading a file when an earlier attempt left a key.
 const MAX_REREAD: Duration = Duration::from_secs(1);
 
 /// The key to connect with.
@@ -36,7 +37,7 @@ async fn from_file(file: &KeyFile, limit: Option<Duration>) -> Result<Secret, Fa
     let known = file.latest();
     let limit = match known {
         None => limit,
-        // Most of the time is for the connection.
+        // Leave most of the time to the connection.
         Some(_) => Some(limit.map_or(MAX_REREAD, |limit| MAX_REREAD.min(limit / 4))),
     };
     let read = match limit {
@@ -62,7 +63,7 @@ async fn from_file(file: &KeyFile, limit: Option<Duration>) -> Result<Secret, Fa
     }
 }
 
-/// Why there is no key in a file.
+/// Why a file yields no key.
 #[derive(Debug)]
 enum Unusable {
     Unreadable(io::Error),
@@ -135,7 +136,7 @@ enum Opened {
     File(Vec<u8>),
     #[cfg(unix)]
     Pipe(pipe::Receiver),
-    /// A pipe that was read before.
+    /// A pipe whose key is already known.
     #[cfg(unix)]
     Spent,
 }
@@ -162,8 +163,8 @@ fn open(path: &str, is_known: bool) -> Result<Opened, Unusable> {
     Ok(Opened::File(bytes))
 }
 
-/// Reads a pipe until its writers have closed it, however late the first one comes. It keeps the
-/// file's turn, so that no other session gets a part of the key.
+/// Reads a pipe until its writers have closed it, however late the first one opens it. Keeps the
+/// file's turn, so that no other session reads part of the key.
 #[cfg(unix)]
 async fn drain(pipe: pipe::Receiver, _turn: Turn) -> Result<Vec<u8>, Unusable> {
     let mut bytes = Vec::new();
@@ -181,7 +182,7 @@ async fn drain(pipe: pipe::Receiver, _turn: Turn) -> Result<Vec<u8>, Unusable> {
     Ok(bytes)
 }
 
-/// The key in what was read.
+/// Parses the key from the file's contents.
 fn parse(bytes: &[u8]) -> Result<Secret, Unusable> {
     const BYTE_ORDER_MARK: &[u8] = "\u{feff}".as_bytes();
     if bytes.len() > MAX_BYTES {

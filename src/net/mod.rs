@@ -1,14 +1,15 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The driver: runs sessions against sockets, on threads that all of the process share.
+//! The driver: runs sessions against sockets, on threads shared by the whole process. The elements
+//! start a session here and keep its [`Link`], which stops the session when dropped.
 //!
-//! How a connection comes about, in this order:
+//! A connection is opened in this order:
 //!
 //! | `connect` calls | for | with |
 //! |---|---|---|
-//! | `proxy` | the proxy that the environment names, if any | |
-//! | `key` | the API key, out of its file | `disk` |
+//! | `proxy` | the proxy named by the environment, if any | |
+//! | `key` | the API key, from its file | `disk` |
 //! | `dial` or `proxy` | a TCP connection | `socks`, `response` |
-//! | `throttle` | a place among all that connect to the service | |
+//! | `throttle` | a slot among all connection attempts to the service | |
 //! | `tls` | encryption | `disk` |
 //! | `upgrade` | the WebSocket | `response` |
 

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Proxies, as the environment names them: HTTP, HTTPS and SOCKS5.
+//! Proxies named by the environment: HTTP, HTTPS and SOCKS5. Called by `connect`.
 //!
-//! A connection goes through the proxy that is set or fails. A value that cannot be used is never
-//! ignored: the key would leave by a way that its owner has ruled out. Errors name the variable and
-//! never show user name or password. Connections within this machine use no proxy.
+//! A connection goes through the configured proxy or fails. An unusable value is never ignored: the
+//! key would take a route that its owner has ruled out. Errors name the variable and never show
+//! user name or password. Connections within this machine use no proxy.
 
 use std::ffi::OsString;
 use std::fmt;
@@ -43,7 +43,7 @@ pub(super) struct Proxy {
     host: String,
     port: u16,
     credentials: Option<(String, String)>,
-    /// The variable of the environment that names it.
+    /// The environment variable that names it.
     variable: &'static str,
 }
 
@@ -54,15 +54,15 @@ impl fmt::Display for Proxy {
     }
 }
 
-/// Looks up a variable of the environment.
+/// Looks up an environment variable.
 type Variable<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
 impl Proxy {
-    /// The proxy that the environment names for this endpoint.
+    /// The proxy named by the environment for this endpoint.
     ///
     /// # Errors
     ///
-    /// [`Kind::Settings`] where it cannot be used.
+    /// [`Kind::Settings`] if it cannot be used.
     pub fn of(endpoint: &Endpoint, variable: Variable<'_>) -> Result<Option<Self>, Failure> {
         // In a CGI program HTTP_PROXY may come from the request.
         if endpoint.is_loopback() || variable("REQUEST_METHOD").is_some() {
@@ -102,7 +102,7 @@ impl Proxy {
         })
     }
 
-    /// Reads an address of a proxy. The error does not quote it.
+    /// Parses the address of a proxy. The error does not quote it.
     fn parse(value: &str, variable: &'static str) -> Result<Self, &'static str> {
         let (name, rest) = value.split_once("://").unwrap_or(("http", value));
         let scheme = match name.to_ascii_lowercase().as_str() {
@@ -112,7 +112,7 @@ impl Proxy {
             "socks5h" => Scheme::Socks5 { looks_up: true },
             _ => return Err("it is not one of http, https, socks5 and socks5h"),
         };
-        // Passwords may hold characters that would end the authority, and people do not encode
+        // Passwords may contain characters that would end the authority, and users do not encode
         // them.
         let (user, address) = match rest.rsplit_once('@') {
             Some((user, address)) => (Some(user), address),
@@ -201,7 +201,7 @@ impl Proxy {
                 } else {
                     Kind::Settings
                 };
-                // The standard's words: the proxy's own might quote the password.
+                // The standard reason phrase: the proxy's own might quote the password.
                 let known = StatusCode::from_u16(status).ok();
                 let reason = known.and_then(|status| status.canonical_reason());
                 let answer = format!("answered {status} {}", reason.unwrap_or_default());
@@ -234,7 +234,7 @@ impl Proxy {
         }
     }
 
-    /// The host as a SOCKS proxy is told it: by name, or by an address that is looked up here.
+    /// The host for a SOCKS proxy: its name, or its address as resolved here.
     async fn target<'a>(
         &self,
         host: &'a str,
@@ -290,7 +290,7 @@ impl Proxy {
     }
 }
 
-/// Host and port as in an address, where IPv6 has brackets.
+/// Host and port as in a URL, with IPv6 in brackets.
 fn authority(host: &str, port: u16) -> String {
     match host.contains(':') {
         true => format!("[{host}]:{port}"),
@@ -318,7 +318,7 @@ fn is_exempt(url: &Url, list: &str) -> bool {
         })
 }
 
-/// Takes `:port` off. An IPv6 address with a port has brackets.
+/// Splits off `:port`. An IPv6 address with a port has brackets.
 fn split_port(entry: &str) -> (&str, Option<u16>) {
     let split = entry
         .rsplit_once(':')

@@ -1,5 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The bounded queue between the streaming thread and the session's task.
+//!
+//! The streaming thread pushes whole samples and commits; the session's task takes chunks. The
+//! timestamp of every sample is known, and marks (jumps, commits) keep their place in the audio,
+//! also when audio is dropped. The elements own the queue through their uplink, the driver takes
+//! from it.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -32,7 +37,7 @@ pub struct Lost {
 /// Why audio was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PushError {
-    /// A flush, a state change or a shutdown interrupted.
+    /// Interrupted by a flush, a state change or a shutdown.
     Interrupted,
     /// The session is over.
     Closed,
@@ -45,21 +50,21 @@ pub(super) enum Taken {
     Audio { time: Timestamp },
     /// The utterance ends here.
     Commit,
-    /// Audio that was taken before has other timestamps.
+    /// The timestamps of audio taken earlier were corrected.
     Moved(Moved),
-    /// No more audio will come.
+    /// No more audio will be added, and all of it was taken.
     Finish,
-    /// Less than a chunk is there yet.
+    /// Less than a chunk is available yet.
     Nothing,
 }
 
-/// Settings of a session that has begun. They count from its next connection, the context at once
-/// where the protocol bears that.
+/// New settings for a running session. They take effect with its next connection; the context does
+/// so at once if the protocol supports that.
 pub struct Update {
     pub endpoint: Endpoint,
     pub codecs: CodecFactory,
     pub context: Option<String>,
-    /// The next connection is to take over in the next pause.
+    /// Rotate to a new connection in the next pause.
     pub rotate: bool,
 }
 
@@ -80,7 +85,7 @@ enum Mark {
 #[derive(Debug, Default)]
 struct State {
     audio: VecDeque<u8>,
-    /// Place of the first byte of `audio` in all bytes that were added, and its timestamp.
+    /// Position of the first byte of `audio` among all bytes ever added, and its timestamp.
     position: u64,
     time: Timestamp,
     /// At absolute positions, ascending.
@@ -92,12 +97,12 @@ struct State {
     lossy: bool,
     /// Producers blocked in `push`; lets `take` skip `notify_all` when there are none.
     waiting: usize,
-    /// Settings that the session has not been told of.
+    /// New settings that the session has not taken yet.
     update: Option<Update>,
 }
 
-/// Audio on its way to the service, with the timestamp of every sample; and what else the session
-/// is to be told from outside.
+/// Audio on its way to the service, with the timestamp of every sample; also carries the other
+/// signals from the element to the session.
 #[derive(Debug)]
 pub struct AudioQueue {
     state: Mutex<State>,
@@ -121,8 +126,8 @@ impl AudioQueue {
         }
     }
 
-    /// Adds whole samples. `jump` is the timestamp of the first one where it does not simply
-    /// follow what was added before; the first audio needs it.
+    /// Adds whole samples. `jump` is the timestamp of the first one if it does not continue the
+    /// audio added before; required for the first audio.
     pub fn push(
         &self,
         jump: Option<Timestamp>,
@@ -131,7 +136,7 @@ impl AudioQueue {
     ) -> Result<Option<Lost>, PushError> {
         let mut state = self.lock();
         let waits = |state: &State| full == Full::Wait && !state.lossy;
-        // A buffer larger than the queue must pass all the same.
+        // A buffer larger than the queue has to be accepted all the same.
         while waits(&state)
             && !state.interrupted
             && !state.closed
@@ -159,7 +164,7 @@ impl AudioQueue {
         state.audio.extend(audio);
         let excess = state.audio.len().saturating_sub(self.capacity);
         let lost = (!waits(&state) && excess > 0).then(|| state.drop_oldest(excess, self.rate));
-        // At a jump what came before it is to be sent, however little that is.
+        // At a jump the audio before it has to be sent, however short.
         let complete = before < self.chunk && state.audio.len() >= self.chunk;
         let wake = complete || (jump.is_some() && before > 0);
         drop(state);
@@ -178,59 +183,58 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
-    /// Other settings from now on.
+    /// Passes new settings to the session.
     pub fn update(&self, update: Update) {
         self.lock().update = Some(update);
         self.work.notify_one();
     }
 
-    /// The audio from a timestamp on, of what was added so far, is earlier or later than it was
-    /// told.
+    /// Corrects the timestamps of the audio added so far, from a timestamp on.
     pub fn move_since(&self, moved: Moved) {
         let mut state = self.lock();
         let end = state.end();
         state.marks.push_back((end, Mark::Moved(moved)));
     }
 
-    /// The session is to end at once, with the text that it has.
+    /// Makes the session end at once, with the text it has.
     pub fn give_up(&self) {
         self.lock().given_up = true;
         self.work.notify_one();
     }
 
-    /// No more audio will be added.
+    /// Marks the end of the audio: no more will be added.
     pub fn finish(&self) {
         self.lock().finished = true;
         self.work.notify_one();
     }
 
-    /// Makes whoever waits in [`Self::push`] return at once, and whoever comes.
+    /// Makes present and future calls of [`Self::push`] return at once, until [`Self::resume`].
     pub fn interrupt(&self) {
         self.lock().interrupted = true;
         self.room.notify_all();
     }
 
-    /// Lets audio in again after [`Self::interrupt`].
+    /// Accepts audio again after [`Self::interrupt`].
     pub fn resume(&self) {
         self.lock().interrupted = false;
     }
 
-    /// Makes the task look at the queue again.
+    /// Makes the task check the queue again.
     pub fn wake(&self) {
         self.work.notify_one();
     }
 
-    /// Bytes of audio waiting to be sent.
+    /// Audio waiting to be sent, in bytes.
     pub fn bytes(&self) -> usize {
         self.lock().audio.len()
     }
 
-    /// Audio waiting to be sent.
+    /// Duration of the audio waiting to be sent.
     pub fn level(&self) -> Duration {
         samples(self.lock().audio.len()).duration(self.rate)
     }
 
-    /// Nobody waits for room as long as this is set: the oldest audio is dropped instead.
+    /// While set, `push` does not block for room: the oldest audio is dropped instead.
     pub(super) fn set_lossy(&self, lossy: bool) {
         let mut state = self.lock();
         if state.lossy != lossy {
@@ -240,12 +244,12 @@ impl AudioQueue {
         }
     }
 
-    /// Settings that have changed.
+    /// Takes the new settings, if any.
     pub(super) fn take_update(&self) -> Option<Update> {
         self.lock().update.take()
     }
 
-    /// Whether the session is to end at once.
+    /// Whether [`Self::give_up`] was called.
     pub(super) fn is_given_up(&self) -> bool {
         self.lock().given_up
     }
@@ -255,7 +259,7 @@ impl AudioQueue {
         self.lock().finished
     }
 
-    /// Nobody takes any more audio. Returns what was left.
+    /// Closes the queue: it accepts no more audio. Returns the audio left in it.
     pub(super) fn close(&self) -> Option<Lost> {
         let mut state = self.lock();
         state.closed = true;
@@ -275,8 +279,7 @@ impl AudioQueue {
         self.lock().has(chunk)
     }
 
-    /// Takes at most `most` bytes into `buffer`, as soon as there are `least`, or the mark that is
-    /// due.
+    /// Takes at most `most` bytes into `buffer`, once there are `least`, or the mark that is due.
     pub(super) fn take(&self, least: usize, most: usize, buffer: &mut Vec<u8>) -> Taken {
         buffer.clear();
         let mut state = self.lock();
@@ -298,7 +301,7 @@ impl AudioQueue {
         }
         let length = available.min(most);
         let time = state.time;
-        // An iterator over the ring would go byte by byte.
+        // An iterator over the ring would copy byte by byte.
         let (first, second) = state.audio.as_slices();
         let split = length.min(first.len());
         buffer.extend_from_slice(&first[..split]);
@@ -323,13 +326,14 @@ impl State {
         self.position + self.audio.len() as u64
     }
 
-    /// Whether there is a whole chunk, or something that is to be taken however little it is.
+    /// Whether there is a whole chunk, or less that has to be taken all the same (before a mark or
+    /// the end).
     fn has(&self, chunk: usize) -> bool {
         let due = |(at, mark): &(u64, Mark)| *at > self.position || !matches!(mark, Mark::Time(_));
         self.audio.len() >= chunk || self.finished || self.marks.iter().any(due)
     }
 
-    /// Applies the marks at the front; returns at one that is for the session.
+    /// Applies the marks at the front, up to one that concerns the session, which is returned.
     fn pass_marks(&mut self) -> Option<Mark> {
         while let Some((_, mark)) = self.marks.pop_front_if(|(at, _)| *at <= self.position) {
             match mark {
@@ -346,8 +350,8 @@ impl State {
         self.time = self.time + samples(bytes).duration(rate);
     }
 
-    /// Drops whole samples. What is for the session among them is kept: a commit still ends what is
-    /// left of the utterance.
+    /// Drops whole samples. Marks for the session among them are kept: a commit still ends the rest
+    /// of its utterance.
     fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
         let whole = audio::whole_bytes(bytes + SAMPLE_BYTES - 1);
         let target = self.position + whole as u64;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! HTTP requests and their responses, for the upgrade and for proxies.
+//! HTTP requests and their responses, for `upgrade` and `proxy`.
 //!
-//! The peer may be anything: the address may have a typo in it. Whatever it sends, memory and time
+//! The peer may be anything, as the address may contain a typo. Whatever it sends, memory and time
 //! stay within the limits below, and a refusal is read in full however it is split into packets.
 
 use std::ops::Range;
@@ -12,17 +12,17 @@ use httparse::{EMPTY_HEADER, Status, parse_chunk_size};
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::timeout;
 
-/// Real heads take hundreds of bytes, with cookies thousands.
+/// Upper bound of a head. Real ones take hundreds of bytes, with cookies thousands.
 const MAX_HEAD_BYTES: usize = 64 << 10;
 const MAX_HEADERS: usize = 256;
 
-/// The beginning of a longer error page says enough.
+/// Upper bound of a body: the start of a longer error page is enough.
 const MAX_BODY_BYTES: usize = 64 << 10;
 
-/// How long to wait for the rest of a body: without it, the status is still worth reporting.
+/// Time limit for the rest of a body; without it the status is still worth reporting.
 const MAX_BODY_TIME: Duration = Duration::from_secs(1);
 
-/// First size of the buffer for the head.
+/// Initial size of the buffer for the head.
 const READ_BYTES: usize = 4 << 10;
 
 /// Why there is no response.
@@ -63,7 +63,7 @@ impl fmt::Display for HeadError {
 pub(super) struct Head {
     pub status: u16,
     headers: Vec<(String, String)>,
-    /// Bytes that were read behind the head.
+    /// Bytes read beyond the head.
     pub rest: Vec<u8>,
 }
 
@@ -125,7 +125,7 @@ impl Head {
     }
 
     /// Reads the body, or as much of it as comes before a limit is reached or the connection
-    /// breaks. One that is compressed, though nobody asked for that, counts as empty.
+    /// breaks. A compressed body, which was not asked for, counts as empty.
     pub async fn read_body(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> String {
         let is_readable = |coding: &str| coding.eq_ignore_ascii_case("identity");
         if !self.list("content-encoding").all(is_readable) {
@@ -137,7 +137,7 @@ impl Head {
             while !body.take(&mut raw) && stream.read_buf(&mut raw).await? > 0 {}
             Ok::<_, io::Error>(())
         };
-        // However that ends, what was read is of use.
+        // Whatever was read is useful, also after a timeout.
         let _ = timeout(MAX_BODY_TIME, reading).await;
         body.take_unfinished(&raw);
         String::from_utf8_lossy(&body.bytes).into_owned()
@@ -156,7 +156,7 @@ impl Head {
     }
 }
 
-/// Whether this can be the beginning of a response. Anything else might never contain an empty
+/// Checks that this can be the start of a response. Anything else might never contain an empty
 /// line: an SSH server sends its banner and waits.
 fn check_beginning(bytes: &[u8]) -> Result<(), HeadError> {
     const PROTOCOL: &[u8] = b"HTTP/";
@@ -171,20 +171,20 @@ fn check_beginning(bytes: &[u8]) -> Result<(), HeadError> {
     }
 }
 
-/// Whether there is an empty line that ends in the new bytes.
+/// Whether an empty line ends within the new bytes.
 fn has_end(bytes: &[u8], seen: usize) -> bool {
     let new = &bytes[seen.saturating_sub(3)..];
     new.windows(2).any(|end| end == b"\n\n") || new.windows(3).any(|end| end == b"\n\r\n")
 }
 
-/// How the end of a body is known.
+/// How the end of the body is determined.
 enum Framing {
     Length(usize),
     Chunks,
     UntilClosed,
 }
 
-/// A body that is being read.
+/// A body being read.
 struct Body {
     framing: Framing,
     bytes: Vec<u8>,
@@ -198,8 +198,8 @@ impl Body {
         }
     }
 
-    /// Takes what can be decoded off the raw bytes. Returns whether the body is complete, or has
-    /// reached its limit.
+    /// Decodes as much of the raw bytes as possible, and removes that. Returns whether the body is
+    /// complete, or has reached its limit.
     fn take(&mut self, raw: &mut Vec<u8>) -> bool {
         let is_over = match self.framing {
             Framing::Length(length) => {
@@ -232,7 +232,7 @@ impl Body {
         is_over
     }
 
-    /// Takes what there is of an incomplete chunk, and cuts off what is beyond the limits.
+    /// Takes the available part of an incomplete chunk, and truncates the body to its limit.
     fn take_unfinished(&mut self, raw: &[u8]) {
         if matches!(self.framing, Framing::Chunks)
             && let Chunk::Partial(data) = chunk(raw)
@@ -247,7 +247,7 @@ impl Body {
     }
 }
 
-/// What is at the place of a chunk.
+/// What was found where a chunk is expected.
 enum Chunk {
     Complete {
         data: Range<usize>,

@@ -1,5 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The threads that sessions run on, shared by all sessions of the process and started by need.
+//! The threads that sessions run on, shared by all sessions of the process and started on demand.
+//!
+//! Each thread is a single-worker tokio runtime; a session stays on the thread that [`place`]
+//! picked for it. Threads with many sessions coalesce their wake-ups. The driver calls [`place`]
+//! once per session.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
@@ -9,35 +13,35 @@ use tokio::runtime::{Builder, Handle, Runtime};
 
 use crate::protocol::{Failure, Kind};
 
-/// One thread serves so many sessions before another one is started. It bears several times as
-/// many; but after an outage all of them want a new connection at once.
+/// Sessions per thread before another thread is started. A thread can carry several times as many,
+/// but after an outage all of them reconnect at once.
 const SESSIONS_PER_THREAD: usize = 250;
 
-const MOST_THREADS: usize = 4;
+/// Upper bound of threads; fewer on machines with fewer processors.
+const MAX_THREADS: usize = 4;
 
-/// From so many sessions on, a thread rests between two looks at what has come for them.
-const CROWD: usize = 16;
+/// Wake-up coalescing. From this many sessions per thread the worker sleeps before parking.
+const COALESCE_FROM: usize = 16;
 
-/// It rests until so much may have come, in sessions times time; that is a frame of the usual
-/// length for each of sixteen.
-const WORTH_A_LOOK: Duration = Duration::from_millis(1600);
+/// Sleep times number of sessions: enough for one 100 ms audio frame from each of 16 sessions.
+const COALESCE_BUDGET: Duration = Duration::from_millis(1600);
 
-/// How long it rests at most, and so how much later than it could be anything is sent or heard.
-const LONGEST_REST: Duration = Duration::from_millis(10);
+/// Upper bound of the sleep, and so the latency it may add to anything sent or received.
+const MAX_COALESCE: Duration = Duration::from_millis(10);
 
-/// What came for a socket while it rested, is seen after so many tasks. With tokio's own 61, two
-/// hundred sessions would have to rest several times before that.
+/// Task polls between two checks of the sockets (tokio's `event_interval`). With tokio's default of
+/// 61, two hundred sessions would take several sleeps to see all socket events.
 const TASKS_PER_LOOK: u32 = 8;
 
-/// A runtime of one thread. With more, one that has work wakes others to look for more of it,
-/// which costs more than the little that there is to do.
+/// A single-worker runtime. With more workers, a busy one wakes the others to steal work, which
+/// costs more than the little work there is.
 struct Thread {
     runtime: Runtime,
-    /// Each session on it holds a clone.
+    /// Each session on the thread holds a clone.
     sessions: Arc<()>,
 }
 
-/// A session's place on a thread, taken for as long as this is there.
+/// A session's place on a thread, occupied until dropped.
 #[derive(Debug)]
 pub(super) struct Place {
     _session: Arc<()>,
@@ -50,9 +54,9 @@ impl Thread {
         let runtime = Builder::new_multi_thread()
             .worker_threads(1)
             .thread_name("qwenasr-net")
-            // Where there is always something to do, it looks at the sockets after so many tasks.
+            // A worker that never runs out of tasks checks the sockets this often.
             .event_interval(TASKS_PER_LOOK)
-            // Before it waits, and not yet where others would wake it.
+            // Runs before the worker parks, while a wake-up still costs nothing.
             .on_thread_park(move || {
                 if let Some(rest) = rest(count(holders.strong_count())) {
                     thread::sleep(rest);
@@ -75,24 +79,25 @@ impl Thread {
     }
 }
 
-/// The thread holds one itself.
+/// The number of sessions, given the holders: the thread holds one clone itself.
 fn count(holders: usize) -> usize {
     holders.saturating_sub(1)
 }
 
-/// How long a thread rests before it waits for more. Falling asleep and being woken costs as much
-/// as sending a frame: it is worth it for a few sessions, and for many only once for all of them.
+/// How long a worker sleeps before it parks; `None` for few sessions. Parking and being woken costs
+/// as much as sending a frame: acceptable per frame for a few sessions, but with many one wake-up
+/// should serve them all.
 fn rest(sessions: usize) -> Option<Duration> {
     let sessions = u32::try_from(sessions).unwrap_or(u32::MAX);
-    (sessions as usize >= CROWD).then(|| (WORTH_A_LOOK / sessions).min(LONGEST_REST))
+    (sessions as usize >= COALESCE_FROM).then(|| (COALESCE_BUDGET / sessions).min(MAX_COALESCE))
 }
 
-/// Where a new session is to run: on the thread that has the fewest.
+/// Picks the thread for a new session: the one with the fewest sessions, or a new one.
 pub(super) fn place() -> Result<(Handle, Place), Failure> {
     static THREADS: Mutex<Vec<Thread>> = Mutex::new(Vec::new());
-    // A thread is added whole or not at all.
+    // Poison is harmless: a thread is added completely or not at all.
     let mut threads = THREADS.lock().unwrap_or_else(PoisonError::into_inner);
-    let most = std::thread::available_parallelism().map_or(1, |n| n.get().min(MOST_THREADS));
+    let most = std::thread::available_parallelism().map_or(1, |n| n.get().min(MAX_THREADS));
     let idlest = (0..threads.len()).min_by_key(|&n| threads[n].sessions());
     let chosen = match idlest {
         Some(n) if threads[n].sessions() < SESSIONS_PER_THREAD || threads.len() >= most => n,
@@ -115,11 +120,11 @@ mod tests {
     #[test]
     fn only_a_crowd_is_made_to_wait_and_never_for_long() {
         assert_eq!(count(1), 0, "the thread's own");
-        for few in [0, 1, CROWD - 1] {
+        for few in [0, 1, COALESCE_FROM - 1] {
             assert_eq!(rest(few), None);
         }
-        assert_eq!(rest(CROWD), Some(LONGEST_REST));
+        assert_eq!(rest(COALESCE_FROM), Some(MAX_COALESCE));
         assert_eq!(rest(400), Some(Duration::from_millis(4)));
-        assert!(rest(usize::MAX).is_some_and(|rest| rest < LONGEST_REST));
+        assert!(rest(usize::MAX).is_some_and(|rest| rest < MAX_COALESCE));
     }
 }

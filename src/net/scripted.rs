@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A server for tests that says exactly what its script says, byte by byte: web server, proxy,
-//! WebSocket or nonsense.
+//! A test server that follows a script byte by byte: web server, proxy, WebSocket or nonsense. Used
+//! by the tests of `net`.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, Mutex};
@@ -9,16 +9,16 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
 
-/// A line of a script. After the final one the server closes the connection.
+/// A step of a script. After the final one the server closes the connection.
 #[derive(Debug, Clone)]
 pub enum Line {
-    /// Listens until what it has heard ends like this.
+    /// Reads until the data received ends with this.
     Until(&'static str),
-    /// Listens to so many bytes.
+    /// Reads this many bytes.
     Bytes(usize),
-    /// Says this, with `{accept}` replaced by the answer to the key that it has heard.
+    /// Sends this, with `{accept}` replaced by the answer to the key received.
     Say(Vec<u8>),
-    /// Listens until the other side has closed the connection.
+    /// Reads until the peer has closed the connection.
     Mute,
 }
 
@@ -29,7 +29,7 @@ pub fn say(text: impl Into<Vec<u8>>) -> Line {
 /// Up to the empty line after the head of a request.
 pub const HEAD: Line = Line::Until("\r\n\r\n");
 
-/// The answer of a server that agrees to speak WebSocket.
+/// The response of a server that accepts the upgrade.
 pub const WELCOME: &str = "HTTP/1.1 101 Switching Protocols\r\n\
                            Upgrade: websocket\r\n\
                            Connection: Upgrade\r\n\
@@ -49,19 +49,19 @@ impl Scripted {
         let log = heard.clone();
         tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {
-                // What the other side closes early ends a script early.
+                // A peer that closes early ends the script early.
                 tokio::spawn(play(stream, script.clone(), log.clone()));
             }
         });
         Scripted { address, heard }
     }
 
-    /// Everything that was heard so far.
+    /// Everything received so far.
     pub fn heard(&self) -> Vec<u8> {
         self.heard.lock().unwrap().clone()
     }
 
-    /// The same, once it is at least so much.
+    /// Everything received, once it is at least this many bytes.
     pub async fn until(&self, bytes: usize) -> Vec<u8> {
         while self.heard().len() < bytes {
             tokio::task::yield_now().await;
@@ -69,7 +69,7 @@ impl Scripted {
         self.heard()
     }
 
-    /// The same as text.
+    /// Everything received so far, as text.
     pub fn heard_text(&self) -> String {
         String::from_utf8(self.heard()).unwrap()
     }
@@ -119,7 +119,7 @@ fn with_accept(bytes: Vec<u8>, heard: &[u8]) -> Vec<u8> {
     [before, accept.as_bytes(), after].concat()
 }
 
-/// The key of the upgrade that was heard.
+/// The `Sec-WebSocket-Key` of the upgrade received.
 pub fn nonce(heard: &[u8]) -> String {
     let heard = String::from_utf8_lossy(heard);
     let (_, key) = heard.split_once("Sec-WebSocket-Key: ").unwrap();

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The client's side of SOCKS5 (RFC 1928), with user name and password (RFC 1929).
+//! The client side of SOCKS5 (RFC 1928), with user name and password (RFC 1929). Called by `proxy`.
 //!
-//! Written here because of what the crates for it lack or bring: hyper-util does not tell its
-//! errors apart, and tokio-socks needs a second version of thiserror.
+//! Not a dependency, because hyper-util does not tell its errors apart and tokio-socks needs a
+//! second version of thiserror.
 
 use std::net::IpAddr;
 use std::{fmt, io};
@@ -21,7 +21,7 @@ const IPV6: u8 = 4;
 const SUCCESS: u8 = 0;
 pub(super) const NOT_ALLOWED: u8 = 2;
 
-/// Where the proxy is to connect to.
+/// The destination for the proxy to connect to.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Target<'a> {
     /// The proxy resolves it.
@@ -33,9 +33,9 @@ pub(super) enum Target<'a> {
 #[derive(Debug)]
 pub(super) enum SocksError {
     Io(io::Error),
-    /// The answer is that of another protocol.
+    /// The reply belongs to another protocol.
     NotSocks,
-    /// It wants credentials, or rejects those that it was given.
+    /// The proxy requires credentials, or rejects those given.
     Unauthorized,
     /// The host's name, the user name or the password has more than 255 bytes.
     TooLong,
@@ -68,7 +68,7 @@ impl fmt::Display for SocksError {
     }
 }
 
-/// Has the proxy connect. From then on the stream is that connection; none of its data is read
+/// Makes the proxy connect. Afterwards the stream is that connection; none of its data is read
 /// here.
 pub(super) async fn tunnel<S>(
     stream: &mut S,
@@ -116,7 +116,7 @@ where
     if reply != SUCCESS {
         return Err(SocksError::Refused(reply));
     }
-    // The address that the proxy connects from is of no use.
+    // The address that the proxy connects from is not needed.
     let bytes = match kind {
         IPV4 => 4,
         IPV6 => 16,

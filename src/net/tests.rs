@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Sessions over real sockets, with settings that no property has.
+//! Tests sessions over real sockets, with settings that no property exposes.
 
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
@@ -16,7 +16,7 @@ use crate::timeline::Timestamp;
 const RATE: u32 = 16_000;
 const CHUNK: usize = 3200;
 
-/// What takes this long hangs.
+/// Anything that takes this long hangs.
 const LONG: Duration = Duration::from_secs(60);
 
 #[derive(Clone, Default)]

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! TLS, and what is wrong with it in words.
+//! TLS, with its errors explained. Called by `connect` and `proxy`.
 //!
 //! Trusts the system's roots, or those that SSL_CERT_FILE and SSL_CERT_DIR name; verification
-//! cannot be switched off. Each way in which certificates usually fail has a text and a remedy of
-//! its own. The texts hold nothing that changes from one attempt to the next, such as the time:
-//! repeated failures would be reported as new ones.
+//! cannot be switched off. Each common certificate error has its own text and remedy. The texts
+//! contain nothing that changes between attempts, such as the time: repeated failures would be
+//! reported as new ones.
 
 use std::env;
 use std::io;
@@ -24,7 +24,7 @@ use super::disk;
 use super::error::NETWORK_REMEDY;
 use crate::protocol::{Failure, Kind};
 
-/// How many names of a certificate an error shows, and how many characters of each.
+/// Maximum number of a certificate's names shown in an error, and of characters of each.
 const MAX_NAMES: usize = 3;
 const MAX_NAME: usize = 100;
 
@@ -33,13 +33,13 @@ const MAX_NAME: usize = 100;
 pub(super) struct Peer<'a> {
     /// The name, or the address without brackets, that the certificate must be for.
     pub host: &'a str,
-    /// What errors call it.
+    /// Its name in errors.
     pub name: &'a str,
-    /// The setting that it comes from.
+    /// The setting that names it.
     pub setting: &'a str,
 }
 
-/// The roots that are trusted, as found when the first connection needed them.
+/// The TLS configuration with the trusted roots, as found when first needed.
 pub(super) async fn config() -> Result<Arc<ClientConfig>, Failure> {
     static CONFIG: OnceCell<Arc<ClientConfig>> = OnceCell::const_new();
     let config = CONFIG.get_or_try_init(|| async {
@@ -94,7 +94,7 @@ fn unusable(what: String) -> Failure {
     Failure::new(Kind::Settings, what, remedy)
 }
 
-/// What to do about an issuer that is not trusted; names the place of those that are.
+/// The remedy for an untrusted issuer; names where the trusted ones are stored.
 fn trusted() -> String {
     let named = ["SSL_CERT_FILE", "SSL_CERT_DIR"]
         .into_iter()
@@ -153,7 +153,7 @@ fn certificate_failure(error: &CertificateError, peer: Peer<'_>, trusted: &str) 
                 "Have it renewed, and check this machine's clock.".into(),
             )
         }
-        // Some machines get the time from the network after they have started: this may pass.
+        // Some machines get the time from the network after booting: this may pass.
         NotValidYet => Failure::new(
             Kind::Unreachable,
             format!("{subject} is not valid yet."),
@@ -184,7 +184,7 @@ fn certificate_failure(error: &CertificateError, peer: Peer<'_>, trusted: &str) 
                 ),
             )
         }
-        // The signature is bad where an authority was made anew under the same name.
+        // The signature does not verify if an authority was re-created under the same name.
         UnknownIssuer | BadSignature => settings(
             format!("{subject} has an issuer that is not trusted."),
             trusted.into(),
@@ -210,7 +210,7 @@ fn date(time: UnixTime) -> Option<String> {
     Some(time.format("%Y-%m-%d").ok()?.into())
 }
 
-/// The names in a certificate, of which rustls only has `DnsName("…")` and `IpAddress(…)`.
+/// The names in a certificate, which rustls gives only as `DnsName("…")` and `IpAddress(…)`.
 fn names(presented: &[String]) -> String {
     let mut names: Vec<String> = presented
         .iter()

@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The upgrade of a connection to a WebSocket (RFC 6455 §4).
+//! The upgrade of a connection to a WebSocket (RFC 6455 §4); the concluding step of `connect`.
 //!
 //! Done here rather than by the WebSocket library, which logs the request including the key, takes
-//! for the body of a refusal whatever came in one packet with its head, and refuses
-//! `Connection: keep-alive, Upgrade`. Redirections are never followed: the key would go along.
+//! as the body of a refusal only what arrived in the same packet as its head, and refuses
+//! `Connection: keep-alive, Upgrade`. Redirects are never followed: the key would go along.
 
 use std::fmt::Write;
 
@@ -19,20 +19,19 @@ use crate::protocol::{Endpoint, Failure, Kind, Secret};
 
 pub(super) const USER_AGENT: &str = concat!("gst-plugin-qwenasr/", env!("CARGO_PKG_VERSION"));
 
-/// Results take kilobytes; anything far beyond that is not a result.
+/// Upper bound of a message. Results take kilobytes; anything far larger is not a result.
 const MAX_MESSAGE_BYTES: usize = 4 << 20;
 
-/// The WebSocket layer zeroes and touches all of this at each attempt to read, which there is one
-/// of for each frame sent. Larger messages are read in pieces.
+/// The WebSocket layer zeroes the whole buffer at each attempt to read, of which there is one per
+/// frame sent. Larger messages are read in pieces.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
-/// Upgrades the connection with this key. What the server sent behind its answer belongs to the
-/// WebSocket.
+/// Upgrades the connection with this key. Bytes that follow the response belong to the WebSocket.
 ///
 /// # Errors
 ///
-/// [`ConnectError::Refused`] for a status that refuses; a failure for an answer that is not one of
-/// a WebSocket server at all.
+/// [`ConnectError::Refused`] for a refusing status; a failure for a response that no WebSocket
+/// server sends.
 pub(super) async fn upgrade<S>(
     mut stream: S,
     endpoint: &Endpoint,
@@ -46,7 +45,7 @@ where
     let mut head = answered.map_err(|error| no_answer(endpoint, error))?;
     match head.status {
         101 => {}
-        // Their bodies are pages, and say nothing about us.
+        // Their bodies are web pages, and say nothing about the request.
         status @ 100..300 => return Err(no_websocket(status).into()),
         status => {
             let body = head.read_body(&mut stream).await;
@@ -95,8 +94,8 @@ fn request(endpoint: &Endpoint, key: Option<&Secret>, nonce: &str) -> String {
     request
 }
 
-/// Whether the server has agreed (RFC 6455 §4.1). Extensions that it names although nobody asked
-/// for them are tolerated: some servers do that, and do not use them.
+/// Checks that the server accepted the upgrade (RFC 6455 §4.1). Extensions that were not requested
+/// are tolerated: some servers name them without using them.
 fn check(head: &Head, nonce: &str) -> Result<(), &'static str> {
     let has = |name, value: &str| {
         let mut list = head.list(name);

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the `set_up` of several protocols checks, so that it is refused or warned about in the same
-//! words. A setting that only has no effect never fails a session: it is one of
+//! Checks shared by the `set_up` of several protocols, so that their errors and warnings read
+//! alike. A setting that merely has no effect never fails a session: it is one of
 //! [`Setup::warnings`](super::Setup::warnings).
 
 use super::{Failure, Kind};
 
-/// Refuses audio of another sample rate than `who` takes, for instance `The model 'x'`.
+/// Refuses audio whose sample rate `who` does not accept, for instance `The model 'x'`. Rates are
+/// in Hz.
 pub(super) fn rate(who: &str, takes: u32, rate: u32) -> Result<(), Failure> {
     if rate == takes {
         return Ok(());
@@ -17,12 +18,13 @@ pub(super) fn rate(who: &str, takes: u32, rate: u32) -> Result<(), Failure> {
     ))
 }
 
-/// The warning about a property; `why` is a clause such as `The model 'x' takes no context`.
+/// The warning about a property without effect; `why` is a clause such as `The model 'x' takes no
+/// context`.
 pub(super) fn no_effect(why: &str, property: &str) -> String {
     format!("{why}: the {property} property has no effect.")
 }
 
-/// The warnings about those of these properties that are set, for one reason.
+/// The warnings about those of the given properties that are set, all for the same reason.
 pub(super) fn without_effect(why: &str, set: &[(&str, bool)]) -> Vec<String> {
     set.iter()
         .filter(|(_, is_set)| *is_set)

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which protocol to speak: the protocol property says so, or the URL's path, or the model.
+//! Chooses the protocol: by the protocol property, else by the URL's path, else by the model.
 //!
-//! The element chooses before it connects. What contradicts itself is refused here, since servers
-//! answer a wrong protocol with silence or with an error that says nothing of it.
+//! The element chooses before it connects. Contradictory settings are refused here, since servers
+//! answer a wrong protocol with silence or with an unrelated error.
 
 use url::Url;
 
@@ -11,7 +11,7 @@ use super::{
     vllm,
 };
 
-/// A way to talk to a recogniser.
+/// A protocol for talking to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Protocol {
     /// `/api-ws/v1/realtime` of qwen3-asr-flash-realtime.
@@ -27,7 +27,7 @@ pub enum Protocol {
 }
 
 impl Protocol {
-    /// Of those that an address fits the first one is meant, unless the user asks for another.
+    /// The first one that matches an address is chosen, unless the user asks for another.
     const ALL: [Self; 5] = [
         Self::Realtime,
         Self::Inference,
@@ -46,13 +46,13 @@ impl Protocol {
         }
     }
 
-    /// The value of the protocol property that asks for it.
+    /// The value of the protocol property that selects it.
     pub fn nick(self) -> &'static str {
         self.profile().nick
     }
 
-    /// Whether it is what a user means who asks for `asked`: the protocols of one family are told
-    /// apart by the address.
+    /// Whether it satisfies a request for `asked`: the protocols of one family are told apart by
+    /// the address.
     fn is_meant_by(self, asked: Self) -> bool {
         match self {
             Self::OpenAi | Self::SglangOmni => asked == Self::Realtime || asked == self,
@@ -60,11 +60,12 @@ impl Protocol {
         }
     }
 
-    /// Checks what is asked for and gets ready to speak.
+    /// Checks the recognition settings and prepares the codecs.
     ///
     /// # Errors
     ///
-    /// If the protocol or the model cannot do it; what is only without effect is a warning.
+    /// If the protocol or the model does not support them; those merely without effect are
+    /// warnings.
     pub fn set_up(self, recognition: Recognition) -> Result<Setup, Failure> {
         let wants_vad = recognition.turn_detection != TurnDetection::Manual;
         let mut setup = (self.profile().set_up)(recognition)?;
@@ -78,8 +79,8 @@ impl Protocol {
         Ok(setup)
     }
 
-    /// The protocol to speak: the one that is asked for, or that of the URL's path, or that of the
-    /// model, or the realtime one.
+    /// The protocol to use: the one requested, else that of the URL's path, else that of the model,
+    /// else the realtime one.
     ///
     /// # Errors
     ///
@@ -109,8 +110,8 @@ impl Protocol {
                 ),
             ));
         }
-        // The operator of a server may give a model any name; and an address with a query of its
-        // own is one of such a server.
+        // The operator of a server may give a model any name; and an address with its own query
+        // belongs to such a server.
         let profile = chosen.profile();
         let is_own_server =
             profile.query.is_some() || asked.is_some() && (parsed.is_some() || profile.self_hosted);
@@ -139,7 +140,7 @@ impl Protocol {
         Ok(chosen)
     }
 
-    /// The protocol whose address this is; of several one that was asked for, if possible.
+    /// The protocol that matches the address; of several, preferably the one requested.
     fn of_url(url: &Url, asked: Option<Self>) -> Option<Self> {
         let path = url.path().trim_end_matches('/');
         let says = |(name, value): (&str, &str)| {

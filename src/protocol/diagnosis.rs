@@ -1,19 +1,19 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What it means that the service refuses, closes or complains, and what to do about it.
+//! Turns refusals, closes and errors of the service into failures with a cause and a remedy.
 //!
-//! Each codec asks here, so that the same cause has the same words whatever the protocol.
+//! Every codec uses it, so that the same cause reads the same whatever the protocol.
 
 use serde_json::Value;
 
 use super::json::text_of;
 use super::{Failure, Kind, Profile, Quote, Recognition, Refusal, Statement};
 
-/// The other side of a connection, as far as it matters to what its failures mean.
+/// What the diagnosis needs to know about the server of a connection.
 #[derive(Debug)]
 pub(super) struct Peer {
-    /// The model that it was asked for.
+    /// The model requested.
     pub model: String,
-    /// The usual path of its protocol.
+    /// The default path of its protocol.
     path: &'static str,
     official: bool,
 }
@@ -27,7 +27,7 @@ impl Peer {
         }
     }
 
-    /// What it means that the connection was closed.
+    /// The failure for a connection closed by the server.
     pub fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
         let lower = reason.to_ascii_lowercase();
         let failure = if code == Some(1007) && lower.contains("model not found") {
@@ -49,12 +49,12 @@ impl Peer {
         failure.with_close_code(code)
     }
 
-    /// What it means that the upgrade to WebSocket was refused.
+    /// The failure for a refused WebSocket upgrade.
     pub fn refused(&self, refusal: &Refusal<'_>) -> Failure {
         let Refusal { status, body, .. } = *refusal;
         let body_json: Value = serde_json::from_str(body).unwrap_or(Value::Null);
         let (code, mut message) = error_text(body_json.get("error").unwrap_or(&body_json));
-        // An HTML page says nothing to the user.
+        // An HTML page is of no use to the user.
         if message.is_blank() && !body.trim_start().starts_with('<') {
             message = body.into();
         }
@@ -136,7 +136,7 @@ impl Peer {
         }
     }
 
-    /// What an `error` event means. None was observed after which the session went on: either the
+    /// The failure for an `error` event. In no observed case did the session continue: either the
     /// connection is closed or no further result comes.
     pub fn error(&self, error: &Value) -> Failure {
         let (code, message) = error_text(error);
@@ -210,7 +210,7 @@ impl Peer {
     }
 }
 
-/// Why an upgrade was refused: the beginning of a sentence, and what to do.
+/// Why an upgrade was refused: the start of a sentence, and the remedy.
 struct Cause {
     kind: Kind,
     what: &'static str,
@@ -227,7 +227,7 @@ impl Cause {
     }
 }
 
-/// Why a server of one's own, or what stands before it, refuses for want of a permission.
+/// Why a self-hosted server, or a gateway in front of it, refuses for lack of permission.
 fn gateway(status: u16, has_key: bool) -> Cause {
     let (what, remedy) = match (status, has_key) {
         (401, true) => (
@@ -282,7 +282,7 @@ pub(super) fn error_text(error: &Value) -> (Option<Quote>, Quote) {
     (code.map(Quote::new), message.into())
 }
 
-/// What FastAPI calls a message: a text, or a list of what is wrong with the request.
+/// FastAPI's `detail`: a text, or a list of errors in the request.
 fn detail(detail: &Value) -> Option<&str> {
     match detail {
         Value::String(text) => Some(text),

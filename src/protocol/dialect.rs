@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which of the protocols at `/v1/realtime` a server speaks: they share that path, and the names of
-//! many events. A server's greeting, or an event that only one of them has, tells.
+//! Identifies which of the protocols at `/v1/realtime` a server speaks. They share that path and
+//! many event names; a server's greeting, or an event that only one of them has, tells them apart.
 //!
-//! The codecs of these protocols ask here before they blame the settings.
+//! The codecs of these protocols check here before they blame the settings.
 
 use serde_json::Value;
 
@@ -12,17 +12,17 @@ use super::{Failure, Kind, Statement};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Dialect {
     Vllm,
-    /// OpenAI's for transcription, as sglang speaks it.
+    /// OpenAI's for transcription, as implemented by sglang.
     OpenAi,
     /// sglang-omni's for transcription.
     SglangOmni,
-    /// sglang-omni's for conversations, which is what its address means without an intent.
+    /// sglang-omni's for conversations, its default without an intent in the query.
     SglangOmniChat,
     Unknown,
 }
 
 impl Dialect {
-    /// What a `session.created` tells.
+    /// The dialect that a `session.created` indicates.
     fn of_greeting(created: &Value) -> Self {
         let session = &created["session"];
         if !session.is_object() {
@@ -43,7 +43,7 @@ impl Dialect {
         }
     }
 
-    /// The dialect of a greeting; unknown if the server does not introduce itself.
+    /// The dialect of a greeting; unknown if the greeting does not say.
     ///
     /// # Errors
     ///
@@ -57,8 +57,8 @@ impl Dialect {
         }
     }
 
-    /// What it means that a server sends an event of this name which the expected protocol does not
-    /// have: nothing, unless another one has it and the greeting left open which one it is.
+    /// The failure implied by an event that the expected protocol does not have: `None` unless
+    /// another protocol has it and the greeting left the dialect open.
     pub fn contradicted_by(self, kind: &str, expected: Self) -> Option<Failure> {
         if self != Self::Unknown {
             return None;
@@ -72,7 +72,7 @@ impl Dialect {
         (dialect != expected).then(|| dialect.instead_of(expected))
     }
 
-    /// What it means that a server speaks this where it should speak another one.
+    /// The failure for a server that speaks this dialect instead of the expected one.
     fn instead_of(self, expected: Self) -> Failure {
         let what = match self {
             Self::Unknown => format!("The server does not speak {}.", expected.name()),
@@ -85,7 +85,7 @@ impl Dialect {
         Failure::new(Kind::Settings, what, self.remedy())
     }
 
-    /// What it means that a server refuses the settings of the expected protocol.
+    /// The failure for a server that refuses the settings of the expected protocol.
     pub fn refuses(self, expected: Self, failure: Failure) -> Failure {
         let what = Statement::from(format!(
             "The server refused the settings, so it probably does not speak {}. ",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Base64 for the audio in JSON, with the SIMD instructions that the processor has: without them it
+//! Base64 for audio in JSON, with the SIMD instructions of the processor: without them, encoding
 //! was a third of the work of sending audio.
 
 use base64::Engine as _;
@@ -16,7 +16,7 @@ mod engine {
     use base64::engine::Simd;
     use base64::engine::general_purpose::PAD;
 
-    /// Falls back by itself where a processor is too old.
+    /// Falls back automatically on older processors.
     pub(super) static ENGINE: LazyLock<Simd> = LazyLock::new(|| Simd::standard(PAD));
 }
 
@@ -28,7 +28,8 @@ mod engine {
     pub(super) use base64::engine::general_purpose::STANDARD as ENGINE;
 }
 
-/// The client event that carries audio, in all protocols with audio in JSON: sized in advance.
+/// The client event that carries audio, in all protocols with audio in JSON. Allocated at its final
+/// size.
 pub(super) fn audio_event(event_id: Option<&str>, audio: &[u8]) -> Frame {
     let mut text = String::with_capacity(length(audio.len()) + 96);
     text.push('{');
@@ -41,7 +42,7 @@ pub(super) fn audio_event(event_id: Option<&str>, audio: &[u8]) -> Frame {
     Frame::Text(text)
 }
 
-/// Characters that this number of bytes becomes.
+/// The number of base64 characters for a number of bytes.
 fn length(bytes: usize) -> usize {
     bytes.div_ceil(3) * 4
 }

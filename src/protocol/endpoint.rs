@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Where to connect and with which credentials.
 //!
-//! An [`Endpoint`] has been checked: it names a host, its credentials may travel there, and its
-//! headers can go into an HTTP request as they are. It has no connection and reads no file: `net`
-//! does both at each connection attempt.
+//! An [`Endpoint`] has been checked: it names a host, its credentials may be sent there, and its
+//! headers are valid in an HTTP request. It neither connects nor reads a file: `net` does both at
+//! each connection attempt. The element makes one for each session.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -42,22 +42,22 @@ impl Region {
     }
 }
 
-/// What the user said about where to connect.
+/// The user's settings of where to connect.
 #[derive(Clone, Default)]
 pub struct EndpointSettings {
-    /// Whole endpoint; overrides region and workspace.
+    /// The complete endpoint; overrides region and workspace.
     pub url: Option<String>,
     pub region: Region,
-    /// Workspace id: its own host is used then.
+    /// Workspace id; selects the workspace's own host.
     pub workspace: Option<String>,
     pub model: String,
     pub key: Option<KeySource>,
-    /// How long reading a key file may take; `None` is no limit. Has to end before the attempt
-    /// does, so that the error can name the file.
+    /// Time limit for reading a key file; `None` for no limit. Has to be shorter than that of the
+    /// attempt, so that the error can name the file.
     pub key_timeout: Option<Duration>,
     /// Further headers of the upgrade, by name. One called Authorization replaces the key.
     pub headers: Vec<(String, Secret)>,
-    /// Let credentials travel unencrypted to a host that is not this machine.
+    /// Allow credentials to be sent unencrypted to another machine.
     pub allow_insecure: bool,
 }
 
@@ -75,7 +75,7 @@ impl Endpoint {
     ///
     /// # Errors
     ///
-    /// [`Kind::Settings`] if they cannot work or credentials would travel unencrypted,
+    /// [`Kind::Settings`] if they cannot work or credentials would be sent unencrypted,
     /// [`Kind::Unauthorized`] if there is no key, or a text that is not a key.
     pub fn new(settings: EndpointSettings, protocol: Protocol) -> Result<Self, Failure> {
         let url = address(&settings, protocol)?;
@@ -107,7 +107,7 @@ impl Endpoint {
         }
         let credentials = match (&key, headers.is_empty()) {
             (Some(_), _) => Some("API key"),
-            // Which of them are secret is unknown.
+            // Any of the headers may be secret.
             (None, false) => Some("value of the headers property"),
             (None, true) => None,
         };
@@ -135,12 +135,12 @@ impl Endpoint {
         &self.url
     }
 
-    /// Whether this is a host of the service itself, with its limits.
+    /// Whether this is a host of the service itself, with the service's limits.
     pub fn is_official(&self) -> bool {
         is_official(&self.url)
     }
 
-    /// Whether this is this machine itself.
+    /// Whether the host is this machine.
     pub fn is_loopback(&self) -> bool {
         is_loopback(&self.url)
     }
@@ -158,16 +158,16 @@ impl Endpoint {
         &self.headers
     }
 
-    /// The secrets that may be in use, to be blotted out of what the other side says. For a key
-    /// file they are the keys that were read so far. Short texts are left out: blotting `key` or
-    /// `true` out of a sentence protects nothing and makes it unreadable.
+    /// The secrets that may be in use, to be masked in quotes of the server. For a key file they
+    /// are the keys read so far. Short texts are left out: masking `key` or `true` in a sentence
+    /// protects nothing and makes it unreadable.
     pub fn secrets(&self) -> Vec<Secret> {
         let keys = match &self.key {
             None => Vec::new(),
             Some(KeySource::Given(key)) => vec![key.clone()],
             Some(KeySource::File(file)) => file.keys(),
         };
-        // Of "Bearer sk-…", the other side may quote the key alone.
+        // Of "Bearer sk-…", the server may quote the key alone.
         let values = self.headers.iter().map(|(_, value)| value.reveal());
         let words = values.flat_map(str::split_ascii_whitespace);
         keys.into_iter()
@@ -197,8 +197,8 @@ impl fmt::Debug for Endpoint {
 }
 
 /// The URL as it may be shown: user name, password, fragment and the values of the query, which may
-/// be credentials, are replaced by `***`, except for the model's name. Takes any text; one that is
-/// not a URL and might contain a secret is replaced as a whole.
+/// be credentials, are replaced by `***`, except for the model's name. Accepts any text; one that
+/// is not a URL and might contain a secret is replaced as a whole.
 pub fn redacted(url: &str) -> String {
     const HIDDEN: &str = "***";
     let Ok(parsed) = Url::parse(url) else {
@@ -232,7 +232,7 @@ pub fn redacted(url: &str) -> String {
     shown
 }
 
-/// The address to connect to, including the model where the protocol has it in the query.
+/// The address to connect to, including the model if the protocol has it in the query.
 fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failure> {
     let profile = protocol.profile();
     let model = settings.model.trim();
@@ -278,7 +278,7 @@ fn is_authorization(name: &str) -> bool {
     name.eq_ignore_ascii_case("authorization")
 }
 
-/// Whether the header can be sent as it is and is not one of the upgrade itself.
+/// Checks that the header is valid and not one of the upgrade's own.
 fn check_header(name: &str, value: &Secret) -> Result<(), Failure> {
     const RESERVED: [&str; 5] = [
         "connection",
@@ -361,7 +361,7 @@ fn official(region: Region, workspace: Option<&str>) -> Result<Url, Failure> {
     parse(&format!("wss://{host}"))
 }
 
-/// The public service takes nobody without a key; other servers may.
+/// Whether this is a host of the public service, which requires a key; other servers may not.
 fn is_official(url: &Url) -> bool {
     url.host_str()
         .is_some_and(|host| host == "aliyuncs.com" || host.ends_with(".aliyuncs.com"))
@@ -376,7 +376,7 @@ fn is_loopback(url: &Url) -> bool {
     }
 }
 
-/// Whether the name is this machine's, whatever a name service says (RFC 6761 §6.3).
+/// Whether the name is this machine's, whatever DNS says (RFC 6761 §6.3).
 pub fn is_localhost(name: &str) -> bool {
     let name = name.strip_suffix('.').unwrap_or(name).to_ascii_lowercase();
     name == "localhost" || name.ends_with(".localhost")

@@ -8,15 +8,14 @@ use std::fmt;
 
 use super::{Quote, Statement};
 
-/// What sort of trouble it is: decides whether to try again, and the error code that an application
-/// sees.
+/// The kind of failure: decides whether to retry, and the error code that an application sees.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     /// Key or account refused.
     Unauthorized,
     /// No such endpoint or model.
     NotFound,
-    /// The name service does not know the host, or cannot be asked.
+    /// DNS does not know the host, or cannot be reached.
     UnknownHost,
     /// The settings cannot work.
     Settings,
@@ -24,12 +23,12 @@ pub enum Kind {
     Limit,
     /// No connection could be made.
     Unreachable,
-    /// The connection was there and is gone.
+    /// An open connection was lost.
     Lost,
 }
 
 impl Kind {
-    /// Whether the same request may succeed later although nothing was changed.
+    /// Whether the same request may succeed later with nothing changed.
     pub fn retryable(self) -> bool {
         matches!(
             self,
@@ -37,7 +36,7 @@ impl Kind {
         )
     }
 
-    /// The name that messages use.
+    /// The name used in messages.
     pub fn nick(self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
@@ -51,7 +50,7 @@ impl Kind {
     }
 }
 
-/// One failure, in words for a person and in fields for a program.
+/// A failure, as text for users and as fields for programs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Failure {
     pub kind: Kind,
@@ -65,8 +64,7 @@ pub struct Failure {
     pub close_code: Option<u16>,
     /// The service's own error code.
     pub code: Option<Quote>,
-    /// There was no answer at all: the network may be down, and another attempt is no load on the
-    /// service.
+    /// No peer answered: the network may be down, and another attempt costs the service nothing.
     pub unanswered: bool,
 }
 
@@ -103,7 +101,7 @@ impl Failure {
         self
     }
 
-    /// The same with every occurrence of the secret in what it quotes masked.
+    /// Masks every occurrence of the secret in the quotes.
     pub fn without(mut self, secret: &str) -> Self {
         self.what = self.what.without(secret);
         self.code = self.code.map(|code| code.without(secret));

@@ -1,25 +1,25 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Hot words: names and terms that the recogniser is to prefer.
+//! Hot words: names and terms that the recogniser should prefer.
 //!
-//! The service does not report a bad list but drops the whole of it, so the list is checked here,
-//! before connecting, against the limits that the service documents. The element parses its
-//! vocabulary property with [`parse`]; the inference protocol sends the words.
+//! The service silently drops an invalid list, so the list is checked here, before connecting,
+//! against the limits that the service documents. The element parses its vocabulary property with
+//! [`parse`]; the inference protocol sends the words.
 
 use super::{Failure, Kind};
 
-/// Words in a list (documented).
+/// Maximum words in a list (documented).
 const MAX_WORDS: usize = 2000;
 
-/// Words with the weight [`SUPER_WEIGHT`] in a list (documented).
+/// Maximum words of weight [`SUPER_WEIGHT`] in a list (documented).
 const MAX_SUPER_WORDS: usize = 50;
 
 /// Weights are 1 to 5, or this for words that must be recognised whenever they are spoken.
 const SUPER_WEIGHT: u8 = 50;
 
-/// Weight of a word that is given without one: the documentation recommends to start with it.
+/// Weight of a word given without one: the documentation recommends starting with it.
 const DEFAULT_WEIGHT: u8 = 4;
 
-/// Characters of a word that is not all ASCII, and words of a phrase that is (documented).
+/// Maximum characters of a word that is not all ASCII, and words of a phrase that is (documented).
 const MAX_CHARACTERS: usize = 15;
 const MAX_TOKENS: usize = 7;
 

@@ -1,23 +1,23 @@
 // SPDX-License-Identifier: MPL-2.0
-//! From a frame to the JSON in it: how every codec begins to decode.
+//! Extracts the JSON of a frame: the first step of `decode` in every codec.
 //!
-//! What cannot be read costs a warning and nothing else, whatever it is. What JSON forbids and
-//! servers send all the same costs a character and not the text around it.
+//! An unreadable frame costs a warning and nothing else. Invalid JSON that servers are known to
+//! send costs a character, not the text around it.
 
 use serde_json::Value;
 
 use super::{Event, Incoming};
 
-/// An event of the other side.
+/// An event sent by the server.
 #[derive(Debug)]
 pub(super) struct Message {
     /// Its name.
     pub kind: String,
-    /// All of it, but for the name.
+    /// The whole event without its name.
     pub body: Value,
 }
 
-/// Reads a frame of a protocol whose events are named by a member `type`.
+/// Reads a frame of a protocol whose events have their name in the member `type`.
 pub(super) fn message(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Message> {
     let mut body = json(frame, events)?;
     match body.get_mut("type").map(Value::take) {
@@ -29,7 +29,7 @@ pub(super) fn message(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Me
     }
 }
 
-/// Reads a frame as JSON; all these protocols answer in nothing else.
+/// Reads a frame as JSON, the only format in which these servers answer.
 pub(super) fn json(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Value> {
     let Incoming::Text(text) = frame else {
         events.push(Event::Warning("ignored a binary frame".into()));
@@ -45,7 +45,7 @@ pub(super) fn json(frame: Incoming<'_>, events: &mut Vec<Event>) -> Option<Value
     }
 }
 
-/// An event that no codec knows.
+/// The event for a name unknown to the codec.
 pub(super) fn unknown(kind: &str) -> Event {
     Event::Unknown { name: kind.into() }
 }
@@ -58,9 +58,8 @@ fn parse(text: &str) -> serde_json::Result<Value> {
     })
 }
 
-/// The text with U+FFFD for half a surrogate pair, which a service sends that cuts an emoji in two;
-/// with null for the numbers that Python writes and JSON does not have; and with spaces for control
-/// characters in strings.
+/// Repairs invalid JSON: U+FFFD for an unpaired surrogate, from a service that cuts an emoji in
+/// two; null for numbers such as Python's NaN; spaces for control characters in strings.
 fn repaired(text: &str) -> String {
     let mut repaired = String::with_capacity(text.len());
     let mut rest = text;
@@ -81,7 +80,7 @@ fn repaired(text: &str) -> String {
     repaired
 }
 
-/// The length of the escape at the beginning, and what to write for it.
+/// The length of the escape at the start of the text, and its replacement.
 fn escape(text: &str) -> (usize, &str) {
     const ESCAPE: usize = r"\u0000".len();
     match (code_unit(text), text.get(ESCAPE..).and_then(code_unit)) {
@@ -95,13 +94,13 @@ fn escape(text: &str) -> (usize, &str) {
     }
 }
 
-/// The UTF-16 code unit that is written at the beginning.
+/// The UTF-16 code unit escaped at the start of the text.
 fn code_unit(text: &str) -> Option<u16> {
     let digits = text.strip_prefix(r"\u")?.get(..4)?;
     u16::from_str_radix(digits, 16).ok()
 }
 
-/// The length of what stands for a number at the beginning, and what to write for it.
+/// The length of the non-JSON number at the start of the text, and its replacement.
 fn number(text: &str) -> (usize, &str) {
     let unwritable = ["NaN", "Infinity", "-Infinity"];
     match unwritable.iter().find(|name| text.starts_with(**name)) {

@@ -1,21 +1,21 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Which item an event is about, also when the service leaves its id out.
+//! Resolves which item an event is about, even if the service omits its id.
 //!
-//! The codecs whose services have ids resolve each event here. Invariant: keys are dense and in the
+//! Used for each event by the codecs whose services have ids. Invariant: keys are dense and in the
 //! order of first mention, and an item that has ended is never resolved again.
 
 use std::collections::VecDeque;
 
 use super::ItemKey;
 
-/// Items remembered. Services have one or two open; one that is still open after this many others
-/// was lost by the service.
+/// Maximum items remembered. Services have one or two open; an item still open after this many
+/// others was lost by the service.
 const MAX_ITEMS: usize = 256;
 
 #[derive(Debug)]
 struct Item {
     key: ItemKey,
-    /// `None` until the service names it.
+    /// `None` until the service gives one.
     id: Option<String>,
     ended: bool,
 }
@@ -30,15 +30,15 @@ pub(super) struct Items {
 /// Which item an event without an id means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unnamed {
-    /// The one that is being spoken: for what comes while people speak.
+    /// The item being spoken: for events during speech.
     Newest,
-    /// The one that has waited longest: for what ends an item.
+    /// The item that has waited longest: for events that end an item.
     Oldest,
 }
 
 impl Items {
-    /// The item that the event is about, which is added if it is new. `None` if it has ended: such
-    /// an event is late or a duplicate.
+    /// The item that the event is about, added if new. `None` if it has ended: such an event is
+    /// late or a duplicate.
     pub fn resolve(&mut self, id: Option<&str>, unnamed: Unnamed) -> Option<ItemKey> {
         if let Some(id) = id {
             if let Some(item) = self
@@ -48,7 +48,7 @@ impl Items {
             {
                 return (!item.ended).then_some(item.key);
             }
-            // An open item that was never named can only be this one, named late.
+            // An open item without an id can only be this one, given its id late.
             if let Some(item) = self
                 .items
                 .iter_mut()
@@ -63,7 +63,7 @@ impl Items {
         Some(self.add(id.map(str::to_owned)))
     }
 
-    /// An open item that an event without an id can mean.
+    /// The open item that an event without an id means.
     pub fn open(&self, unnamed: Unnamed) -> Option<ItemKey> {
         let mut open = self.items.iter().filter(|item| !item.ended);
         match unnamed {
@@ -73,14 +73,14 @@ impl Items {
         .map(|item| item.key)
     }
 
-    /// Nothing more is expected of the item.
+    /// Ends the item: no more events are expected for it.
     pub fn end(&mut self, key: ItemKey) {
         if let Some(item) = self.items.iter_mut().find(|item| item.key == key) {
             item.ended = true;
         }
     }
 
-    /// A new item that the service did not name.
+    /// Adds an item without an id.
     pub fn add_unnamed(&mut self) -> ItemKey {
         self.add(None)
     }

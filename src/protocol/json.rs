@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Reads members that may be missing, or of another type than documented: then there is none.
+//! Reads JSON members that may be missing or of an undocumented type: both count as absent. Used by
+//! all codecs.
 
 use serde_json::Value;
 
@@ -11,7 +12,8 @@ pub(super) fn text_of<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
         .filter(|text| !text.is_empty())
 }
 
-/// A count, such as a time in milliseconds; some servers write it with a decimal point.
+/// A non-negative integer, such as a time in milliseconds; some servers write it with a decimal
+/// point.
 pub(super) fn count_of(value: &Value, name: &str) -> Option<u64> {
     let number = value.get(name)?;
     // `as` saturates, and JSON has no NaN.
@@ -20,7 +22,7 @@ pub(super) fn count_of(value: &Value, name: &str) -> Option<u64> {
         .or_else(|| number.as_f64().filter(|n| *n >= 0.0).map(|n| n as u64))
 }
 
-/// A boolean member that is there and true.
+/// Whether a boolean member is present and true.
 pub(super) fn is_set(value: &Value, name: &str) -> bool {
     value.get(name).and_then(Value::as_bool) == Some(true)
 }

@@ -1,18 +1,18 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Credentials: secret texts, and the source of the API key.
 //!
-//! A key that is given as text is checked by [`Endpoint::new`](super::Endpoint::new). A key file is
-//! read by `net` at each connection attempt, so that the key can be replaced while the element
-//! runs; [`KeyFile`] only names the file and remembers the keys that were read from it.
+//! A key given as text is checked by [`Endpoint::new`](super::Endpoint::new). A key file is read by
+//! `net` at each connection attempt, so that the key can be replaced while the element runs;
+//! [`KeyFile`] only names the file and remembers the keys that were read from it.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, PoisonError};
 
-/// How many keys a [`KeyFile`] remembers. A connection that is retiring still uses the previous
-/// one, and the service may quote it.
+/// How many keys a [`KeyFile`] remembers. A retiring connection still uses the previous one, and
+/// the service may quote it.
 const MAX_REMEMBERED: usize = 4;
 
-/// A text that must not be seen: its `Debug` shows nothing of it.
+/// A text that must not be shown: its `Debug` is opaque.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(Arc<str>);
 
@@ -49,7 +49,7 @@ pub struct KeyFile(Arc<Inner>);
 
 struct Inner {
     path: String,
-    /// The keys that were read, latest at the end.
+    /// The keys read, latest at the end.
     keys: Mutex<Vec<Secret>>,
 }
 
@@ -65,12 +65,12 @@ impl KeyFile {
         &self.0.path
     }
 
-    /// The key that was read latest.
+    /// The key read most recently.
     pub fn latest(&self) -> Option<Secret> {
         self.keys().last().cloned()
     }
 
-    /// Keeps a key that was read.
+    /// Remembers a key that was read.
     pub fn remember(&self, key: Secret) {
         let mut keys = self.0.keys.lock().unwrap_or_else(PoisonError::into_inner);
         keys.retain(|other| *other != key);
@@ -93,7 +93,7 @@ impl fmt::Debug for KeyFile {
     }
 }
 
-/// Why a text is not an API key. Says nothing of the text itself.
+/// Why a text is not an API key. Reveals nothing of the text itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KeyFault {
     Quoted,
@@ -103,9 +103,9 @@ pub enum KeyFault {
 }
 
 impl KeyFault {
-    /// Checks a text without white space around it. Recognises how keys are written elsewhere, in
-    /// shell scripts and headers, so that the error can name the remedy; the service would only say
-    /// 401.
+    /// Checks a text without white space around it. Recognises keys copied with their surroundings,
+    /// from shell scripts and headers, so that the error can name the remedy; the service would
+    /// only answer 401.
     pub fn find(text: &str) -> Option<Self> {
         let quote = |c| matches!(c, '"' | '\'' | '`' | '“' | '”' | '‘' | '’');
         let is_visible = |text: &str| text.bytes().all(|b| b.is_ascii_graphic());

@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Language hints: BCP 47 in, the service's codes out.
 //!
-//! A wrong hint is worse than none: the service then translates without a word (observed), and
-//! `auto` is accepted and fails the first utterance (observed). So each protocol's `set_up` asks
-//! [`hint`], which refuses whatever is not surely right.
+//! A wrong hint is worse than no hint: the service then silently translates (observed), and `auto`
+//! is accepted and fails the first utterance (observed). So each protocol's `set_up` calls
+//! [`hint`], which refuses every tag that is not certainly supported.
 
 use super::{Failure, Kind, Statement};
 
-/// The languages of the open Qwen3-ASR models: the names that the models give and take, and codes.
+/// The languages of the open Qwen3-ASR models: the names that the models use, and codes.
 const QWEN3_ASR: [(&str, &str); 30] = [
     ("Chinese", "zh"),
     ("Cantonese", "yue"),
@@ -52,7 +52,7 @@ pub(super) const QWEN3_ASR_CODES: [&str; 30] = {
     codes
 };
 
-/// The code of a language that an open Qwen3-ASR model names.
+/// The code of a language, given the name that an open Qwen3-ASR model uses.
 pub(super) fn code_of(name: &str) -> Option<&'static str> {
     let mut languages = QWEN3_ASR.iter();
     languages

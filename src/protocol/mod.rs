@@ -1,29 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The wire as data: commands become frames, frames become events.
+//! Wire protocols as pure data: commands become frames, frames become events.
 //!
 //! A [`Codec`] translates for one connection. It is pure and stateful: no socket, no clock, nothing
-//! of GStreamer. It never decides to wait, retry or give up; it translates and classifies. Its
+//! of GStreamer. It translates and classifies, and never decides to wait, retry or give up. Its
 //! invariants:
 //!
-//! - whatever the other side sends, it does not panic, and what it keeps is bounded;
+//! - whatever the server sends, it does not panic, and its memory is bounded;
 //! - items are numbered densely, in the order in which the service first mentioned them;
-//! - an item has one [`Event::Final`] or [`Event::ItemFailed`] at most, and nothing comes of it
-//!   afterwards;
-//! - nothing comes after [`Event::Finished`] or [`Event::Failed`].
+//! - an item has at most one [`Event::Final`] or [`Event::ItemFailed`], and no event afterwards;
+//! - no event follows [`Event::Finished`] or [`Event::Failed`].
 //!
-//! The element picks a [`Protocol`] by its settings and lets it [set up](Protocol::set_up); the
-//! session makes a codec for each connection, hands it commands and frames, and sends what it
-//! answers.
+//! The element picks a [`Protocol`] by its settings and [sets it up](Protocol::set_up); the session
+//! makes a codec for each connection, passes it commands and frames, and sends the frames it
+//! returns.
 //!
 //! | protocol | module | servers |
 //! |---|---|---|
-//! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and what is compatible |
+//! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and compatible servers |
 //! | realtime | `realtime::openai` | `/v1/realtime` of sglang |
 //! | realtime | `sglang_omni` | `/v1/realtime?intent=transcription` of sglang-omni |
 //! | inference | `inference` | `/api-ws/v1/inference` of the service |
 //! | vllm | `vllm` | `/v1/realtime` of vLLM |
 //!
-//! A new one takes a module with a [`Profile`] and a codec, and its row in [`choice`].
+//! A new protocol needs a module with a [`Profile`] and a codec, and a row in [`choice`].
 
 mod checks;
 mod choice;
@@ -69,8 +68,8 @@ pub enum Incoming<'a> {
     Binary(&'a [u8]),
 }
 
-/// An item of a connection: what the session makes an utterance of. Dense, from 0, in the order in
-/// which the service first mentioned them.
+/// The number of an item of a connection, which the session turns into an utterance. Dense, from 0,
+/// in the order in which the service first mentioned the items.
 pub type ItemKey = u64;
 
 /// Who decides where an utterance ends.
@@ -78,8 +77,8 @@ pub type ItemKey = u64;
 pub enum TurnDetection {
     /// The service's voice activity detection.
     ServerVad {
-        /// Sensitivity in [-1, 1]; lower detects more. `None` leaves it to the protocol, and to the
-        /// server where that is not the service's own.
+        /// Sensitivity in [-1, 1]; lower detects more. `None` is the protocol's default, or the
+        /// server's own if that is not the service.
         threshold: Option<f64>,
         /// Silence that ends an utterance, in milliseconds, in [200, 6000].
         silence_ms: u32,
@@ -88,7 +87,7 @@ pub enum TurnDetection {
     Manual,
 }
 
-/// An answer to the WebSocket upgrade with another status than 101.
+/// A response to the WebSocket upgrade with a status other than 101.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Refusal<'a> {
     pub status: u16,
@@ -97,7 +96,7 @@ pub struct Refusal<'a> {
     pub has_key: bool,
 }
 
-/// What is asked of the recogniser for the length of a connection.
+/// The recognition settings of a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognition {
     pub model: String,
@@ -105,74 +104,74 @@ pub struct Recognition {
     pub language: Option<String>,
     /// Text that biases the recognition, such as names and terms.
     pub context: Option<String>,
-    /// Words to be preferred.
+    /// Words for the recogniser to prefer.
     pub vocabulary: Vec<HotWord>,
-    /// The name of a list of such words that the service keeps.
+    /// The name of a list of such words stored by the service.
     pub vocabulary_id: Option<String>,
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,
-    /// Whether the host is the service's own, and not a server that speaks one of its protocols.
+    /// Whether the host is the service itself, rather than another server that speaks its protocol.
     pub official: bool,
 }
 
-/// What the session asks the codec to put on the wire.
+/// A command from the session to the codec, to be put on the wire.
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'a> {
-    /// S16LE mono samples, whole ones, at most [`Limits::max_audio_bytes`].
+    /// Whole S16LE mono samples, at most [`Limits::max_audio_bytes`].
     Audio(&'a [u8]),
     /// End the utterance here (manual turn detection only).
     Commit,
-    /// Another context from here on. Protocols that cannot change it ignore this.
+    /// Change the context from here on. Protocols that cannot change it ignore this.
     Context(&'a str),
-    /// No more audio will come: recognise the rest, then say so.
+    /// No more audio will come: recognise the rest, then report [`Event::Finished`].
     Finish,
 }
 
-/// What the service said.
+/// An event from the service.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Event {
-    /// The service accepted the settings: audio may flow.
+    /// The service accepted the settings: audio may be sent.
     Ready { session_id: Option<String> },
-    /// The item exists; nothing else is known of it yet.
+    /// The item exists; nothing else is known about it yet.
     ItemSeen { item: ItemKey },
     SpeechStarted {
         item: ItemKey,
-        /// The service's name of the item; empty when it gave none.
+        /// The service's id of the item; empty if it gave none.
         item_id: String,
         /// Milliseconds of audio since the connection's first sample.
         at_ms: Option<u64>,
     },
     SpeechStopped {
         item: ItemKey,
-        /// The service's name of the item; empty when it gave none.
+        /// The service's id of the item; empty if it gave none.
         item_id: String,
         /// Milliseconds of audio since the connection's first sample.
         at_ms: Option<u64>,
     },
-    /// Replaces everything said of this item before.
+    /// An interim result; replaces the previous one of this item.
     Interim { item: ItemKey, text: ItemText },
-    /// The item's final text; nothing more comes for it.
+    /// The item's final text; no event for it follows.
     Final { item: ItemKey, text: ItemText },
-    /// The service could not recognise this item; the connection goes on.
+    /// The service could not recognise this item; the connection continues.
     ItemFailed { item: ItemKey, message: Statement },
-    /// What this connection has cost so far.
+    /// The usage billed for this connection so far.
     Billed(Usage),
-    /// Everything sent was recognised and reported.
+    /// All audio sent has been recognised and reported.
     Finished,
-    /// The connection is of no more use.
+    /// The connection is unusable from here on.
     Failed(Failure),
-    /// An event of a name that this protocol does not have. A server that says nothing else while
-    /// people speak speaks another one.
+    /// An event whose name is unknown to this protocol. A server that sends nothing else during
+    /// speech uses another protocol.
     Unknown { name: Quote },
-    /// Something odd that does not end the connection.
+    /// An anomaly that does not end the connection.
     Warning(Statement),
 }
 
-/// The text of an item and what came with it.
+/// The text of an item and its metadata.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct ItemText {
-    /// The service's name of the item, as it wrote it; empty when it gave none.
+    /// The service's id of the item, verbatim; empty if it gave none.
     pub item_id: String,
     /// Confirmed text (interim), or all of it (final).
     pub text: String,
@@ -180,11 +179,11 @@ pub struct ItemText {
     pub stash: String,
     pub language: Option<String>,
     pub emotion: Option<String>,
-    /// The words that make up `text` and `stash`, where the service tells their times.
+    /// The words that make up `text` and `stash`, if the service reports their times.
     pub words: Vec<WordTime>,
 }
 
-/// A word, and when it was spoken: milliseconds of audio since the connection's first sample.
+/// A word and its times, in milliseconds of audio since the connection's first sample.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WordTime {
     pub text: String,
@@ -192,7 +191,7 @@ pub struct WordTime {
     pub end_ms: u64,
 }
 
-/// What was billed. Services count one or the other.
+/// Usage billed. A service counts either seconds or tokens.
 #[derive(Debug, Clone, Copy, PartialEq, Default)]
 pub struct Usage {
     /// Seconds of audio.
@@ -201,7 +200,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Of two totals the later one: they only grow, and may arrive in the wrong order.
+    /// The later of two totals: they only grow, but may arrive out of order.
     pub fn max(self, other: Self) -> Self {
         Self {
             seconds: self.seconds.max(other.seconds),
@@ -221,71 +220,71 @@ impl Add for Usage {
     }
 }
 
-/// What a protocol bears and needs, in the mode it was set up for.
+/// A protocol's limits and requirements, in the mode it was set up for.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Limits {
-    /// Most audio in one frame, in bytes.
+    /// Maximum audio in one frame, in bytes.
     pub max_audio_bytes: usize,
-    /// How many times real time audio may be sent.
+    /// Maximum sending speed, as a multiple of real time.
     pub max_speed: f64,
     /// Longest utterance between two commits, in milliseconds; `None` where the service segments.
     pub max_utterance_ms: Option<u64>,
-    /// Something has to be sent this often, if only silence; `None` where nothing has.
+    /// Maximum interval between frames, to be filled with silence if need be; `None` if unlimited.
     pub keep_alive: Option<Duration>,
-    /// [`Command::Context`] counts at once.
+    /// [`Command::Context`] takes effect at once.
     pub takes_context: bool,
 }
 
-/// What sets a protocol apart before anything is said.
+/// The properties of a protocol that matter before it connects.
 pub(super) struct Profile {
-    /// The value of the protocol property that asks for it.
+    /// The value of the protocol property that selects it.
     pub nick: &'static str,
     /// Path of its endpoints, for a URL that has none.
     pub path: &'static str,
-    /// What the query of its endpoints says, where their path is another protocol's as well.
+    /// Query parameter of its endpoints, if another protocol uses the same path.
     pub query: Option<(&'static str, &'static str)>,
-    /// What the names of its models begin with.
+    /// Prefixes of the names of its models.
     pub models: &'static [&'static str],
-    /// Only servers of one's own speak it: it needs a URL.
+    /// Only self-hosted servers use it: it needs a URL.
     pub self_hosted: bool,
     /// The model's name goes into the URL's query.
     pub model_in_query: bool,
-    /// Whether the service has the model in Beijing only.
+    /// Whether the service offers the model in Beijing only.
     pub beijing_only: fn(&str) -> bool,
-    /// Checks what is asked for, and makes the codecs.
+    /// Checks the recognition settings, and returns the [`Setup`].
     pub set_up: fn(Recognition) -> Result<Setup, Failure>,
 }
 
 /// Makes a codec for each connection.
 pub type CodecFactory = Box<dyn Fn() -> Box<dyn Codec> + Send>;
 
-/// A protocol that is ready to be spoken.
+/// A protocol that is ready for use.
 pub struct Setup {
     pub codecs: CodecFactory,
-    /// What was asked for and cannot be had: full sentences that name the property.
+    /// Settings that have no effect: full sentences that name the property.
     pub warnings: Vec<String>,
-    /// The other side does not detect utterances: they have to be committed to it, whatever
-    /// [`TurnDetection`] was asked for.
+    /// The server does not detect utterances: they have to be committed, whatever [`TurnDetection`]
+    /// was requested.
     pub lacks_vad: bool,
 }
 
-/// Translates for one connection. A new connection takes a new codec.
+/// Translates for one connection. A new connection needs a new codec.
 pub trait Codec: Send {
     fn limits(&self) -> Limits;
 
-    /// The connection is open; appends what has to be said first, if anything.
+    /// The connection is open; appends the frames that the client has to send first, if any.
     fn open(&mut self, out: &mut Vec<Frame>);
 
-    /// Appends the frames of a command. Where the other side has no answer to
-    /// [`Command::Finish`], what it means is appended to the events.
+    /// Appends the frames of a command. If the server does not answer [`Command::Finish`], the
+    /// resulting events are appended to `events`.
     fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>);
 
-    /// Translates a frame that arrived; may answer it with frames of its own.
+    /// Translates a frame that arrived; may append frames in reply.
     fn decode(&mut self, frame: Incoming<'_>, events: &mut Vec<Event>, out: &mut Vec<Frame>);
 
-    /// What it means that the service closed the connection.
+    /// The failure for a connection closed by the service.
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure;
 
-    /// What it means that the service refused the WebSocket upgrade.
+    /// The failure for a WebSocket upgrade refused by the service.
     fn refused(&self, refusal: &Refusal<'_>) -> Failure;
 }

@@ -2,12 +2,12 @@
 //! The protocol of sglang-omni's `/v1/realtime?intent=transcription` for self-hosted Qwen3-ASR, as
 //! of sglang-omni 0.1.9 (all of it read in its source).
 //!
-//! The server detects utterances itself, or is told with commits. It calls them segments, says
-//! where each begins and ends to the sample, and transcribes all of an open segment anew every two
-//! seconds: each text replaces the one before. It cuts a segment after 30 s and goes on with the
-//! next one without saying that it began. Invariants: segments are numbered and end in order, so
-//! one that is overtaken by the final of a later one was lost; positions count all audio that was
-//! sent, so a message of audio that the server refuses ends the connection.
+//! The server detects utterances itself, or is told by commits. It calls them segments, reports
+//! where each starts and ends to the sample, and transcribes all of an open segment anew every two
+//! seconds: each text replaces the previous one. It cuts a segment after 30 s and continues with
+//! the next one without announcing its start. Invariants: segments are numbered and end in order,
+//! so one overtaken by the final of a later one was lost; positions count all audio sent, so an
+//! audio message refused by the server ends the connection.
 
 use std::collections::VecDeque;
 
@@ -25,28 +25,29 @@ use super::{
     Quote, Recognition, Refusal, Setup, Statement, TurnDetection, checks, encoding,
 };
 
-/// The only sample rate that the server takes.
+/// The only sample rate that the server accepts, in Hz.
 const RATE: u32 = 16_000;
 
-/// One second; the server has room for four beyond the longest segment.
+/// One second; the server has room for 4 s beyond the longest segment.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// The server takes audio faster than it transcribes, and nothing holds a client back: at this
-/// speed a busy one keeps up.
+/// The server accepts audio faster than it transcribes, without back-pressure: at this speed a busy
+/// one keeps up.
 const SPEED: f64 = 5.0;
 
 /// Below the 30 s after which the server cuts a segment: a commit right there would end nothing.
 const MAX_UTTERANCE_MS: u64 = 28_000;
 
-/// How long before speech is detected its segment begins, unless there is less silence than that,
-/// and the frame of the detection that has to fit into the silence besides.
+/// How long before detected speech its segment starts, unless there is less silence than that; and
+/// the frame of the detection, which has to fit into the silence as well.
 const PREFIX_PADDING_MS: u32 = 300;
 const VAD_FRAME_MS: u32 = 32;
 
-/// Segments whose final text is awaited; the server has few, unless it has fallen far behind.
+/// Maximum segments whose final text is awaited; there are few unless the server has fallen far
+/// behind.
 const MAX_AWAITED: usize = 64;
 
-/// Errors that are about a single message, or about a segment: the connection goes on.
+/// Errors that concern a single message or segment: the connection continues.
 const BEARABLE: [&str; 6] = [
     "transcription_failed",
     "invalid_json",
@@ -109,16 +110,17 @@ struct SglangOmni {
     peer: Peer,
     recognition: Recognition,
     phase: Phase,
-    /// What the greeting says that the server speaks.
+    /// The dialect that the greeting announces.
     dialect: Dialect,
     session_id: Option<String>,
     segments: Items,
-    /// Segments before these have had their [`Event::SpeechStarted`] and [`Event::SpeechStopped`].
+    /// [`Event::SpeechStarted`] and [`Event::SpeechStopped`] were reported for all segments before
+    /// these.
     started: ItemKey,
     stopped: ItemKey,
-    /// Segments that have ended and whose final text is to come, in order.
+    /// Ended segments whose final text is awaited, in order.
     awaited: VecDeque<ItemKey>,
-    /// What the server said when it failed to transcribe, but not which segment.
+    /// The server's message for a failed transcription, which does not name the segment.
     trouble: Quote,
 }
 
@@ -175,7 +177,7 @@ impl SglangOmni {
     }
 
     fn speech_stopped(&mut self, event: &Value, events: &mut Vec<Event>) {
-        // For a segment that turned out to be empty it names the one before, or none.
+        // For an empty segment the server names the previous one, or none.
         if count_of(event, "segment_id").is_none() {
             return;
         }
@@ -186,7 +188,7 @@ impl SglangOmni {
         }
     }
 
-    /// Says once where the segment begins; where we commit, the session knows.
+    /// Reports once where the segment starts; with client commits the session knows.
     fn announce_start(
         &mut self,
         item: ItemKey,
@@ -204,7 +206,7 @@ impl SglangOmni {
         }
     }
 
-    /// Says once where the segment ends.
+    /// Reports once where the segment ends.
     fn announce_end(
         &mut self,
         item: ItemKey,
@@ -268,7 +270,7 @@ impl SglangOmni {
         }
     }
 
-    /// Finals come in order: segments that were to have theirs before this one have none.
+    /// Finals come in order: segments still awaiting theirs before this one were lost.
     fn lost_before(&mut self, item: ItemKey, events: &mut Vec<Event>) {
         while let Some(awaited) = self.awaited.pop_front_if(|awaited| *awaited <= item) {
             if awaited < item {
@@ -287,7 +289,7 @@ impl SglangOmni {
         events.push(Event::ItemFailed { item, message });
     }
 
-    /// Everything that was sent is transcribed; the server waits for us to close.
+    /// All audio sent is transcribed; the server waits for us to close.
     fn completed(&mut self, events: &mut Vec<Event>) {
         self.lost_before(ItemKey::MAX, events);
         self.phase = Phase::Over;
@@ -301,7 +303,7 @@ impl SglangOmni {
             return self.fail(failure, events);
         }
         let (_, message) = error_text(error);
-        // It does not say of which segment: the next final tells.
+        // The segment is not named: the next final tells.
         if code == "transcription_failed" {
             self.trouble = message.clone();
         }
@@ -309,7 +311,7 @@ impl SglangOmni {
         events.push(Event::Warning(what));
     }
 
-    /// What it means that the connection is of no more use after this error.
+    /// The failure for an error that ends the connection.
     fn failure(&self, code: &str, error: &Value) -> Failure {
         let (named, message) = error_text(error);
         let failure = match code {
@@ -362,14 +364,14 @@ fn settings(recognition: &Recognition) -> Value {
         silence_ms,
     } = recognition.turn_detection
     {
-        // The server refuses padding that would reach into the segment before.
+        // The server refuses padding that would reach into the previous segment.
         let padding = PREFIX_PADDING_MS.min(silence_ms.saturating_sub(VAD_FRAME_MS));
         let mut server_vad = json!({
             "type": "server_vad",
             "prefix_padding_ms": padding,
             "silence_duration_ms": silence_ms,
         });
-        // A probability: everything passes 0.
+        // A probability: at 0 everything counts as speech.
         if let Some(threshold) = threshold.filter(|threshold| *threshold > 0.0) {
             server_vad["threshold"] = json!(threshold);
         }

@@ -1,36 +1,35 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Sentences for a person to read, which may quote the other side.
+//! Sentences for users, which may quote the server.
 //!
-//! Words of the other side cannot be trusted: they are of any length and hold any characters, and
+//! Words of the server cannot be trusted: they may have any length and contain any characters, and
 //! services quote the API key that they reject. So a [`Statement`] keeps them apart from our own
-//! words until it is shown. Whoever knows the key of a connection takes it out with
-//! [`Statement::without`], before a quote is cut to its length: a cut would leave the beginning of
-//! a key that no search finds. Our own words are never searched, as a placeholder for a key may be
-//! a word of ours.
+//! words until it is shown. The owner of a connection's key masks it with [`Statement::without`]
+//! before a quote is truncated: truncation would leave the start of a key, which no search finds.
+//! Our own words are never searched, as a placeholder for a key may be one of them.
 //!
 //! Failures, warnings and the reasons of states are statements; [`diagnosis`](super::diagnosis)
 //! makes most of them.
 
 use std::fmt;
 
-/// Characters of a quote that are shown.
+/// Maximum characters of a quote shown.
 const MAX_SHOWN: usize = 300;
 
-/// Characters of a quote that are kept for secrets to be found in: enough for a full length to be
-/// left when they are gone.
+/// Maximum characters of a quote kept for masking secrets: enough to leave [`MAX_SHOWN`]
+/// afterwards.
 const MAX_KEPT: usize = 4096;
 
-/// Shorter secrets are not looked for: they are placeholders, and part of many words.
+/// Shorter secrets are not searched for: they are placeholders, and part of many words.
 const MIN_SECRET: usize = 8;
 
-/// What is shown for a secret.
+/// Replaces a secret.
 const MASK: &str = "***";
 
-/// Words of the other side, on one line and without anything that a terminal obeys.
+/// Words of the server, on one line and without terminal control characters.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Quote {
     text: String,
-    /// There was more than [`MAX_KEPT`].
+    /// The original was longer than [`MAX_KEPT`].
     is_cut: bool,
 }
 
@@ -43,12 +42,12 @@ impl Quote {
         }
     }
 
-    /// Whether nothing of it would be shown.
+    /// Whether there is nothing to show.
     pub fn is_blank(&self) -> bool {
         self.trimmed().is_empty()
     }
 
-    /// The same with every occurrence of the secret masked.
+    /// Masks every occurrence of the secret.
     pub fn without(mut self, secret: &str) -> Self {
         if secret.chars().count() < MIN_SECRET {
             return self;
@@ -67,7 +66,7 @@ impl Quote {
         self
     }
 
-    /// Without a full stop at its end, where the statement goes on.
+    /// The quote without its full stop, for use in mid-sentence.
     fn trimmed(&self) -> &str {
         self.text.trim().trim_end_matches('.').trim_end()
     }
@@ -101,19 +100,18 @@ enum Part {
     Quoted(Quote),
 }
 
-/// One sentence or more, or a part of one.
+/// One or more sentences, or part of one.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub struct Statement(Vec<Part>);
 
 impl Statement {
-    /// Goes on with words of the other side.
+    /// Appends words of the server.
     pub fn quoting(mut self, words: impl Into<Quote>) -> Self {
         self.0.push(Part::Quoted(words.into()));
         self
     }
 
-    /// Goes on with words of the other side between two of our own, or not at all if there are
-    /// none.
+    /// Appends words of the server between two texts of our own, or nothing if the quote is blank.
     pub fn quoting_within(self, before: &str, words: impl Into<Quote>, after: &str) -> Self {
         let words = words.into();
         if words.is_blank() {
@@ -122,7 +120,7 @@ impl Statement {
         self.then(before).quoting(words).then(after)
     }
 
-    /// Goes on with words of our own.
+    /// Appends words of our own.
     pub fn then(mut self, words: &str) -> Self {
         if !words.is_empty() {
             self.0.push(Part::Own(cleaned(words.chars())));
@@ -130,13 +128,13 @@ impl Statement {
         self
     }
 
-    /// Goes on with another statement.
+    /// Appends another statement.
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
     }
 
-    /// The same with every occurrence of the secret in a quote masked.
+    /// Masks every occurrence of the secret in the quotes.
     pub fn without(self, secret: &str) -> Self {
         let parts = self.0.into_iter().map(|part| match part {
             Part::Quoted(quote) => Part::Quoted(quote.without(secret)),
@@ -173,7 +171,7 @@ impl fmt::Debug for Statement {
     }
 }
 
-/// On one line, and without what changes how the rest is read or what a terminal does.
+/// Puts the text on one line, and removes direction marks and terminal control characters.
 fn cleaned(text: impl Iterator<Item = char>) -> String {
     text.filter(|c| !is_direction_mark(*c))
         .map(|c| match c {
@@ -207,7 +205,7 @@ mod tests {
                 assert!(!shown.contains(&KEY[..length]), "{before}: {shown}");
             }
         }
-        // So many keys that masking them uncovers where the quote was cut.
+        // Enough keys for masking them to uncover where the quote was truncated.
         let words = format!("{KEY}{KEY}").repeat(MAX_KEPT);
         let shown = Quote::new(&words).without(KEY).to_string();
         assert!(!shown.contains('s'), "{shown}");
@@ -241,7 +239,7 @@ mod tests {
             ("  ends.\n", "ends"),
         ] {
             assert_eq!(Quote::new(words).to_string(), shown);
-            // Settings of the user's are among our own words.
+            // The user's settings count as our own words.
             let own = Statement::from(words).to_string();
             assert!(!own.contains(|c: char| c.is_control() || is_direction_mark(c)));
         }

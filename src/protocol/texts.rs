@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What was said, as it comes over the wire: bounded, and without characters that are no text.
+//! Reads texts and names from the wire: bounded, and without control characters.
 //!
 //! Invariant: no text of an utterance that a codec reports is longer than [`MAX_TEXT`] or holds
 //! control characters, and no name is longer than [`MAX_NAME`]. All codecs read texts and names
-//! here, whatever is missing or of another type.
+//! here, tolerating missing members and wrong types.
 
 use serde_json::Value;
 
 use super::json::text_of;
 
-/// Bytes of text of an utterance: an hour of speech. Models loop, and servers misbehave.
+/// Maximum text of an utterance in bytes: an hour of speech. Models loop, and servers misbehave.
 pub(super) const MAX_TEXT: usize = 65_536;
 
-/// Characters of an id or another name.
+/// Maximum characters of an id or another name.
 const MAX_NAME: usize = 256;
 
-/// A text member; empty if there is none.
+/// A text member; empty if absent.
 pub(super) fn said(value: &Value, name: &str) -> String {
     let mut text = String::new();
     append(&mut text, text_of(value, name).unwrap_or_default());
     text
 }
 
-/// Adds to the text of an utterance, as much as there is room for.
+/// Appends to the text of an utterance, up to [`MAX_TEXT`].
 pub(super) fn append(text: &mut String, more: &str) {
     let room = MAX_TEXT.saturating_sub(text.len());
     text.extend(readable(&more[..more.floor_char_boundary(room)]));
@@ -33,13 +33,13 @@ pub(super) fn name_of(value: &Value, name: &str) -> Option<String> {
     text_of(value, name).map(|name| readable(name).take(MAX_NAME).collect())
 }
 
-/// Whether there is a word in it: services end noise with a lone full stop.
+/// Whether the text contains a word: for noise, services report a lone full stop.
 pub(super) fn has_words(text: &str) -> bool {
     text.contains(char::is_alphanumeric)
 }
 
-/// With spaces for control characters, and without embeddings, overrides and isolates of the
-/// bidirectional algorithm. The marks that right-to-left texts use stay.
+/// Replaces control characters with spaces, and removes embeddings, overrides and isolates of the
+/// bidirectional algorithm. The marks that right-to-left texts use are kept.
 fn readable(text: &str) -> impl Iterator<Item = char> {
     text.chars()
         .filter(|c| !matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}'))

@@ -21,17 +21,17 @@ use super::{
     Recognition, Refusal, Setup, Statement, checks, encoding, language,
 };
 
-/// One second: the server takes far more.
+/// One second; the server accepts far more.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// Its answers are awaited one by one, so it cannot fall behind by more than an utterance.
+/// Each answer is awaited, so the server cannot fall behind by more than one utterance.
 const SPEED: f64 = 20.0;
 
-/// On long audio the model repeats what it said before (observed), as the server feeds it its own
+/// On long audio the model repeats its earlier text (observed), as the server feeds it its own
 /// output.
 const MAX_UTTERANCE_MS: u64 = 15_000;
 
-/// The only sample rate that the server takes.
+/// The only sample rate that the server accepts, in Hz.
 const RATE: u32 = 16_000;
 
 /// The tags with which the model opens each part of its text: `language English<asr_text>`.
@@ -76,13 +76,13 @@ enum Phase {
     Idle,
     /// A generation is running and takes audio.
     Listening,
-    /// The generation's audio has ended; its text is awaited.
+    /// The generation's audio has ended; awaiting its text.
     Answering,
     /// Failed or finished.
     Over,
 }
 
-/// What was to be sent while an answer was awaited.
+/// Input held back while an answer was awaited.
 #[derive(Debug)]
 enum Held {
     Audio(Vec<u8>),
@@ -94,12 +94,12 @@ enum Held {
 struct Vllm {
     peer: Peer,
     phase: Phase,
-    /// What the greeting says that the server speaks.
+    /// The dialect that the greeting announces.
     dialect: Dialect,
     session_id: Option<String>,
-    /// The utterance that is being sent or answered; the server has no names for them.
+    /// The utterance being sent or answered; the server has no ids for them.
     item: ItemKey,
-    /// The deltas of it so far, tags included.
+    /// Its deltas so far, tags included.
     deltas: String,
     held: VecDeque<Held>,
     finishing: bool,
@@ -157,7 +157,7 @@ impl Vllm {
                 self.phase = Phase::Answering;
                 out.push(commit(true));
             }
-            // There is none, and ending it would spoil the next one.
+            // There is no generation, and ending it would spoil the next one.
             Phase::Opened | Phase::Idle | Phase::Over => {}
         }
     }
@@ -182,7 +182,7 @@ impl Vllm {
         }
         let deltas = untagged(&std::mem::take(&mut self.deltas), false);
         let mut text = untagged(&said(event, "text"), false);
-        // Deltas are never taken back, not by a blank final either.
+        // Deltas are never retracted, not even by a blank final.
         if !has_words(&text.text) && has_words(&deltas.text) {
             text = deltas;
         }
@@ -192,7 +192,7 @@ impl Vllm {
         });
         self.item += 1;
         self.phase = Phase::Idle;
-        // A commit among what was held makes the rest wait again.
+        // A commit among the held input holds back the rest again.
         for held in std::mem::take(&mut self.held) {
             match held {
                 Held::Audio(audio) => self.audio(&audio, out),
@@ -211,7 +211,7 @@ impl Vllm {
     }
 
     fn error(&mut self, event: &Value, events: &mut Vec<Event>) {
-        // The message is a string beside the code, or both are in an object as OpenAI has it.
+        // The message is a string beside the code, or both are in an object, as with OpenAI.
         let error = match &event["error"] {
             Value::String(message) => json!({ "code": event["code"], "message": message }),
             error => error.clone(),
@@ -249,8 +249,8 @@ fn commit(is_final: bool) -> Frame {
     ))
 }
 
-/// The text without the model's tags, and the language that the latest tag names. While more is to
-/// come, an end that may yet become a tag is left out.
+/// The text without the model's tags, and the language that the latest tag names. While more text
+/// is to come, a suffix that may become a tag is left out.
 fn untagged(said: &str, more_to_come: bool) -> ItemText {
     let (mut text, mut language) = (String::with_capacity(said.len()), None);
     let mut rest = said;
@@ -276,7 +276,7 @@ fn untagged(said: &str, more_to_come: bool) -> ItemText {
     }
 }
 
-/// Where in the text a tag may begin whose end is still to come; the text's length if nowhere.
+/// Where an incomplete tag may start in the text; the text's length if nowhere.
 fn start_of_tag(text: &str) -> usize {
     let may_become_tag = |(at, _): &(usize, char)| {
         let tail = &text[*at..];
@@ -294,7 +294,7 @@ fn start_of_tag(text: &str) -> usize {
         .map_or(text.len(), |(at, _)| at)
 }
 
-/// Letters in the name of a language.
+/// Maximum letters in the name of a language.
 const MAX_NAME: usize = 20;
 
 fn is_name(text: &str) -> bool {

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Audio that is not known to be recognised yet, kept to be sent again over a new connection.
+//! Audio kept to be sent again over a new connection, until it is known to be recognised.
+//! [`Backlog`] belongs to a connection, [`Replay`] to the session. Positions are samples into a
+//! connection's audio.
 
 use std::collections::VecDeque;
 
@@ -9,24 +11,24 @@ use crate::timeline::{Position, Samples, Span, Stretch, Timeline, Timestamp, kno
 /// Bytes over which loudness is averaged: 50 or 100 ms.
 const LOUDNESS_WINDOW: usize = 1600;
 
-/// The ring grows by so many bytes: what is kept of a silent stream at 16 kHz, which is two seconds
-/// and a little more. Doubling from little to that would leave as much in holes between the
-/// allocations of other streams.
+/// Growth step of the ring, in bytes: what a silent stream at 16 kHz keeps, a little more than two
+/// seconds. Doubling from a small size to that would leave as much in gaps between the allocations
+/// of other streams.
 const STEP: usize = 84 << 10;
 
-/// What was sent in a connection since some position on its audio clock.
+/// The audio sent over a connection since some position on its audio clock.
 #[derive(Debug)]
 pub(super) struct Backlog {
     audio: VecDeque<u8>,
     /// Position of the first sample.
     start: Position,
-    /// Positions at which an utterance was committed, and where it was heard, if that is known.
+    /// Positions of the commits, and the span of each utterance's speech, if known.
     commits: VecDeque<(Position, Option<Span>)>,
     capacity: usize,
 }
 
 impl Backlog {
-    /// Holds at most `capacity` bytes, the newest.
+    /// Keeps the newest `capacity` bytes.
     pub fn new(capacity: usize) -> Self {
         Backlog {
             audio: VecDeque::new(),
@@ -60,9 +62,9 @@ impl Backlog {
         self.commits.push_back((position, speech));
     }
 
-    /// Whether there is anything to be heard in it.
+    /// Whether any of it is loud.
     pub fn is_loud(&self) -> bool {
-        // Whole samples in each piece: the ring may be torn anywhere.
+        // Whole samples in each piece: the ring may wrap anywhere.
         let audio: Vec<u8> = self.audio.iter().copied().collect();
         audio.chunks(LOUDNESS_WINDOW).any(is_loud)
     }
@@ -85,25 +87,25 @@ impl Backlog {
     }
 }
 
-/// Something to send again.
+/// An element of a replay.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Piece {
     /// `time` is the timestamp of the first sample.
     Audio { time: Timestamp, audio: Vec<u8> },
-    /// Silence that the stream does not have.
+    /// Silence that is not part of the stream.
     Padding { samples: Samples },
-    /// With the timestamps between which the utterance was heard, if they are known.
+    /// With the start and end of the utterance's speech, if known.
     Commit(Option<Span>),
 }
 
-/// What is to be sent again before anything new.
+/// The audio to send again before any new audio.
 #[derive(Debug, Default)]
 pub(super) struct Replay(VecDeque<Piece>);
 
 impl Replay {
-    /// Takes over what a lost connection leaves from this position on, before what an earlier
-    /// one left, in pieces of at most `chunk` samples. Returns the time of what is no longer
-    /// there.
+    /// Takes over a lost connection's audio from this position on, placing it before that of
+    /// earlier connections, in pieces of at most `chunk` samples. Returns the span of the part that
+    /// is no longer kept.
     pub fn take_over(
         &mut self,
         mut backlog: Backlog,
@@ -165,7 +167,8 @@ impl Replay {
         self.0.iter().map(length).sum()
     }
 
-    /// Forgets everything. Returns the time of the audio that was left, from the first to the newest.
+    /// Discards everything. Returns the span of the audio that was left, from the earliest to the
+    /// newest.
     pub fn discard(&mut self, rate: u32) -> Option<Span> {
         let span = |piece: Piece| match piece {
             Piece::Audio { time, audio } => {
@@ -194,7 +197,7 @@ mod tests {
         Timestamp::from_nanos(ms * 1_000_000)
     }
 
-    /// One sample a millisecond, whose low byte is its position.
+    /// One sample per millisecond, whose low byte is its position.
     fn sent(lengths: &[(u64, u64)], capacity: usize) -> (Timeline, Backlog) {
         let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(capacity));
         for (time, samples) in lengths {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! One connection of a session: how far it has got, its audio clock, its utterances, and the audio
-//! that would be sent again if it broke.
+//! One connection of a session: its stage, its audio clock, its utterances, and the audio to send
+//! again if it breaks. Used by the session, through
+//! [`Connections`](super::connections::Connections).
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -16,23 +17,22 @@ use crate::protocol::{Codec, Command, Event, ItemText, Limits, Quote, Usage};
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::Transcript;
 
-/// Speech is reported by the service within this time: what was sent longer ago without any
-/// utterance being open is silence.
+/// The service reports speech within this time: audio sent longer ago, with no utterance open, is
+/// silence.
 const QUIET: Duration = Duration::from_secs(2);
 
-/// How often the position of the audio is noted for that, at most: with each frame of the usual
-/// length.
+/// Minimum interval between the positions noted for that: one per frame of the usual length.
 const QUIET_STEP: Duration = Duration::from_millis(50);
 
-/// Audio sent again from before the begin of an utterance, so that its first sound is whole.
+/// Audio sent again from before the start of an utterance, so that its first sound is complete.
 const PRE_ROLL: Duration = Duration::from_millis(300);
 
-/// How far a connection has got.
+/// The stage that a connection has reached.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Stage {
-    /// It is being made.
+    /// Being opened.
     Connecting,
-    /// It is open; the service has not accepted the settings yet.
+    /// Open, but the service has not accepted the settings yet.
     Opening,
     /// The service accepted the settings.
     Ready {
@@ -44,26 +44,26 @@ pub(super) enum Stage {
 pub(super) struct Connection {
     pub id: ConnId,
     pub stage: Stage,
-    /// When the present stage, or what the session expects after it, has lasted too long.
+    /// Deadline of the present stage, or of the response that the session expects after it.
     pub until: Duration,
     pub codec: Box<dyn Codec>,
     pub liveness: Liveness,
     timeline: Timeline,
     utterances: Utterances,
-    /// The first event that the protocol does not have.
+    /// The first event that is unknown to the protocol.
     unknown: Option<Quote>,
     billed: Usage,
     backlog: Backlog,
-    /// The latest [`QUIET`] of the audio.
+    /// The audio of the latest [`QUIET`].
     sent: VecDeque<Sent>,
-    /// Something loud was sent that is not in there yet.
+    /// Loud audio was sent that is not recorded there yet.
     loud: bool,
     /// Position before which there was silence.
     quiet_until: Position,
-    /// Position of something loud since which there is no result at all: it may be noise, or
-    /// nobody listens.
+    /// Position of loud audio since which there has been no result at all: it may be noise, or the
+    /// service is unresponsive.
     unanswered: Option<Position>,
-    /// Utterances end with commits.
+    /// Utterances end with commits (manual turn detection).
     manual: bool,
 }
 
@@ -113,7 +113,7 @@ impl Connection {
         matches!(self.stage, Stage::Ready { .. })
     }
 
-    /// For how long the service has accepted audio.
+    /// How long the service has accepted audio.
     pub fn served(&self, now: Duration) -> Option<Duration> {
         match self.stage {
             Stage::Ready { since, .. } => Some(now.saturating_sub(since)),
@@ -128,7 +128,7 @@ impl Connection {
         }
     }
 
-    /// Takes the place of the connection that served. `unresponsive` is as in [`Self::new`].
+    /// Starts serving, in place of the previous connection. `unresponsive` is as in [`Self::new`].
     pub fn start_serving(&mut self, unresponsive: u32, now: Duration) {
         self.liveness.restart(unresponsive, now);
         if let Stage::Ready { since, .. } = &mut self.stage {
@@ -136,24 +136,24 @@ impl Connection {
         }
     }
 
-    /// What it has cost so far.
+    /// Usage billed so far.
     pub fn billed(&self) -> Usage {
         self.billed
     }
 
-    /// Sends a command; what the codec makes of it besides frames goes to `events`.
+    /// Sends a command; the codec's events for it, other than frames, go to `events`.
     pub fn command(&mut self, command: Command<'_>, events: &mut Vec<Event>, out: &mut Outbox) {
         self.codec.command(command, events, &mut out.frames);
         out.send_frames(self.id);
     }
 
-    /// Notes audio that is sent, and begins at the timestamp `time`. Returns its length.
+    /// Records audio that is sent, and starts at the timestamp `time`. Returns its length.
     pub fn sent_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) -> Duration {
         self.timeline.append(time, samples(audio.len()));
         self.sent_any(audio, now)
     }
 
-    /// Notes silence that is sent, which the stream does not have. Returns its length.
+    /// Records silence that is sent, but is not part of the stream. Returns its length.
     pub fn sent_padding(&mut self, silence: &[u8], now: Duration) -> Duration {
         self.timeline.pad(samples(silence.len()));
         self.sent_any(silence, now)
@@ -188,20 +188,21 @@ impl Connection {
         samples.duration(self.timeline.rate())
     }
 
-    /// What will be committed next begins with speech at this timestamp.
+    /// The next commit's speech starts at this timestamp.
     pub fn speech_started(&mut self, time: Timestamp) {
         self.utterances.speech_started(time);
     }
 
-    /// What was sent since the previous commit is an utterance, with speech between these
-    /// timestamps if they are known.
+    /// The audio since the previous commit is an utterance, with speech between these timestamps if
+    /// they are known.
     pub fn commit(&mut self, speech: Option<Span>) {
         self.utterances.commit(speech, &self.timeline);
         self.backlog.commit(self.timeline.clock(), speech);
     }
 
-    /// Takes in what the service says of its audio and utterances. `context` is what recognition is
-    /// biased with; `finds_utterances` says that the service's word on speech counts.
+    /// Applies the service's events on its audio and utterances. `context` is the text that biases
+    /// recognition; `finds_utterances` says that the service, rather than the element, detects
+    /// speech.
     pub fn absorb(
         &mut self,
         event: Event,
@@ -269,13 +270,13 @@ impl Connection {
         }
     }
 
-    /// The service said something that its protocol does not have.
+    /// The service sent an event that is unknown to the protocol.
     pub fn unknown(&mut self, name: &Quote, now: Duration) {
         self.liveness.unknown(now);
         self.unknown.get_or_insert_with(|| name.clone());
     }
 
-    /// The first of those.
+    /// The first unknown event.
     pub fn first_unknown(&self) -> Option<&Quote> {
         self.unknown.as_ref()
     }
@@ -300,12 +301,12 @@ impl Connection {
         self.utterances.any_open()
     }
 
-    /// Whether nothing that was committed or mentioned is left to report.
+    /// Whether everything that was committed or mentioned has been reported.
     pub fn all_reported(&self) -> bool {
         self.utterances.all_reported()
     }
 
-    /// Whether something may have been said of which nothing was reported.
+    /// Whether there may have been speech for which no text was reported.
     pub fn owes_text(&self) -> bool {
         self.utterances.any_open() || self.backlog.is_loud()
     }
@@ -315,7 +316,7 @@ impl Connection {
         self.utterances.begin_of_earliest().is_none()
     }
 
-    /// Whether one utterance is over, and no other can have begun: after a commit, or in silence
+    /// Whether one utterance is over, and no other can have started: after a commit, or in silence
     /// of this length.
     pub fn is_between_utterances(&self, quiet: Duration) -> bool {
         if self.manual {
@@ -327,7 +328,7 @@ impl Connection {
         }
     }
 
-    /// What was heard so far of the utterances that are not reported, as if it were all.
+    /// The text so far of the utterances that are not reported, as if it were complete.
     pub fn open_transcripts(&mut self, numbers: &mut Numbers) -> Vec<Transcript> {
         self.give_up_all(Duration::ZERO);
         let ended = std::iter::from_fn(|| self.next_ended(numbers));
@@ -339,19 +340,19 @@ impl Connection {
         self.utterances.deadline()
     }
 
-    /// When what was sent most recently is known to have been silence, if it was. As long as audio
-    /// is sent, that settles what is older.
+    /// When the latest audio sent will be known to have been silence, if it was. While audio is
+    /// being sent, that settles older audio.
     pub fn quiet_deadline(&self) -> Option<Duration> {
         self.sent.back().map(|sent| sent.at + QUIET)
     }
 
-    /// Timestamp before which no more text can come. Forgets what is only needed before it.
+    /// Timestamp before which no more text can come. Discards data that is only needed before it.
     pub fn settle(&mut self, now: Duration) -> Option<Timestamp> {
         while let Some(sent) = self.sent.pop_front_if(|sent| sent.at + QUIET <= now) {
             if self.manual {
                 continue;
             }
-            // A service that ignored loud audio before, over several connections, may be right.
+            // A service that ignored loud audio on several earlier connections may be right.
             let was_heard = self.liveness.answered_since(sent.at + QUIET);
             if sent.loud && self.liveness.unresponsive() == 0 && !was_heard {
                 self.unanswered.get_or_insert(self.quiet_until);
@@ -372,16 +373,16 @@ impl Connection {
         self.timeline.end_time(self.timeline.clock())
     }
 
-    /// Leaves what is not recognised to be sent again, in pieces of `chunk` samples. Returns
-    /// the time of what would have to be, and is not there any more.
+    /// Leaves audio that is not recognised to the replay, in pieces of `chunk` samples. Returns the
+    /// span of the part that is no longer kept.
     pub fn leave_to(&mut self, replay: &mut Replay, chunk: Samples) -> Option<Span> {
         let from = self.replay_from();
         let backlog = std::mem::replace(&mut self.backlog, Backlog::new(0));
         replay.take_over(backlog, from, &self.timeline, chunk)
     }
 
-    /// Position before which nothing is left to report: the begin of the earliest open utterance,
-    /// or else the end of the one reported most recently, or of the silence after it.
+    /// Position before which nothing is left to report: the start of the earliest open utterance,
+    /// or else the end of the most recently reported one, or of the silence after it.
     fn settled(&self) -> Position {
         let silent = self.utterances.reported_end().max(self.quiet_until);
         self.utterances.begin_of_earliest().unwrap_or(silent)
@@ -396,7 +397,7 @@ impl Connection {
         let pre_roll = Samples::within(pre_roll, self.timeline.rate());
         let (settled, reported) = (self.settled(), self.utterances.reported_end());
         let mut from = settled - pre_roll;
-        // Kept as long as there is room: it may be noise that nobody will ever want.
+        // Kept while there is room: it may be noise that never gets a result.
         if let Some(position) = self.unanswered {
             from = from.min((position - pre_roll).max(self.backlog.start()));
         }
@@ -421,7 +422,7 @@ impl Connection {
     }
 }
 
-/// On silence the service may give back the context for a transcript, but for the line breaks.
+/// On silence the service may return the context as a transcript, apart from the line breaks.
 fn without_echo(mut text: ItemText, context: Option<&str>) -> ItemText {
     let context = context.unwrap_or_default();
     if context.split_whitespace().eq(text.text.split_whitespace()) {

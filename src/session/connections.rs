@@ -1,38 +1,38 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The connections of a session, by id: the one that serves, and at times a second one, which is to
-//! take its place or has left it.
+//! The connections of a session, by id: the serving one, and during a rotation a second one, either
+//! its successor or its predecessor. Used by the session.
 
 use super::ConnId;
 use super::connection::Connection;
 use super::rotation::QUIET;
 use crate::protocol::Usage;
 
-/// What a connection is to the session.
+/// The role of a connection in the session.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
-    /// Audio goes over it, or will as soon as it is ready.
+    /// Takes the audio, now or as soon as it is ready.
     Serving,
-    /// Will take the place of the one that serves.
+    /// Will replace the serving connection.
     Successor,
-    /// Was told that no more audio comes, and has text left to give.
+    /// Was told that the audio has ended, and still has text to deliver.
     Retiring,
 }
 
 #[derive(Default)]
 pub(super) struct Connections {
     serving: Option<Connection>,
-    /// With its role, which is not [`Role::Serving`]. In a box: it is there at times only.
+    /// With its role, which is not [`Role::Serving`]. Boxed, since it is rarely present.
     second: Option<(Role, Box<Connection>)>,
-    /// Ids given so far.
+    /// Number of ids given so far.
     count: u64,
-    /// What connections cost that are gone.
+    /// Usage billed on connections that are closed.
     billed_before: Usage,
-    /// Connections in a row that served and gave no results for loud audio.
+    /// Number of serving connections in a row that gave no results for loud audio.
     unresponsive: u32,
 }
 
 impl Connections {
-    /// The id of another connection.
+    /// The id of a new connection.
     pub fn next_id(&mut self) -> ConnId {
         self.count += 1;
         ConnId(self.count)
@@ -46,7 +46,7 @@ impl Connections {
         self.serving.as_mut()
     }
 
-    /// The connection that serves, once the service has accepted the session.
+    /// The serving connection, once the service has accepted the session.
     pub fn ready(&mut self) -> Option<&mut Connection> {
         self.serving.as_mut().filter(|serving| serving.is_ready())
     }
@@ -71,12 +71,12 @@ impl Connections {
         self.second.as_ref().map(|(role, _)| *role)
     }
 
-    /// The second connection, whatever it is.
+    /// The second connection, whatever its role.
     pub fn any_second(&self) -> Option<&Connection> {
         self.second.as_ref().map(|(_, connection)| &**connection)
     }
 
-    /// The connection with this id, and what it is; `None` if it is gone.
+    /// The connection with this id, and its role; `None` if it is closed.
     pub fn get(&mut self, id: ConnId) -> Option<(Role, &mut Connection)> {
         if let Some(serving) = self.serving.as_mut().filter(|serving| serving.id == id) {
             return Some((Role::Serving, serving));
@@ -85,7 +85,7 @@ impl Connections {
         (second.id == id).then_some((*role, &mut **second))
     }
 
-    /// The earliest connection that may have text left: finals of the others wait for its.
+    /// The earliest connection that may still have text: the others' finals wait for its finals.
     pub fn earliest(&mut self) -> Option<&mut Connection> {
         match &mut self.second {
             Some((Role::Retiring, retiring)) => Some(retiring),
@@ -98,7 +98,7 @@ impl Connections {
         second.into_iter().chain(&mut self.serving)
     }
 
-    /// Puts a connection in the place of the one that serves.
+    /// Makes this the serving connection.
     pub fn serve(&mut self, connection: Connection) {
         self.serving = Some(connection);
     }
@@ -111,8 +111,8 @@ impl Connections {
         self.second = Some((Role::Retiring, Box::new(connection)));
     }
 
-    /// The successor serves from now on. Returns the connection that did, unless there is no
-    /// successor that is ready.
+    /// Makes the successor the serving connection, and returns the previous one; `None` if no
+    /// successor is ready.
     pub fn promote(&mut self) -> Option<Connection> {
         let (Role::Successor, _) = self.second.as_ref().filter(|(_, c)| c.is_ready())? else {
             return None;
@@ -127,7 +127,7 @@ impl Connections {
         Some(serving)
     }
 
-    /// What [`Connection::new`] wants to know of the connections before.
+    /// The `unresponsive` argument for [`Connection::new`].
     pub fn unresponsive(&self) -> u32 {
         self.unresponsive
     }
@@ -136,12 +136,12 @@ impl Connections {
         self.second.take().map(|(role, second)| (role, *second))
     }
 
-    /// A connection is gone.
+    /// Adds the usage of a connection that is closed.
     pub fn settle_bill(&mut self, connection: &Connection) {
         self.billed_before = self.billed_before + connection.billed();
     }
 
-    /// What all connections have cost.
+    /// Usage billed on all connections.
     pub fn billed(&self) -> Usage {
         let serving = self.serving.iter();
         let second = self.second.iter().map(|(_, second)| &**second);
@@ -152,14 +152,14 @@ impl Connections {
             })
     }
 
-    /// Whether something may have been said of which a connection has not told.
+    /// Whether there may have been speech for which a connection has reported no text.
     pub fn owe_text(&self) -> bool {
         let retiring = self.second.as_ref().filter(|(r, _)| *r == Role::Retiring);
         let mut of = retiring.map(|(_, c)| &**c).into_iter().chain(&self.serving);
         of.any(Connection::owes_text)
     }
 
-    /// Whether the audio could go on over another connection without tearing a word.
+    /// Whether the audio could continue on another connection without cutting a word.
     pub fn is_between_utterances(&self) -> bool {
         let serving = self.serving.as_ref();
         serving.is_some_and(|serving| serving.is_between_utterances(QUIET))

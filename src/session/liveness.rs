@@ -1,29 +1,30 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Is the service still there, and does it listen?
+//! Watches whether the service is still connected and responds to speech. Used by the session, one
+//! for each connection.
 
 use std::time::Duration;
 
 use crate::audio::is_loud;
 
-/// How often patience with a service that hears nothing may double.
+/// Maximum number of times that the patience with an unresponsive service doubles.
 const MAX_DOUBLINGS: u32 = 5;
 
-/// A server that answers speech with foreign events only is given this part of the time that a
-/// silent one has: it works, and says something else.
+/// Divides the patience with a server that answers speech only with unknown events: unlike a silent
+/// one it works, but speaks another protocol.
 const FOREIGN_PART: u32 = 3;
 
-/// What is to be done to stay connected, or to notice that one is not.
+/// The action needed to stay connected, or the problem detected.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Need {
-    /// A ping, to see whether anybody answers.
+    /// Send a ping, to check that the peer responds.
     Ping,
-    /// Some silence, so that the connection is not closed for being idle.
+    /// Send some silence, so that the connection is not closed for being idle.
     Silence,
-    /// Nobody answers any more.
+    /// The peer no longer responds.
     Dead,
-    /// The service answers, but not to the speech it is sent.
+    /// The service responds, but not to the speech it is sent.
     Unresponsive,
-    /// It answers speech with events that its protocol does not have, and with no text.
+    /// It answers speech with events that are unknown to the protocol, and with no text.
     Foreign,
 }
 
@@ -35,22 +36,22 @@ pub(super) struct Liveness {
     received_at: Duration,
     pinged: bool,
     sent_at: Duration,
-    /// Since when, and for how long, something loud was sent without a result.
+    /// Time of the latest result, and length of the loud audio sent since.
     result_at: Duration,
     loud_for: Duration,
-    /// How much was sent since something loud.
+    /// Length of the audio sent since the latest loud audio.
     quiet_for: Duration,
-    /// How often the service was found unresponsive in a row.
+    /// How many times in a row the service was found unresponsive.
     unresponsive: u32,
-    /// Since when the service says things that its protocol does not have, and no text; and for how
-    /// long something loud was sent meanwhile.
+    /// Time of the first unknown event since the latest text, and length of the loud audio sent
+    /// since that text.
     foreign_since: Option<Duration>,
     loud_without_text: Duration,
 }
 
 impl Liveness {
-    /// Something has to be sent every `keep_alive`. `unresponsive` is how often the connections before
-    /// this one ended for that.
+    /// Audio has to be sent every `keep_alive`. `unresponsive` is how many of the preceding
+    /// connections in a row ended because the service was unresponsive.
     pub fn new(
         timeout: Duration,
         keep_alive: Option<Duration>,
@@ -72,7 +73,7 @@ impl Liveness {
         }
     }
 
-    /// The connection is taken into use. `unresponsive` is as in [`Self::new`].
+    /// The connection starts serving. `unresponsive` is as in [`Self::new`].
     pub fn restart(&mut self, unresponsive: u32, now: Duration) {
         *self = Liveness::new(self.timeout, self.keep_alive, unresponsive, now);
     }
@@ -81,7 +82,7 @@ impl Liveness {
         self.unresponsive
     }
 
-    /// Anything arrived, be it an answer to a ping.
+    /// Anything arrived, including a pong.
     pub fn received(&mut self, now: Duration) {
         self.received_at = now;
         self.pinged = false;
@@ -100,12 +101,12 @@ impl Liveness {
         self.loud_without_text = Duration::ZERO;
     }
 
-    /// An event arrived that the protocol does not have.
+    /// An event arrived that is unknown to the protocol.
     pub fn unknown(&mut self, now: Duration) {
         self.foreign_since.get_or_insert(now);
     }
 
-    /// When it is clear that it speaks another protocol.
+    /// When the service counts as speaking another protocol.
     fn foreign_due(&self) -> Option<Duration> {
         let patience = self.timeout / FOREIGN_PART;
         let since = self
@@ -114,7 +115,7 @@ impl Liveness {
         Some(since + patience)
     }
 
-    /// Whether a result arrived since then.
+    /// Whether a result arrived at or after this time.
     pub fn answered_since(&self, since: Duration) -> bool {
         self.result_at >= since
     }
@@ -133,12 +134,12 @@ impl Liveness {
         loud
     }
 
-    /// Length of the audio that was sent since something loud.
+    /// Length of the audio sent since the latest loud audio.
     pub fn quiet_for(&self) -> Duration {
         self.quiet_for
     }
 
-    /// When [`Self::need`] is to be asked again.
+    /// When to call [`Self::need`] again.
     pub fn next(&self) -> Duration {
         let answer = self.received_at
             + if self.pinged {
@@ -179,7 +180,7 @@ impl Liveness {
         self.keep_alive.map(|interval| self.sent_at + interval)
     }
 
-    /// Noise is no speech: after a reconnect that changed nothing there is no hurry.
+    /// Noise is not speech: when a reconnect changed nothing, the next one is less urgent.
     fn patience(&self) -> Duration {
         self.timeout * (1 << self.unresponsive)
     }
@@ -249,7 +250,7 @@ mod tests {
             for second in 0..12 {
                 speak(&mut liveness, second..second + 1, loud);
                 liveness.received(SECOND * second);
-                // As other protocols' servers say it, too.
+                // Servers of other protocols send these as well.
                 liveness.result(SECOND * second);
                 if text_at == Some(second) {
                     liveness.text();

@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The state machine of one caption session, without sockets or clocks.
+//! The state machine of one caption session, free of I/O: it has no sockets and no clock.
 //!
-//! Audio, frames, the fate of the connection and the time come in through `handle_*`; what is to
-//! be done comes out of [`Session::poll_output`], which must be drained after every call, and
-//! [`Session::poll_timeout`] says when [`Session::handle_timeout`] wants to be called. The time is
-//! the span since any fixed moment.
+//! Audio, frames, connection events and the time come in through `handle_*`; the resulting actions
+//! come out of [`Session::poll_output`], which must be drained after every call.
+//! [`Session::poll_timeout`] says when [`Session::handle_timeout`] is due. Times are measured from
+//! any fixed moment. Called by the network driver, which owns the connections.
 
 mod backlog;
 mod connection;
@@ -33,57 +33,60 @@ use crate::protocol::{Failure, Frame, Incoming, Refusal, Statement};
 use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
-/// What a session needs to know.
+/// Settings of a session.
 #[derive(Debug, Clone)]
 pub struct Config {
     /// Samples per second.
     pub rate: u32,
-    /// Audio in one frame, in bytes; whole samples.
+    /// Length of one frame of audio, in bytes; whole samples.
     pub chunk_bytes: usize,
-    /// How many times real time audio may be sent; 0 is what the protocol bears.
+    /// Maximum speed at which audio is sent, as a multiple of real time; 0 means the protocol's
+    /// limit.
     pub max_speed: f64,
-    /// Finds the utterances, where neither the service nor the application does; the protocol has
-    /// to be one of manual turn detection.
+    /// Client VAD: the element finds the utterances, rather than the service or the application.
+    /// Needs a protocol with manual turn detection.
     pub client_vad: Option<ClientVad>,
-    /// Biases the recognition; a result that only repeats it is none.
+    /// Text that biases recognition. A final that merely echoes it (the service does so on silence)
+    /// counts as empty.
     pub context: Option<String>,
-    /// For the connection, up to the service's agreement to speak WebSocket.
+    /// Limit for connecting, up to and including the WebSocket upgrade.
     pub connect_timeout: Duration,
-    /// For the service's answer to the settings, to a ping, and to speech.
+    /// Limit for the service's response to the settings, to a ping, and to speech.
     pub response_timeout: Duration,
-    /// For each of the last results, once the service was told that no more audio comes.
+    /// Limit for each of the remaining results, after the service was told that the audio has
+    /// ended.
     pub finish_timeout: Duration,
-    /// Audio kept to be sent again over a new connection, in bytes.
+    /// Maximum amount of audio kept for a replay, in bytes.
     pub backlog_bytes: usize,
     pub retry: RetryPolicy,
-    /// Age at which a connection is replaced where nobody speaks, or a little less.
+    /// Age from which a connection is replaced, in a pause in speech; shortened by a random amount.
     pub rotate_after: Duration,
-    /// The source is live: audio that does not come is missing.
+    /// The source is live: audio that fails to arrive is missing.
     pub is_live: bool,
-    /// Silence after which the service ends an utterance for sure; zero where it does not.
+    /// Silence after which the service is certain to end an utterance; zero if it never does so.
     pub pause: Duration,
-    /// For the random part of the waits between attempts.
+    /// Seeds the random part of the waits between attempts.
     pub seed: u64,
 }
 
-/// Where a session stands.
+/// The state of a session, as reported to the user.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum State {
-    /// No audio came yet, or everything is over.
+    /// No audio has arrived yet, or the session is over.
     #[default]
     Idle,
     Connecting,
-    /// Audio flows.
+    /// The service accepts audio.
     Connected,
     /// The connection was lost or could not be made; another attempt follows.
     Reconnecting,
-    /// The last results are awaited.
+    /// Waiting for the remaining results.
     Finishing,
     Failed,
 }
 
-/// One of a session's connections. Numbers are never used again: what comes from a connection that
-/// the session has closed is recognised by its number, and ignored.
+/// Identifies one of a session's connections. Ids are never reused: events of a connection that the
+/// session has closed are recognised by their id and ignored.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ConnId(pub(super) u64);
 
@@ -93,12 +96,12 @@ impl fmt::Display for ConnId {
     }
 }
 
-/// What comes from the network, of the connection that it concerns.
+/// An event on a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Net<'a> {
     /// The WebSocket is open.
     Connected,
-    /// There is no server to speak to.
+    /// The server cannot be reached.
     Unreachable(Failure),
     /// A server answered the upgrade with an HTTP status other than 101.
     Refused(Refusal<'a>),
@@ -107,45 +110,45 @@ pub enum Net<'a> {
         code: Option<u16>,
         reason: &'a str,
     },
-    /// Something arrived that says no more than that somebody is there, such as a pong.
+    /// Something without content of its own arrived, such as a pong: the connection is alive.
     Alive,
     Frame(Incoming<'a>),
 }
 
-/// What is to be done.
+/// An action for the driver.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Output {
-    /// Open a connection, which is known by this id from then on.
+    /// Open a connection with this id.
     Connect(ConnId),
     Send(ConnId, Frame),
     /// Send a WebSocket ping.
     Ping(ConnId),
-    /// Close the connection, or give up opening it. Nothing more is wanted from it.
+    /// Close the connection, or stop opening it. Its later events are ignored.
     Close(ConnId),
     Notice(Notice),
 }
 
-/// The audio that a session takes, see [`Session::poll_audio`].
+/// The audio that a session accepts, see [`Session::poll_audio`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
-    /// None: there is no connection that could take it.
+    /// No audio: no connection could take it.
     Nothing,
-    /// Some of the audio kept for a replay was sent: ask again, after the outputs.
+    /// Part of a replay was sent: drain the outputs, then ask again.
     Replayed,
-    /// None before this time, and then as soon as there are `least` bytes; 0 says that there is
-    /// something to be sent even if no more audio comes.
+    /// No audio before this time, and then as soon as there are `least` bytes; 0 means that there
+    /// is something to send even if no more audio arrives.
     NotBefore { time: Duration, least: usize },
     /// At most `most` bytes, as soon as there are `least`.
     Chunk { least: usize, most: usize },
 }
 
-/// What the user of a session learns.
+/// A report to the user of a session.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Notice {
     State {
         state: State,
         session_id: Option<String>,
-        /// Why, where that is not plain.
+        /// The reason, where it is not obvious.
         reason: Statement,
     },
     SpeechStarted {
@@ -156,12 +159,12 @@ pub enum Notice {
         item_id: String,
         time: Timestamp,
     },
-    /// Replaces what was said of this utterance before.
+    /// Replaces the utterance's previous interim text.
     Interim(Transcript),
-    /// The utterance's last word. Finals come in the order in which the utterances began.
+    /// The utterance's final text. Finals come in the order in which the utterances started.
     Final(Transcript),
-    /// All that began before this timestamp is final: no more text will come for it, unless it turns
-    /// out that the service had stopped listening.
+    /// Everything that started before this timestamp is final: no more text will come for it,
+    /// unless it turns out that the service had stopped responding.
     Watermark {
         time: Timestamp,
     },
@@ -173,19 +176,19 @@ pub enum Notice {
     },
     /// The connection was lost or could not be made, and will be tried again.
     Outage(Failure),
-    /// The connection was replaced before it could get too old; nothing was lost.
+    /// The connection was replaced before it could get too old; no audio was lost.
     Rotated {
         session_id: Option<String>,
     },
     Warning(Warning),
     /// The session is over, and not everything was recognised.
     Failed(Failure),
-    /// The session is over: what could be recognised has been reported.
+    /// The session is over: everything that could be recognised has been reported.
     Drained,
 }
 
 impl Notice {
-    /// The same with every occurrence of the secret masked, wherever the other side is quoted.
+    /// Masks every occurrence of the secret in text quoted from the server.
     pub fn without(self, secret: &str) -> Self {
         match self {
             Notice::State {
@@ -205,7 +208,7 @@ impl Notice {
                 Warning::NotTaken(failure) => Warning::NotTaken(failure.without(secret)),
                 Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
             }),
-            // Nothing of an error in these.
+            // These quote no error text.
             notice @ (Notice::SpeechStarted { .. }
             | Notice::SpeechStopped { .. }
             | Notice::Interim(_)
@@ -218,18 +221,19 @@ impl Notice {
     }
 }
 
-/// Why audio is lost that waits when a session ends.
+/// The reason why audio still queued at the end of a session is lost.
 pub const UNSENT: &str = "the session ended before it could be sent";
 
-/// Something a user should know of although the session goes on, or has ended well.
+/// A problem that does not end the session, or that left its end orderly.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Warning {
     /// The service sent something that was ignored.
     Ignored(Statement),
     /// The service could not recognise an utterance.
     NotRecognised(Statement),
-    /// Settings that were changed could not be taken: the session goes on with those before.
+    /// Changed settings were refused: the session continues with the previous ones.
     NotTaken(Failure),
-    /// The service did not finish in time, or not in order: the last text may be incomplete.
+    /// The service did not finish in time, or finished out of order: the latest text may be
+    /// incomplete.
     Unfinished(Statement),
 }

@@ -1,24 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a session remembers of an outage: since when it lasts, how often the connection was tried
-//! again, and what the user was told. An outage begins when a connection that serves is lost (or
-//! the first one cannot be made) and is over when text comes again.
+//! Tracks an outage for the session: how long it has lasted, how often the connection was retried,
+//! and what the user was told. An outage starts when a serving connection is lost (or the first one
+//! cannot be opened), and is over when text arrives again.
 
 use std::time::Duration;
 
 use super::retry::{History, RetryPolicy, Verdict, verdict};
 use crate::protocol::Failure;
 
-/// A connection that served this long was a good one: what breaks it is another outage.
+/// A connection that served this long was sound: its failure starts another outage.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
 
 #[derive(Debug)]
 pub(super) struct Outage {
-    /// Attempts to reconnect so far.
+    /// Number of attempts to reconnect so far.
     retries: u32,
     since: Duration,
-    /// The service accepted a session at some time.
+    /// Whether the service ever accepted the session.
     connected_before: bool,
-    /// The user was told. A connection that breaks at once does not end an outage.
+    /// Whether the user was told. A connection that breaks at once does not end an outage.
     reported: bool,
     latest: Option<Failure>,
     /// Spreads the waits of clients that fail together.
@@ -42,7 +42,7 @@ impl Outage {
         self.connected_before = true;
     }
 
-    /// A final came: whatever happens next is another outage.
+    /// A final arrived: any later failure starts another outage.
     pub fn text_came(&mut self) {
         self.reported = false;
     }
@@ -74,12 +74,13 @@ impl Outage {
         verdict
     }
 
-    /// Whether the user has not been told of this outage; is told now.
+    /// Whether the user has yet to be told of this outage; marks it as told.
     pub fn report(&mut self) -> bool {
         !std::mem::replace(&mut self.reported, true)
     }
 
-    /// Notes why the newest attempt failed. Returns whether that is another reason than before.
+    /// Records the reason of the latest failed attempt. Returns whether it differs from the
+    /// previous one.
     pub fn is_news(&mut self, failure: Failure) -> bool {
         let same = |latest: &Failure| latest.what == failure.what;
         let news = !self.latest.as_ref().is_some_and(same);
@@ -87,7 +88,7 @@ impl Outage {
         news
     }
 
-    /// Why the newest attempt failed.
+    /// The reason of the latest failed attempt.
     pub fn take_latest(&mut self) -> Option<Failure> {
         self.latest.take()
     }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a session wants to have done, in order. Filled by everything in here that has something to
-//! say; drained by [`Session::poll_output`](super::Session::poll_output).
+//! The session's pending actions, in order. Filled by all parts of the session; drained by
+//! [`Session::poll_output`](super::Session::poll_output).
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use crate::protocol::{Frame, Statement};
 #[derive(Default)]
 pub(super) struct Outbox {
     outputs: VecDeque<Output>,
-    /// Filled by codecs and drained at once; kept so that sending allocates nothing.
+    /// Filled by codecs and drained at once; reused, so that sending allocates nothing.
     pub frames: Vec<Frame>,
 }
 

@@ -1,26 +1,26 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Spaces out audio, so that what is there at once (a file, a replay) is sent no faster than the
-//! service recognises it.
+//! Spaces out audio, so that audio available all at once (a file, a replay) is sent no faster than
+//! the service recognises it. Used by the session.
 
 use std::time::Duration;
 
-/// A busy machine sends late. This much of the delay may be made up for by sending closer together.
+/// A busy machine sends late. This much of the delay may be caught up on by sending faster.
 const CREDIT: Duration = Duration::from_millis(50);
 
 #[derive(Debug)]
 pub(super) struct Pacer {
-    /// Times real time.
+    /// Multiple of real time.
     speed: f64,
     next: Duration,
 }
 
 impl Pacer {
-    /// `speed` is how many times real time audio may be sent; not positive is no limit.
+    /// `speed` is the maximum as a multiple of real time; zero or less means no limit.
     pub fn new(speed: f64, now: Duration) -> Self {
         Self { speed, next: now }
     }
 
-    /// Nothing was sent before: another connection begins.
+    /// A new connection starts, over which nothing has been sent.
     pub fn restart(&mut self, now: Duration) {
         self.next = now;
     }
@@ -53,7 +53,7 @@ mod tests {
             pacer.sent(MS(100), now);
         }
         assert_eq!(pacer.next(), MS(1000));
-        // A pause of the source is not made up for by a burst.
+        // A pause of the source is not caught up on with a burst.
         now += MS(60_000);
         pacer.sent(MS(100), now);
         assert_eq!(pacer.next(), now, "as much as the credit");

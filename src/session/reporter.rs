@@ -1,12 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the user learns of utterances: each under one number, each final once and in the order of
-//! speech, whatever happens to connections.
+//! Reports utterances to the user: each under one number, each final once and in the order of
+//! speech, across all connections. Used by the session only.
 //!
 //! An utterance that a lost connection left open is *interrupted*. Its audio is sent again, and the
-//! utterance that the next connection finds there is the same one: it gets the same number. If a
-//! later utterance is reported first, the service will not come back to it, and what was heard of it
-//! before is all there is. So every utterance of which there was interim text has exactly one
-//! final, which is blank if its words were reported under another number.
+//! utterance that the next connection finds there counts as the same one: it gets the same number.
+//! If a later utterance is reported first, the service will not return to it, and the text received
+//! before is all there is. So every utterance with interim text has exactly one final, which is
+//! blank if its words were reported under another number.
 
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
@@ -17,18 +17,18 @@ use super::{ConnId, Notice};
 use crate::timeline::{Span, Timestamp};
 use crate::transcript::{Transcript, Utterance};
 
-/// Reported utterances remembered, so that none is reported again after a replay. A replay begins
-/// with the earliest utterance that is not reported, so that it holds few that are.
+/// Number of reported utterances remembered, so that none is reported again after a replay. A
+/// replay starts with the earliest unreported utterance, so it contains few reported ones.
 const MAX_REPORTED: usize = 64;
 
-/// How far apart the begins of the same utterance may be when it is heard again:
-/// services begin anew with the replay, and do not find a begin to the millisecond.
+/// Maximum distance between the starts of the same utterance when it is recognised again: services
+/// start afresh with the replay, and do not reproduce a start to the millisecond.
 const BEGIN_TOLERANCE: Duration = Duration::from_millis(500);
 
 /// An utterance that a lost connection left open.
 #[derive(Debug)]
 struct Interrupted {
-    /// The most that was heard of it.
+    /// The longest text received for it.
     transcript: Transcript,
     /// A later connection has found it, and will report it.
     is_resumed: bool,
@@ -39,24 +39,25 @@ impl Interrupted {
         !self.is_resumed
     }
 
-    /// Whether an utterance with this span is the same, or the rest of it: it covers the begin, or
-    /// begins later in it, as it does if audio was lost or the service divides it otherwise.
+    /// Whether an utterance with this span is the same one, or the rest of it: it covers the start,
+    /// or starts later within it, as happens if audio was lost or the service segments it
+    /// differently.
     fn is_heard_in(&self, span: Span) -> bool {
         let own = span_of(&self.transcript);
         span.contains(own.start + BEGIN_TOLERANCE / 2) || own.contains(span.start)
     }
 }
 
-/// Gives utterances their numbers: new ones, but for those that are heard again.
+/// Assigns numbers to utterances: new ones, except for those that are recognised again.
 #[derive(Debug, Default)]
 pub(super) struct Numbers {
     next: Utterance,
-    /// In the order of their begins.
+    /// In the order of their starts.
     interrupted: Vec<Interrupted>,
 }
 
 impl Numbers {
-    /// The number of an utterance that a connection has found, which begins at this timestamp.
+    /// The number of an utterance that a connection has found, given its start.
     pub fn give(&mut self, start: Timestamp) -> Utterance {
         let awaited = self.interrupted.iter_mut().filter(|i| i.is_awaited());
         let distance = |i: &Interrupted| span_of(&i.transcript).start.abs_diff(start);
@@ -79,8 +80,8 @@ impl Numbers {
         Some(self.interrupted.remove(at))
     }
 
-    /// Keeps the most that was heard of the utterance. Returns another one that it replaces: the
-    /// same, but for what two connections made of its begin.
+    /// Keeps the longer text of the utterance. Returns another utterance that it replaces: the same
+    /// one, whose start the two connections placed differently.
     fn interrupt(&mut self, mut transcript: Transcript) -> Option<Transcript> {
         let most_of = |a: Transcript, b: Transcript| {
             if a.text.len() > b.text.len() {
@@ -113,8 +114,8 @@ impl Numbers {
         replaced
     }
 
-    /// Takes out the first that is not heard again, if an utterance with this span is reported: it
-    /// is a part of that, or comes before it. The flag says which.
+    /// Removes the first interrupted utterance not found again, given the span of a reported one,
+    /// if it is part of that one or precedes it. The flag is true if it is part of it.
     fn next_before(&mut self, span: Span) -> Option<(Transcript, bool)> {
         let at = self.interrupted.iter().position(|i| {
             i.is_awaited() && (span_of(&i.transcript).start <= span.start || i.is_heard_in(span))
@@ -128,11 +129,11 @@ impl Numbers {
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
     pub numbers: Numbers,
-    /// Utterances of which there was interim text, and no final yet.
+    /// Utterances with interim text, but no final yet.
     open: BTreeSet<Utterance>,
-    /// The most recent finals: the connection each came over, and its timestamps.
+    /// The most recent finals: the connection that each came from, and its timestamps.
     reported: VecDeque<(Option<ConnId>, Span)>,
-    /// Transcripts reported so far, interim ones included.
+    /// Number of transcripts reported so far, including interim ones.
     transcripts: u64,
     /// Timestamp before which everything is final.
     watermark: Timestamp,
@@ -141,7 +142,7 @@ pub(super) struct Reporter {
 impl Reporter {
     /// An open utterance has new text.
     pub fn interim(&mut self, id: ConnId, mut transcript: Transcript, out: &mut Outbox) {
-        // What was reported before its audio was sent again is no news.
+        // Text that was already reported before its audio was sent again is not repeated.
         let begin = span_of(&transcript).start;
         if self.was_reported(id, Span::new(begin, begin + BEGIN_TOLERANCE)) {
             return;
@@ -151,8 +152,8 @@ impl Reporter {
         out.notice(Notice::Interim(transcript));
     }
 
-    /// No more will be heard of an utterance over this connection. Returns whether it was
-    /// reported, and not before its audio was sent again.
+    /// An utterance has ended on this connection. Returns whether it was reported now, rather than
+    /// before its audio was sent again.
     pub fn ended(&mut self, id: ConnId, ended: Ended, out: &mut Outbox) -> bool {
         let Ended {
             mut transcript,
@@ -179,14 +180,15 @@ impl Reporter {
         true
     }
 
-    /// A connection was lost that had this open: it will be heard again.
+    /// A connection was lost with this utterance open: it will be recognised again.
     pub fn interrupt(&mut self, transcript: Transcript, out: &mut Outbox) {
         if let Some(replaced) = self.numbers.interrupt(transcript) {
             self.close(replaced, out);
         }
     }
 
-    /// Nothing will be heard again: what was interrupted is reported as it was heard.
+    /// No audio will be recognised again: interrupted utterances are reported with the text
+    /// received.
     pub fn flush(&mut self, out: &mut Outbox) {
         for interrupted in std::mem::take(&mut self.numbers.interrupted) {
             let mut spans = self.reported.iter().map(|(_, span)| *span);
@@ -196,7 +198,7 @@ impl Reporter {
         debug_assert!(self.open.is_empty(), "without a final: {:?}", self.open);
     }
 
-    /// Everything before this timestamp is final. Returns whether that is news.
+    /// Everything before this timestamp is final. Returns whether the watermark advanced.
     pub fn advance(&mut self, time: Timestamp, out: &mut Outbox) -> bool {
         let news = time > self.watermark;
         if news {
@@ -211,13 +213,13 @@ impl Reporter {
         self.watermark
     }
 
-    /// Whether this lies in an utterance that was reported over an earlier connection.
+    /// Whether this part lies in an utterance that was reported over an earlier connection.
     fn was_reported(&self, id: ConnId, part: Span) -> bool {
         let mut earlier = self.reported.iter().filter(|(other, _)| *other < Some(id));
         earlier.any(|(_, span)| span.start <= part.start && part.end <= span.end)
     }
 
-    /// What was interrupted is not heard again, at least not by itself.
+    /// An interrupted utterance was not recognised again, or only as part of another.
     fn give_up(&mut self, interrupted: Transcript, is_heard: bool, out: &mut Outbox) {
         if is_heard || interrupted.text.is_empty() {
             self.close(interrupted, out);

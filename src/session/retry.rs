@@ -1,54 +1,56 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Whether and when to try again, as pure functions.
+//! Retry policy: whether and when to try again, as pure functions. Called by
+//! [`Outage`](super::outage::Outage).
 
 use std::time::Duration;
 
 use crate::protocol::{Failure, Kind};
 
-/// The first wait after a failure is up to this long, and doubles each time.
+/// Maximum of the first wait after a failure; doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
-const LONGEST_WAIT: Duration = Duration::from_secs(30);
+const MAX_WAIT: Duration = Duration::from_secs(30);
 
-/// Where nobody answers, it may be the network, which is noticed when it returns; trying again is
-/// no load on the service, and many sessions are spread by what is random in the waits. Some
-/// minutes later it is more likely that nobody will answer for long.
-const LONGEST_UNANSWERED_WAIT: Duration = Duration::from_millis(1500);
+/// Cap on the back-off while no peer answers at all (DNS, no route, timeout): retries cost the
+/// service nothing then, the random part of the waits spreads many sessions, and captions resume
+/// seconds after the network does. After `UNANSWERED` the usual cap applies, since a long outage is
+/// more likely.
+const MAX_UNANSWERED_WAIT: Duration = Duration::from_millis(1500);
 const UNANSWERED: Duration = Duration::from_secs(300);
 
-/// Nobody is served by a client that hammers.
-const SHORTEST_WAIT: Duration = Duration::from_millis(50);
+/// Lower bound of every wait, so that a random 0 is never an immediate retry.
+const MIN_WAIT: Duration = Duration::from_millis(50);
 
-/// Limits of an account recover within about a minute.
+/// An account's rate limits recover within about a minute.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
 
-/// Attempts in an outage after which a model or endpoint that was there before counts as gone.
-const MOST_MISSES: u32 = 3;
+/// Attempts in an outage after which a model or endpoint that existed before counts as gone.
+const MAX_MISSES: u32 = 3;
 
-/// What somebody has to mend is looked at again this often, and ever more rarely.
+/// First wait, and cap on the back-off, for a failure that needs a person to fix something.
 const MENDING_WAIT: Duration = Duration::from_secs(60);
-const LONGEST_MENDING_WAIT: Duration = Duration::from_secs(600);
+const MAX_MENDING_WAIT: Duration = Duration::from_secs(600);
 
-/// What to do about failures.
+/// How to react to failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
-    /// Never give up, not even where somebody has to mend something first.
+    /// Never give up, not even if a person has to fix something first.
     pub keep_going: bool,
-    /// Attempts in an outage before giving up; `None` is no limit. Means nothing with
+    /// Number of attempts in an outage before giving up; `None` means no limit. Ignored with
     /// `keep_going`.
     pub max_retries: Option<u32>,
 }
 
-/// What to do about a failure.
+/// The reaction to a failure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     GiveUp,
     RetryAfter(Duration),
 }
 
-/// What came before the failure.
+/// The state of the outage at the time of the failure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct History {
-    /// Attempts in this outage so far.
+    /// Number of attempts in this outage so far.
     pub retries: u32,
     /// How long this outage has lasted.
     pub lasted: Duration,
@@ -56,7 +58,7 @@ pub(super) struct History {
     pub connected_before: bool,
 }
 
-/// Decides. `random` in [0, 1) spreads clients that fail together.
+/// Decides how to react. `random` in [0, 1) spreads clients that fail together.
 pub(super) fn verdict(
     failure: &Failure,
     history: History,
@@ -66,9 +68,9 @@ pub(super) fn verdict(
     let (kind, retries) = (failure.kind, history.retries);
     let needs_mending = match kind {
         Kind::Unauthorized | Kind::Settings => true,
-        // What was there a moment ago may be about to be replaced.
-        Kind::NotFound => !history.connected_before || retries >= MOST_MISSES,
-        // A name that was never found is a wrong one; later on the name service has failed.
+        // A model or endpoint that existed a moment ago may be in the middle of a deployment.
+        Kind::NotFound => !history.connected_before || retries >= MAX_MISSES,
+        // A host name that never resolved is wrong; one that did means that DNS has failed.
         Kind::UnknownHost => !history.connected_before,
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
     };
@@ -77,18 +79,18 @@ pub(super) fn verdict(
         return Verdict::GiveUp;
     }
     let (floor, longest) = if needs_mending && kind != Kind::UnknownHost {
-        (MENDING_WAIT, LONGEST_MENDING_WAIT)
+        (MENDING_WAIT, MAX_MENDING_WAIT)
     } else if kind == Kind::Limit {
-        (LIMIT_WAIT, LONGEST_MENDING_WAIT)
+        (LIMIT_WAIT, MAX_MENDING_WAIT)
     } else if failure.unanswered && history.lasted < UNANSWERED {
-        (Duration::ZERO, LONGEST_UNANSWERED_WAIT)
+        (Duration::ZERO, MAX_UNANSWERED_WAIT)
     } else {
-        (Duration::ZERO, LONGEST_WAIT)
+        (Duration::ZERO, MAX_WAIT)
     };
     let first = if floor.is_zero() { FIRST_WAIT } else { floor };
     let window = doubled(first, retries, longest);
     let wait = floor + window.mul_f64(random.clamp(0.0, 1.0));
-    Verdict::RetryAfter(wait.max(SHORTEST_WAIT))
+    Verdict::RetryAfter(wait.max(MIN_WAIT))
 }
 
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {

@@ -1,30 +1,30 @@
 // SPDX-License-Identifier: MPL-2.0
-//! When a connection is to be replaced by another one, without an outage.
+//! Rotation: decides when a connection is replaced by another one, without an outage.
 //!
-//! Services cut very old connections, and some settings count from the next connection only. So a
-//! successor is opened beside the connection that serves, takes over the audio at the end of an
+//! Services cut very old connections, and some settings only apply from the next connection. So a
+//! successor is opened beside the serving connection and takes over the audio at the end of an
 //! utterance, and the old connection retires in good order. All of the audio before the seam is the
-//! old connection's, and all of it after is the new one's: none is sent twice, or waits. What the
-//! new one has to report waits for the old one's final text. The steps are taken by the
+//! old connection's, and all of it after is the new one's: none is sent twice, or delayed. The new
+//! connection's reports wait for the old one's final text. The steps are taken by the
 //! [`Session`](super::Session).
 
 use std::time::Duration;
 
-/// Audio without anything loud that makes sure that no word is torn.
+/// Length of audio without anything loud that makes it safe to switch without cutting a word.
 pub(super) const QUIET: Duration = Duration::from_millis(500);
 
-/// In noise there is no quiet. When a successor has waited this long for it, it takes over while no
-/// utterance is open, and what may belong to the next utterance is sent again.
+/// Noise is never quiet. A successor that has waited this long takes over while no utterance is
+/// open, and audio that may belong to the next utterance is sent again.
 pub(super) const NOISE: Duration = Duration::from_secs(10);
 
-/// How long a successor waits for its audio at most: longer, and it would have to be kept alive.
-/// A protocol that wants something to be sent more often limits that further.
+/// Maximum time that a successor waits for its audio: longer, and it would need keep-alives.
+/// Protocols with a shorter keep-alive interval limit it further.
 pub(super) const MAX_STANDBY: Duration = Duration::from_secs(55);
 
-/// How long the new connection's finals wait for those of the retiring one, at most.
+/// Maximum time that the new connection's finals wait for those of the retiring one.
 pub(super) const MAX_RETIREMENT: Duration = Duration::from_secs(5);
 
-/// Until a rotation that did not come about is tried again; doubles each time.
+/// Delay before a failed rotation is tried again; doubles each time.
 const FIRST_PAUSE: Duration = Duration::from_secs(60);
 const MAX_DOUBLINGS: u32 = 4;
 
@@ -32,13 +32,13 @@ const MAX_DOUBLINGS: u32 = 4;
 pub(super) struct Rotation {
     /// Age at which a connection is replaced.
     after: Duration,
-    /// When the connection that serves is old enough, or the next attempt is due.
+    /// When the serving connection is old enough, or the next attempt is due.
     due: Duration,
-    /// Attempts in a row that came to nothing.
+    /// Number of failed attempts in a row.
     attempts: u32,
-    /// Settings have changed that count from the next connection.
+    /// Settings have changed that only apply from the next connection.
     demanded: bool,
-    /// Keeps apart what began together.
+    /// Spreads sessions that started together.
     random: fastrand::Rng,
 }
 
@@ -53,7 +53,7 @@ impl Rotation {
         }
     }
 
-    /// A connection has begun to serve.
+    /// A connection has started to serve.
     pub fn schedule(&mut self, now: Duration) {
         let age = 1.0 - self.random.f64() / 10.0;
         self.due = now.saturating_add(self.after.mul_f64(age));
@@ -61,19 +61,19 @@ impl Rotation {
         self.demanded = false;
     }
 
-    /// The next connection is wanted now.
+    /// The next connection is needed now.
     pub fn demand(&mut self, now: Duration) {
         self.due = now;
         self.attempts = 0;
         self.demanded = true;
     }
 
-    /// Whether somebody waits for the next connection.
+    /// Whether the next connection is needed for changed settings.
     pub fn is_demanded(&self) -> bool {
         self.demanded
     }
 
-    /// The successor did not come about, or found no seam.
+    /// The successor failed, or found no seam.
     pub fn postpone(&mut self, now: Duration) {
         let pause = FIRST_PAUSE * (1 << self.attempts.min(MAX_DOUBLINGS));
         self.attempts += 1;

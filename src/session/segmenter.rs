@@ -1,8 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Finds the utterances in the audio (client VAD): which of it is sent, and where an utterance ends.
+//! Finds the utterances in the audio (client VAD): which audio is sent, and where an utterance
+//! ends.
 //!
-//! Audio comes in as the source gives it, [`Step`]s come out. They do not depend on the lengths of
-//! the pieces in which it came. Positions are in samples since the first one.
+//! Audio goes in in buffers of any length, [`Step`]s come out; they do not depend on how the audio
+//! was divided into buffers. Positions are in samples since the first one. Used by the session
+//! only.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -11,10 +13,10 @@ use super::vad::{Detector, FRAME_MS, FrameClass, VoiceDetector};
 use crate::audio;
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp, known};
 
-/// How the element finds utterances itself.
+/// Settings of client VAD.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct ClientVad {
-    /// Sensitivity in [-1, 1]; lower hears more.
+    /// Detection threshold in [-1, 1]; a lower one is more sensitive.
     pub threshold: f64,
     /// Silence that ends an utterance, in milliseconds, in [200, 6000].
     pub silence_ms: u32,
@@ -26,50 +28,50 @@ const ONSET_FRAMES: usize = 3;
 const VOICE_ONSET_FRAMES: usize = 5;
 const ONSET_WINDOW: usize = 7;
 
-/// Audio sent from before the begin of an utterance, so that its first sound is whole: 304 ms.
+/// Pre-roll: audio sent from before the start of an utterance, so that its first sound is complete:
+/// 304 ms.
 const PRE_ROLL_FRAMES: u64 = 19;
 
-/// Audio sent from after its end, so that its last sound fades: 256 ms.
+/// Hang-over: audio sent from after its end, so that its final sound fades out: 256 ms.
 const HANG_OVER_FRAMES: u64 = 16;
 
 /// Voice needed before its absence, rather than silence, may end the utterance: 160 ms.
 const VOICE_FRAMES: u64 = 10;
 
-/// Sounds this long before a voice, or after it, may be a part of what was said: 512 ms.
+/// Sounds this close before or after voice may be part of the speech: 512 ms.
 const ATTACHED_FRAMES: u64 = 32;
 
-/// In the last ten seconds that an utterance may take it is split at the first place that is as
-/// quiet as the quietest one of the five seconds before; the tolerance grows to 12 dB meanwhile.
+/// In the final ten seconds before the length limit, an utterance is split at the first place as
+/// quiet as the quietest of the preceding five seconds; the tolerance grows to 12 dB meanwhile.
 const SPLIT_WINDOW: Duration = Duration::from_secs(10);
 const SPLIT_MEMORY_FRAMES: usize = 312;
 const SPLIT_TOLERANCE: f32 = 12.0;
 
-/// A place to split at is three frames long, and 6 dB below the average.
+/// A place to split is three frames long, and 6 dB below the average.
 const SPLIT_FRAMES: usize = 3;
 const SPLIT_DEPTH: f32 = 6.0;
 
-/// What is to be done.
+/// An action for the session.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// An utterance begins, at this time.
+    /// An utterance started at this time.
     Began { time: Timestamp },
-    /// Audio is to be sent; its first sample has this time.
+    /// Send this audio; its first sample has this time.
     Audio { time: Timestamp, audio: Vec<u8> },
-    /// The utterance is to be committed; between these timestamps there was speech.
+    /// Commit the utterance; the speech is between these timestamps.
     Ended { speech: Span },
 }
 
-/// The utterance that is going on.
+/// The current utterance.
 #[derive(Debug)]
 struct Utterance {
     start: Position,
-    /// Whether there is a voice in it, or other sounds only.
+    /// Whether it contains voice, rather than other sounds only.
     voiced: bool,
-    /// Ends of the latest voice, and of the latest sound.
+    /// Ends of the latest voice and of the latest sound.
     voice_until: Position,
     sound_until: Position,
-    /// Frames with any sound, how many of them up to the latest voice, and how many
-    /// with a voice.
+    /// Number of frames with any sound, of those up to the latest voice, and of those with voice.
     sounds: u64,
     sounds_before: u64,
     voices: u64,
@@ -88,8 +90,8 @@ impl Utterance {
         }
     }
 
-    /// Whether sounds without a voice are none of the speech: not if there was hardly any voice,
-    /// or if the detector took most of the speech for mere sounds as well.
+    /// Whether sounds without voice may be taken for noise: not if there was hardly any voice, or
+    /// if the detector heard no voice in most of the speech either.
     fn knows_voice(&self) -> bool {
         self.voices >= VOICE_FRAMES && self.voices * 2 >= self.sounds_before
     }
@@ -99,33 +101,33 @@ impl Utterance {
 pub(super) struct Segmenter<H = VoiceDetector> {
     detector: H,
     timeline: Timeline,
-    /// Samples in a frame.
+    /// Samples per frame.
     frame: Samples,
     /// Silence that ends an utterance.
     silence: Samples,
     /// Longest utterance.
     limit: Samples,
     utterance: Option<Utterance>,
-    /// Audio that may still have to be sent, up to the end of what came.
+    /// Audio that may still have to be sent, up to the end of the input.
     held: VecDeque<u8>,
     /// Position of its first sample.
     held_from: Position,
-    /// Up to where frames were listened to.
+    /// End of the frames classified so far.
     classified_until: Position,
-    /// The latest frames: where each begins, and what is in it.
+    /// The latest frames: the start of each, and its class.
     recent: VecDeque<(Position, FrameClass)>,
-    /// Where frames end, and the highest level of [`SPLIT_FRAMES`] up to there.
+    /// The ends of frames, and the highest level in the [`SPLIT_FRAMES`] up to each.
     levels: VecDeque<(Position, f32)>,
     /// Samples sent since the latest commit.
     sent: Samples,
-    /// Position and time go on without a break from what was sent up to here.
+    /// Position up to which what was sent is contiguous in position and time.
     sent_until: Option<Position>,
     samples: Vec<i16>,
     steps: VecDeque<Step>,
 }
 
 impl Segmenter {
-    /// `limit_ms` is the longest utterance that the protocol bears.
+    /// `limit_ms` is the maximum length of an utterance in the protocol.
     pub fn new(settings: ClientVad, rate: u32, limit_ms: u64) -> Self {
         let ear = VoiceDetector::new(settings.threshold);
         Segmenter::with(ear, settings.silence_ms, rate, limit_ms)
@@ -154,7 +156,7 @@ impl<H: Detector> Segmenter<H> {
         }
     }
 
-    /// Takes whole samples, the first of which has this time.
+    /// Takes whole samples, the first of which has this timestamp.
     pub fn feed(&mut self, time: Timestamp, audio: &[u8]) {
         if let Some(expected) = self.timeline.end_time(self.end()) {
             let sample = Samples(1).duration(self.timeline.rate()) + Duration::from_nanos(1);
@@ -179,7 +181,7 @@ impl<H: Detector> Segmenter<H> {
         self.timeline.move_since(since, by);
     }
 
-    /// No more audio will come, or not for long.
+    /// No more audio will arrive, or not for a long time.
     pub fn finish(&mut self) {
         self.send_rest();
         self.end_utterance();
@@ -189,22 +191,22 @@ impl<H: Detector> Segmenter<H> {
         self.steps.pop_front()
     }
 
-    /// Silence was sent for another reason; it counts for the next utterance.
+    /// Silence was sent for another reason; it counts towards the next utterance.
     pub fn pad(&mut self, samples: Samples) {
         self.sent += samples;
     }
 
-    /// Whether no utterance is going on, or left to be sent.
+    /// Whether no utterance is in progress, or left to be sent.
     pub fn is_silent(&self) -> bool {
         self.utterance.is_none() && self.steps.is_empty()
     }
 
-    /// What was sent so far does not count any more.
+    /// Discards the count of what was sent so far.
     pub fn forget_padding(&mut self) {
         self.sent = Samples(0);
     }
 
-    /// Time up to which nothing will be sent any more; `None` in an utterance.
+    /// Time up to which nothing more will be sent; `None` in an utterance.
     pub fn silent_until(&self) -> Option<Timestamp> {
         match self.utterance {
             Some(_) => None,
@@ -213,12 +215,12 @@ impl<H: Detector> Segmenter<H> {
         }
     }
 
-    /// Position at the end of what came.
+    /// Position at the end of the input.
     fn end(&self) -> Position {
         self.timeline.clock()
     }
 
-    /// What was held back does not go on: timestamps are so far ahead of it, or behind.
+    /// The input is not contiguous: its timestamps jump ahead or back by this distance.
     fn jump(&mut self, distance: Duration) {
         self.send_rest();
         if distance >= self.silence.duration(self.timeline.rate()) {
@@ -230,7 +232,7 @@ impl<H: Detector> Segmenter<H> {
         self.recent.clear();
     }
 
-    /// Sends what belongs to the utterance of what is held back.
+    /// Sends the part of the held-back audio that belongs to the utterance.
     fn send_rest(&mut self) {
         if let Some(utterance) = &self.utterance {
             let hang_over = utterance.sound_until + self.frame * HANG_OVER_FRAMES;
@@ -270,7 +272,7 @@ impl<H: Detector> Segmenter<H> {
         self.levels.push_back((self.classified_until, level));
     }
 
-    /// Where something begins that is in this many of the latest frames.
+    /// Start of the first of the recent frames that match, if at least this many do.
     fn onset(&self, frames: usize, is_it: impl Fn(&FrameClass) -> bool) -> Option<Position> {
         let mut begins = self.recent.iter().filter(|(_, class)| is_it(class));
         let first = begins.next()?.0;
@@ -281,8 +283,7 @@ impl<H: Detector> Segmenter<H> {
         self.onset(VOICE_ONSET_FRAMES, |class| class.voice)
     }
 
-    /// Where to keep the audio from: all that comes before the begin of an utterance which is
-    /// only known in retrospect.
+    /// Position from which to keep audio: the start of an utterance is only known in retrospect.
     fn keep_from(&self) -> Position {
         let frames = PRE_ROLL_FRAMES + ONSET_WINDOW as u64;
         self.classified_until - self.frame * frames
@@ -327,14 +328,15 @@ impl<H: Detector> Segmenter<H> {
         utterance.voiced |= voice.is_some();
         let hang_over = utterance.sound_until + self.frame * HANG_OVER_FRAMES;
         let over = now.since(utterance.sound_until) >= self.silence;
-        // The newest of mere sounds is held back: a voice may follow, and they are not its begin.
+        // The newest part of sounds without voice is held back: if voice follows, they may not be
+        // part of its utterance.
         let ready = if utterance.voiced || over {
             now
         } else {
             self.keep_from()
         };
         self.send_until(ready.min(hang_over));
-        // Of a long pause only its end is of use.
+        // Only the end of a long pause is of use.
         self.drop_until(self.keep_from());
         let voice_over =
             utterance.knows_voice() && now.since(utterance.voice_until) >= self.silence + attached;
@@ -347,7 +349,7 @@ impl<H: Detector> Segmenter<H> {
         }
     }
 
-    /// There were sounds, and now somebody begins to speak: that is another utterance.
+    /// Speech starts after mere sounds: it becomes an utterance of its own.
     fn part_from(&mut self, mut sounds: Utterance, start: Position) {
         let pre_roll = start - self.frame * PRE_ROLL_FRAMES;
         self.send_until(pre_roll);
@@ -390,13 +392,14 @@ impl<H: Detector> Segmenter<H> {
             goes_on
         });
         self.end_utterance();
-        // What was held back is looked at no more.
+        // The audio held back is not examined again.
         if goes_on {
             self.begin_utterance(here, false);
         }
     }
 
-    /// Whether what was sent ends in a place as quiet as any of late, but for so many decibels.
+    /// Whether what was sent ends in a place as quiet as any recent one, within this tolerance in
+    /// decibels.
     fn is_quiet_place(&self, tolerance: f32) -> bool {
         let until = self
             .levels
@@ -438,7 +441,7 @@ impl<H: Detector> Segmenter<H> {
         self.held_from += audio::samples(bytes);
     }
 
-    /// Bytes held before this position.
+    /// Number of bytes held before this position.
     fn bytes_until(&self, position: Position) -> usize {
         audio::bytes(position.min(self.end()).since(self.held_from))
     }

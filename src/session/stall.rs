@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Notices when a live source has stopped in the middle of an utterance: no silence will end it
-//! then, so the session does. A source that is not live may take its time.
+//! Detects that a live source has stopped in the middle of an utterance: no silence will end the
+//! utterance then, so the session does. A source that is not live may take any time. Used by the
+//! session.
 
 use std::time::Duration;
 
-/// Audio of a live source that has been missing for this long is not only late.
+/// A live source whose audio has been missing for this long has stalled, rather than being late.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 #[derive(Debug)]
@@ -15,12 +16,12 @@ pub(super) struct Stall {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flow {
-    /// There was no audio yet, or none since a stall.
+    /// No audio has arrived yet, or none since a stall.
     Dry,
     Flowing {
         latest: Duration,
     },
-    /// It has stopped: what is left is taken, however little it is.
+    /// The source has stalled: the remaining audio is taken, however little it is.
     Draining,
 }
 
@@ -32,21 +33,21 @@ impl Stall {
         }
     }
 
-    /// Audio came: a `whole` chunk, or a rest of one.
+    /// Audio arrived: a `whole` chunk, or the remainder of one.
     pub fn flows(&mut self, whole: bool, now: Duration) {
         if whole || !self.is_draining() {
             self.flow = Flow::Flowing { latest: now };
         }
     }
 
-    /// Audio could not be taken before; that it did not come says nothing.
+    /// Audio could not be taken until now, so its absence does not indicate a stall.
     pub fn restart(&mut self, now: Duration) {
         if let Flow::Flowing { latest } = &mut self.flow {
             *latest = now;
         }
     }
 
-    /// When the source has stopped, if nothing comes before.
+    /// When the source counts as stalled, if nothing arrives before.
     pub fn deadline(&self) -> Option<Duration> {
         match self.flow {
             Flow::Flowing { latest } if self.is_live => Some(latest + PATIENCE),
@@ -54,17 +55,17 @@ impl Stall {
         }
     }
 
-    /// The source has stopped.
+    /// The source has stalled.
     pub fn begin(&mut self) {
         self.flow = Flow::Draining;
     }
 
-    /// Whether it has stopped, and there may be something left of what came.
+    /// Whether the source has stalled, and received audio may be left.
     pub fn is_draining(&self) -> bool {
         self.flow == Flow::Draining
     }
 
-    /// Everything that came has been taken.
+    /// All received audio has been taken.
     pub fn end(&mut self) {
         self.flow = Flow::Dry;
     }

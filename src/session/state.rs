@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The session itself: routes what happens to the connection that it concerns, and decides what
-//! follows for the session as a whole.
+//! The session itself: dispatches each event to the connection that it concerns, and decides what
+//! follows for the session as a whole. Called by the network driver through `handle_…` and
+//! `poll_…`.
 //!
 //! ```text
 //!   Waiting ──(retry is due)──▶ Serving: Connecting ▶ Opening ▶ Ready ──finish──▶ Finishing
@@ -35,11 +36,11 @@ use crate::protocol::{
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// There is no connection; the next attempt is due.
+    /// There is no connection; the next attempt is scheduled.
     Waiting {
         until: Duration,
     },
-    /// There is a connection, or it is being made.
+    /// A connection is open, or being opened.
     Serving,
     /// The service was told that no more audio comes.
     Finishing,
@@ -49,32 +50,33 @@ enum Phase {
 /// The end of the audio.
 #[derive(Debug, Default)]
 struct End {
-    /// A service was told of it: what is missing then is text, not a session.
+    /// A service was told of it: a failure then leaves text incomplete, it does not fail the
+    /// session.
     told: bool,
-    /// All was said over the connection that serves, but not over the one that retires.
+    /// The serving connection has finished, but the retiring one has not.
     all_said: bool,
-    /// Until when all must be over.
+    /// Deadline for the end of the session.
     by: Option<Duration>,
 }
 
-/// Why a session wants to be woken.
+/// The reason for a session's next timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
-    /// The time to finish is over.
+    /// The time to finish has expired.
     FinishTimeout,
     /// The next attempt to connect is due.
     Retry,
-    /// Connecting, or the service's answer to the settings, takes too long.
+    /// Connecting, or the service's response to the settings, takes too long.
     OpenTimeout,
-    /// The service is to be pinged, kept awake, or given up.
+    /// A ping or keep-alive is due, or the service counts as unresponsive.
     Liveness,
-    /// What was sent a while ago turns out to have been silence.
+    /// Audio sent a while ago turns out to have been silence.
     Quiet,
-    /// A final has waited long enough for an earlier one.
+    /// A final has waited long enough for that of an earlier utterance.
     Reorder,
     /// A successor is late, or a retiring connection is.
     Rotation,
-    /// The source has stopped.
+    /// The source has stalled.
     Stall,
 }
 
@@ -93,9 +95,9 @@ impl Wake {
 
 /// One session: from the first audio to the end of the text, over as many connections as it takes.
 ///
-/// Time must not go back. After every call of a `handle_…` function [`Self::poll_output`] has to be
-/// called until there is nothing, and then [`Self::poll_timeout`]. What is handled while it makes no
-/// sense (audio without a connection, an end that was announced before) is ignored.
+/// Time must not go backwards. After every call of a `handle_…` function, drain
+/// [`Self::poll_output`], then call [`Self::poll_timeout`]. Input that makes no sense in the
+/// current state (audio without a connection, a second announcement of the end) is ignored.
 pub struct Session {
     config: Config,
     make_codec: CodecFactory,
@@ -107,23 +109,23 @@ pub struct Session {
     outage: Outage,
     reporter: Reporter,
     pacer: Pacer,
-    /// Finds the utterances, if that is for us to do.
+    /// Finds the utterances, if client VAD is on.
     segmenter: Option<Segmenter>,
     replay: Replay,
     stall: Stall,
-    /// The context is not the one that the codecs know.
+    /// The context differs from the one that the codecs have.
     context_changed: bool,
     bytes_sent: u64,
     outbox: Outbox,
-    /// Kept so that decoding allocates nothing in the steady state.
+    /// Reused, so that decoding allocates nothing in the steady state.
     events: Vec<Event>,
 }
 
 impl Session {
-    /// A session that asks at once for its connection.
+    /// Creates a session, which requests its connection at once.
     pub fn new(config: Config, make_codec: CodecFactory, now: Duration) -> Self {
         let limits = make_codec().limits();
-        // Without commits there are no utterances to be found.
+        // Without commits a segmenter would have no effect.
         let segmenter = config
             .client_vad
             .zip(limits.max_utterance_ms)
@@ -157,12 +159,12 @@ impl Session {
         session
     }
 
-    /// The next thing to do.
+    /// The next action.
     pub fn poll_output(&mut self) -> Option<Output> {
         self.outbox.pop()
     }
 
-    /// When [`Self::handle_timeout`] is to be called, if nothing else happens before, and why.
+    /// When to call [`Self::handle_timeout`], unless something else happens before, and why.
     pub fn poll_timeout(&self) -> Option<(Duration, Wake)> {
         let deadlines = Wake::ALL
             .into_iter()
@@ -196,23 +198,23 @@ impl Session {
         }
     }
 
-    /// Nothing more will come of this session.
+    /// The session is over: it will have no more outputs.
     pub fn is_over(&self) -> bool {
         self.phase == Phase::Over
     }
 
-    /// There is no connection over which audio could be sent.
+    /// No connection could take audio.
     pub fn is_down(&self) -> bool {
         let serving = self.connections.serving();
         self.is_over() || !serving.is_some_and(Connection::is_ready)
     }
 
-    /// The connection over which audio goes, or will as soon as it is ready.
+    /// The connection that takes the audio, now or as soon as it is ready.
     pub fn serving(&self) -> Option<ConnId> {
         Some(self.connections.serving()?.id)
     }
 
-    /// Audio bytes sent, and what the service billed.
+    /// Number of bytes of audio sent, and the usage that the service billed.
     pub fn usage(&self) -> (u64, Usage) {
         (self.bytes_sent, self.connections.billed())
     }
@@ -221,9 +223,9 @@ impl Session {
         self.phase == Phase::Serving && !self.is_down()
     }
 
-    /// Other settings, which count from the next connection: the protocol's in `make_codec`, and
-    /// the context, which counts at once where the protocol bears that. With `rotate` the next
-    /// connection takes over in the next pause.
+    /// Changes the settings. Those of the protocol, in `make_codec`, apply from the next
+    /// connection; the context applies at once where the protocol allows that. With `rotate` the
+    /// next connection takes over in the next pause.
     pub fn handle_settings(
         &mut self,
         make_codec: CodecFactory,
@@ -242,9 +244,9 @@ impl Session {
         }
     }
 
-    /// Something has come from the network.
+    /// Handles an event on a connection.
     pub fn handle_net(&mut self, id: ConnId, net: Net<'_>, now: Duration) {
-        // What comes from a connection that is gone concerns nobody.
+        // Events of a connection that is closed concern no one.
         let Some((_, connection)) = self.connections.get(id) else {
             return;
         };
@@ -286,7 +288,7 @@ impl Session {
     }
 
     fn handle_event(&mut self, id: ConnId, event: Event, now: Duration) {
-        // What follows the end of a connection does not concern the next one.
+        // Events after the connection ended do not concern the next one.
         let Some((role, connection)) = self.connections.get(id) else {
             return;
         };
@@ -336,14 +338,14 @@ impl Session {
         self.rotation.schedule(now);
         self.outage.ready();
         if !self.end.told {
-            // From now on it depends on the amount of audio.
+            // From now on the limit depends on the amount of audio.
             self.end.by = None;
         }
         self.announce(State::Connected, "");
         self.send_context(now);
     }
 
-    /// Time has passed.
+    /// Handles the passing of time.
     pub fn handle_timeout(&mut self, now: Duration) {
         for wake in Wake::ALL {
             if self.deadline(wake).is_some_and(|when| when <= now) {
@@ -364,7 +366,7 @@ impl Session {
                 self.fail(failure, now);
             }
             Wake::Liveness => self.stay_alive(now),
-            // What follows from these is seen to by the report.
+            // `report`, below, takes care of these.
             Wake::Quiet | Wake::Reorder => {}
             Wake::Rotation => self.handle_second_timeout(now),
             Wake::Stall => self.stall.begin(),
@@ -420,7 +422,7 @@ impl Session {
         Connection::new(id, (self.make_codec)(), &self.config, unresponsive, now)
     }
 
-    /// Has the connection that serves put a command on the wire.
+    /// Has the serving connection send a command.
     fn command(&mut self, command: Command<'_>, now: Duration) {
         if let Some(serving) = self.connections.serving_mut() {
             let id = serving.id;

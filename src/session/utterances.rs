@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The utterances of one connection: where each begins and ends, and which of them may be reported.
+//! The utterances of one connection: where each starts and ends, and which of them may be reported.
 //!
 //! The service names utterances ("items") as it likes and may finish them in any order; here they
-//! are put in the order in which they were spoken. Positions are samples into the connection's
+//! are put into the order in which they were spoken. Positions are samples into the connection's
 //! audio. Used by [`Connection`](super::connection::Connection) only.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -13,16 +13,16 @@ use crate::protocol::{ItemKey, ItemText};
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::{Transcript, Utterance as Number, Word};
 
-/// A final that overtook an earlier utterance's is held back this long for it. After that there
-/// will be none: services were seen to finish out of order by less.
+/// A final that overtook that of an earlier utterance is held back this long for it; after that the
+/// earlier one no longer holds others up. Observed reordering by services is shorter.
 const REORDER_WINDOW: Duration = Duration::from_secs(2);
 
-/// Utterances that may be open at once. Services have one or two open; with more than this the
-/// oldest is given up, since the service has lost track of it.
+/// Maximum number of utterances open at once. Services have one or two open; beyond this the oldest
+/// is given up, since the service has lost track of it.
 const MAX_OPEN: usize = 64;
 
-/// How long before its first interim result an utterance is taken to have begun, where neither the
-/// service nor a commit says so.
+/// Assumed delay from the start of an utterance to its first interim result, where neither the
+/// service nor a commit gives the start.
 const USUAL_DELAY: Duration = Duration::from_secs(1);
 
 /// An utterance that is not reported as final yet.
@@ -30,13 +30,12 @@ const USUAL_DELAY: Duration = Duration::from_secs(1);
 struct Utterance {
     number: Option<Number>,
     item_id: String,
-    /// Position as the service or a commit gave it.
+    /// Position according to the service or a commit.
     begin: Option<Position>,
     end: Option<Position>,
-    /// Position where it probably began if nothing tells.
+    /// Estimated start, used if no position is given.
     guess: Position,
-    /// Timestamps between which there was speech, where the segmenter knows them better than the
-    /// positions do.
+    /// Start and end of the speech, where the segmenter knows them better than the positions do.
     speech_start: Option<Timestamp>,
     speech_end: Option<Timestamp>,
     text: ItemText,
@@ -45,7 +44,7 @@ struct Utterance {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Stage {
-    /// Its final text is still to come.
+    /// Its final text is still awaited.
     #[default]
     Awaited,
     /// Still awaited, but later utterances no longer wait for it.
@@ -54,8 +53,7 @@ enum Stage {
     Ended { until: Duration, by_service: bool },
 }
 
-/// What was sent between two commits: positions, and the timestamps between which there was speech
-/// in it, if they are known.
+/// The audio between two commits: positions, and the timestamps of the speech in it, if known.
 #[derive(Debug)]
 struct Committed {
     begin: Position,
@@ -63,11 +61,11 @@ struct Committed {
     speech: Option<Span>,
 }
 
-/// An utterance of which no more will be heard over this connection.
+/// An utterance that is complete as far as this connection is concerned.
 #[derive(Debug, PartialEq)]
 pub(super) struct Ended {
     pub transcript: Transcript,
-    /// The service said that this is all; otherwise it is what was heard so far.
+    /// The service sent the final text; otherwise it is the text received so far.
     pub by_service: bool,
 }
 
@@ -79,7 +77,7 @@ impl Utterance {
         }
     }
 
-    /// Where it begins, as far as that is known.
+    /// Its start, as far as that is known.
     fn position(&self) -> Position {
         self.begin.unwrap_or(self.guess)
     }
@@ -103,7 +101,7 @@ impl Utterance {
         }
     }
 
-    /// Timestamp of its begin.
+    /// Timestamp of its start.
     fn start(&self, timeline: &Timeline) -> Timestamp {
         let start = self.speech_start;
         let start = start.or_else(|| timeline.start_time(self.position()));
@@ -116,21 +114,21 @@ impl Utterance {
     }
 }
 
-/// All utterances that were begun and not reported.
+/// All utterances that have started and are not reported.
 #[derive(Debug)]
 pub(super) struct Utterances {
     rate: u32,
     open: BTreeMap<ItemKey, Utterance>,
-    /// Spans between commits that no utterance has taken yet (manual turn detection).
+    /// Spans between commits that are not assigned to an utterance yet (manual turn detection).
     spans: VecDeque<Committed>,
     manual: bool,
-    /// Where the running span began.
+    /// Start of the current span.
     span_begin: Position,
-    /// Timestamp of the first speech in it, if that is known.
+    /// Timestamp of the first speech in it, if known.
     speech_start: Option<Timestamp>,
-    /// Where the utterance ended that was reported most recently.
+    /// End of the most recently reported utterance.
     reported_end: Position,
-    /// Items that were reported before the service ended them, the most recent ones.
+    /// The most recent items that were reported before the service ended them.
     given_up: VecDeque<ItemKey>,
 }
 
@@ -148,23 +146,23 @@ impl Utterances {
         }
     }
 
-    /// Position of a number of milliseconds, never beyond what was sent.
+    /// Position of a time in milliseconds, limited to the end of what was sent.
     pub fn position(&self, ms: u64, timeline: &Timeline) -> Position {
         position(ms, self.rate, timeline)
     }
 
-    /// Samples since the most recent commit.
+    /// Number of samples since the most recent commit.
     pub fn uncommitted(&self, timeline: &Timeline) -> Samples {
         timeline.clock().since(self.span_begin)
     }
 
-    /// What will be committed next begins with speech at this timestamp.
+    /// The next commit's speech starts at this timestamp.
     pub fn speech_started(&mut self, time: Timestamp) {
         self.speech_start = Some(time);
     }
 
-    /// What was sent since the previous commit is one utterance, with speech between these
-    /// timestamps if they are known.
+    /// The audio since the previous commit is one utterance, with speech between these timestamps
+    /// if they are known.
     pub fn commit(&mut self, speech: Option<Span>, timeline: &Timeline) {
         let span = Committed {
             begin: self.span_begin,
@@ -173,7 +171,7 @@ impl Utterances {
         };
         self.span_begin = timeline.clock();
         self.speech_start = None;
-        // An utterance that showed itself before its commit has this span.
+        // An utterance that appeared before its commit has this span.
         match self
             .open
             .values_mut()
@@ -262,14 +260,14 @@ impl Utterances {
         }
     }
 
-    /// No final text will come: what was heard of the utterance so far is all there is.
+    /// No final text will come: the text received so far is complete.
     pub fn give_up(&mut self, item: ItemKey, now: Duration) {
         if let Some(utterance) = self.open.get_mut(&item) {
             utterance.end_as_heard(now + REORDER_WINDOW);
         }
     }
 
-    /// The same of all that have not ended.
+    /// Gives up all utterances that have not ended.
     pub fn give_up_all(&mut self, now: Duration) {
         let all = self.open.values_mut();
         for utterance in all.filter(|u| u.held_until().is_none()) {
@@ -277,8 +275,7 @@ impl Utterances {
         }
     }
 
-    /// Gives up the utterances for which one that has ended has waited long enough. Returns how
-    /// many there are.
+    /// Gives up the utterances that an ended one has waited for long enough. Returns how many.
     pub fn give_up_overtaken(&mut self, now: Duration) -> usize {
         let ended = self
             .open
@@ -317,12 +314,12 @@ impl Utterances {
         self.waited_for().next().is_none() && self.spans.is_empty()
     }
 
-    /// When a final that is held back is due at the latest.
+    /// Latest time at which a final that is held back is due.
     pub fn deadline(&self) -> Option<Duration> {
         self.open.values().filter_map(Utterance::held_until).min()
     }
 
-    /// The next one to report: the earliest utterance, once it has ended.
+    /// The next utterance to report: the earliest one, once it has ended.
     pub fn next_ended(&mut self, timeline: &Timeline, numbers: &mut Numbers) -> Option<Ended> {
         let (item, stage) = self
             .waited_for()
@@ -342,12 +339,12 @@ impl Utterances {
         })
     }
 
-    /// Where the earliest utterance begins that is not reported yet.
+    /// Start of the earliest utterance that is not reported yet.
     pub fn begin_of_earliest(&self) -> Option<Position> {
         self.waited_for().map(|(_, u)| u.position()).min()
     }
 
-    /// Where the first utterance begins that nobody waits for any more.
+    /// Start of the first utterance that is no longer waited for.
     pub fn begin_of_overtaken(&self) -> Option<Position> {
         let overtaken = self.open.values().filter(|u| u.stage == Stage::Overtaken);
         overtaken.map(Utterance::position).min()
@@ -359,7 +356,7 @@ impl Utterances {
             .filter(|(_, u)| u.stage != Stage::Overtaken)
     }
 
-    /// Where the utterance ended that was reported most recently.
+    /// End of the most recently reported utterance.
     pub fn reported_end(&self) -> Position {
         self.reported_end
     }
@@ -396,7 +393,7 @@ impl Utterances {
         Transcript {
             utterance: utterance.number(timeline, numbers),
             item_id,
-            // Counted where it is reported.
+            // Numbered when it is reported.
             seq: 0,
             text: text.text,
             stash: text.stash,

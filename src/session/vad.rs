@@ -1,58 +1,59 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What is in a frame of audio: a voice, some other sound, or neither.
+//! Classifies frames of audio: voice, some other sound, or neither. Used by the segmenter.
 //!
-//! A neural detector tells voices from noise. It may be wrong, and what it misses would never be
-//! recognised: whatever stands out of the background counts as a sound, voice or not.
+//! A neural detector tells voices from noise. It may be wrong, and speech that it misses would
+//! never be recognised: so anything that stands out of the background counts as a sound, voice or
+//! not.
 
 use earshot::Detector as Earshot;
 
 use crate::audio::level;
 
-/// The detector takes a constant offset for a voice: it gets what is above 50 Hz only.
+/// The detector takes a DC offset for a voice, so its input is limited to what is above 50 Hz.
 const HIGH_PASS: f32 = 0.98;
 
 /// Length of a frame in milliseconds.
 pub(super) const FRAME_MS: u64 = 16;
 
-/// Samples per second, and in a frame, of what the detector takes.
+/// Sample rate in hertz, and samples per frame, of the detector's input.
 const DETECTOR_RATE: usize = 16_000;
 const DETECTOR_FRAME: usize = DETECTOR_RATE * FRAME_MS as usize / 1000;
 
-/// Score from which on the detector hears a voice, for a threshold of 0, and what a threshold of
-/// 1 adds to it.
+/// Score from which a frame counts as voice, for a threshold of 0, and the amount that a threshold
+/// of 1 adds to it.
 const VOICE_SCORE: f64 = 0.5;
 const SCORE_RANGE: f64 = 0.3;
 
-/// Frames over which the score is averaged: a single one says little.
+/// Number of frames over which the score is averaged: a single one is unreliable.
 const SCORES: usize = 3;
 
-/// Nothing below this level is a voice, in decibels relative to full scale, however sensitive the
-/// detector is made.
+/// No frame below this level counts as voice, in decibels relative to full scale, however sensitive
+/// the detector is set.
 const INAUDIBLE: f32 = -70.0;
 
-/// How far a sound stands out of the background, in decibels, for a threshold of 0, and what a
+/// How far a sound exceeds the background, in decibels, for a threshold of 0, and the amount that a
 /// threshold of 1 adds to it.
 const MARGIN: f64 = 12.0;
 const MARGIN_RANGE: f64 = 10.0;
 
-/// By how many decibels a sound that goes on may be softer than one that begins.
+/// How much softer a continuing sound may be than a new one, in decibels.
 const HYSTERESIS: f32 = 3.0;
 
-/// How long a sound is remembered for that, in frames: half a second.
+/// How long the hysteresis lasts after a sound, in frames: half a second.
 const MEMORY: u32 = 32;
 
-/// Limits of what the background may demand of a sound: softer ones are none in the quietest
-/// room, louder ones are one in any.
+/// Limits of the level from which a frame is loud, whatever the background: softer frames are not,
+/// even in the quietest room; louder ones are in any.
 const SOFTEST: f32 = -55.0;
 const LOUDEST: f32 = -35.0;
 
-/// What is in a frame.
+/// The class of a frame.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) struct FrameClass {
     pub voice: bool,
-    /// It stands out of the background; a voice may be softer.
+    /// Louder than the background; a voice may be softer.
     pub loud: bool,
-    /// Decibels relative to full scale.
+    /// Level in decibels relative to full scale.
     pub level: f32,
 }
 
@@ -62,13 +63,13 @@ impl FrameClass {
     }
 }
 
-/// Listens to one frame after the other.
+/// Classifies successive frames.
 pub(super) trait Detector: Send {
-    /// The samples of [`FRAME_MS`].
+    /// Classifies a frame of [`FRAME_MS`].
     fn classify(&mut self, frame: &[i16]) -> FrameClass;
 }
 
-/// Hears by the neural detector and by the level.
+/// Combines the neural detector with the level.
 pub(super) struct VoiceDetector {
     detector: Box<Earshot>,
     scores: [f32; SCORES],
@@ -76,17 +77,17 @@ pub(super) struct VoiceDetector {
     margin: f32,
     /// Level of the background.
     floor: f32,
-    /// Frames since something was loud.
+    /// Number of frames since the latest loud one.
     quiet_for: u32,
-    /// The last sample, and what the high-pass filter made of it.
+    /// The previous sample, and the output of the high-pass filter for it.
     last: f32,
     filtered: f32,
-    /// What the detector gets.
+    /// Input of the detector.
     input: Vec<i16>,
 }
 
 impl VoiceDetector {
-    /// `threshold` is in [-1, 1]; lower hears more.
+    /// `threshold` is in [-1, 1]; a lower one is more sensitive.
     pub fn new(threshold: f64) -> Self {
         VoiceDetector {
             detector: Box::new(Earshot::default()),
@@ -105,8 +106,7 @@ impl VoiceDetector {
         self.input.clear();
         for sample in frame {
             let sample = f32::from(*sample);
-            // Of 8 kHz twice as many samples are made: the detector does not mind what a straight
-            // line adds.
+            // 8 kHz is upsampled by two: linear interpolation does not disturb the detector.
             if frame.len() < DETECTOR_FRAME {
                 self.filter(f32::midpoint(self.last, sample));
             }
@@ -148,8 +148,8 @@ impl Detector for VoiceDetector {
     }
 }
 
-/// The background as a minimum that slowly forgets: it rises by 3 dB/s, which is slower than
-/// speech is long and faster than rooms change.
+/// The background, as a minimum that decays: it rises by 3 dB/s, too slowly to follow speech, and
+/// fast enough for changes of the room.
 fn follow(floor: f32, level: f32) -> f32 {
     const RISE: f32 = 3.0 * FRAME_MS as f32 / 1000.0;
     const FALL: f32 = 0.3;
@@ -179,7 +179,7 @@ mod tests {
 
     fn noise(level: i16) -> impl Fn(usize) -> i16 {
         move |n| {
-            // Any numbers without a pattern.
+            // Noise: arbitrary numbers without a pattern.
             let mixed = (n as u64 + 1).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 33;
             (mixed % (2 * level as u64 + 1)) as i16 - level
         }

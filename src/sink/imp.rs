@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The element itself.
+//! The implementation of `qwenasrsink`: a `GstBaseSink` that waits for all text before EOS.
 //!
 //! Locks: those of [`Base`] only.
 
@@ -20,7 +20,7 @@ use crate::element::{
 #[derive(Default)]
 pub struct QwenAsrSink {
     base: Base,
-    /// The settings allow no session: the pipeline runs on without.
+    /// The settings allow no session: the pipeline runs without one.
     muted: AtomicBool,
 }
 
@@ -57,21 +57,21 @@ impl Feed for QwenAsrSink {
 }
 
 impl QwenAsrSink {
-    /// Until every session that gets no more audio has reported all of its text. Called with the
-    /// preroll lock held.
+    /// Waits until every draining session has reported all of its text. Called with the preroll
+    /// lock held.
     fn wait_for_draining(&self) -> Result<(), gst::FlowError> {
         let draining = self.base.input().draining();
         self.through_pauses(|| draining.wait())
     }
 
-    /// Takes what is held back, and waits for all text.
+    /// Pushes the buffers held back, and waits for all text.
     fn drain(&self) -> Result<(), gst::FlowError> {
         self.flush_held()?;
         self.base.input().end_run();
         self.wait_for_draining()
     }
 
-    /// Does what may wait; a pause interrupts it for as long as it lasts, a flush for good.
+    /// Runs an operation that may block: a pause suspends it, a flush aborts it.
     fn through_pauses(
         &self,
         mut wait: impl FnMut() -> Result<(), Refused>,
@@ -109,7 +109,7 @@ impl ObjectImpl for QwenAsrSink {
 
     fn constructed(&self) {
         self.parent_constructed();
-        // Recognition takes its own time: there is nothing to show in sync with anything.
+        // Recognition takes its own time: there is nothing to render in sync with the clock.
         self.obj().set_sync(false);
     }
 
@@ -157,7 +157,7 @@ impl BaseSinkImpl for QwenAsrSink {
         let info = gst_audio::AudioInfo::from_caps(caps)
             .map_err(|_| gst::loggable_error!(CAT, "not audio: {caps}"))?;
         if info.rate() != self.base.input().rate() {
-            // Whatever becomes of it, the base class goes on.
+            // On failure the base class carries on all the same.
             let _ = self.flush_held();
         }
         self.base.input().set_rate(info.rate());
@@ -170,7 +170,7 @@ impl BaseSinkImpl for QwenAsrSink {
         Ok(())
     }
 
-    /// A pause, a flush or a shutdown: whoever waits must let go of the preroll lock.
+    /// A pause, a flush or a shutdown: blocked threads must release the preroll lock.
     fn unlock(&self) -> Result<(), gst::ErrorMessage> {
         self.base.input().interrupt();
         Ok(())
@@ -205,10 +205,10 @@ impl BaseSinkImpl for QwenAsrSink {
                 self.muted.store(false, Ordering::Relaxed);
             }
             gst::EventView::Gap(gap) => {
-                // Silence that is not heard does no harm.
+                // Losing silence does no harm.
                 let _ = self.feed_gap(gap);
             }
-            // The base class posts EOS and SEGMENT_DONE for what comes next.
+            // Passed on to the base class, these post EOS and SEGMENT_DONE.
             gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) if self.drain().is_err() => {
                 return false;
             }

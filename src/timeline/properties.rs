@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What holds for any audio with any timestamps.
+//! Properties that hold for any audio with any timestamps.
 
 use proptest::collection::vec;
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ const SECOND: u64 = 1_000_000_000;
 
 const RATES: [u32; 3] = [8000, 11_025, 16_000];
 
-/// Times and numbers of samples; some of the times go on from the last one.
+/// Times and numbers of samples; a piece without a time continues the previous one.
 fn pieces() -> impl Strategy<Value = Vec<(Option<u64>, u64)>> {
     let time = prop_oneof![
         3 => Just(None),
@@ -21,7 +21,7 @@ fn pieces() -> impl Strategy<Value = Vec<(Option<u64>, u64)>> {
     vec((time, 0u64..3000), 1..40)
 }
 
-/// A timeline, and what it has to say of each sample: its time.
+/// A timeline, and the time that it gives for each sample.
 fn told(rate: u32, pieces: &[(Option<u64>, u64)]) -> (Timeline, Vec<Timestamp>) {
     let mut timeline = Timeline::new(rate);
     let (mut truth, mut next) = (Vec::new(), Timestamp::default());
@@ -47,7 +47,7 @@ fn every_sample_has_the_time_it_came_with() {
                 found.abs_diff(*time) <= rounding,
                 "{position}: {found:?} for {time:?}"
             );
-            // The end of one sample is a sample's length after its begin.
+            // A sample ends one sample's length after its start.
             let end = timeline.end_time(Position(position as u64 + 1)).unwrap();
             let length = end.since(found);
             assert!(length <= rounding, "{position}: {length:?} long");

@@ -1,4 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
+//! Timestamps of given positions, at jumps, padding and corrections.
 
 use super::*;
 

@@ -13,7 +13,7 @@ use crate::protocol::{EndpointSettings, KeyFile, KeySource, Protocol, Secret};
 
 const KEY: &str = "sk-6f1e5ec3e7";
 
-/// What takes this long hangs.
+/// Anything that takes this long hangs.
 const LONG: Duration = Duration::from_secs(60);
 
 fn settings(server: &Scripted) -> EndpointSettings {
@@ -31,7 +31,7 @@ async fn open(settings: EndpointSettings) -> Result<Socket, ConnectError> {
     opened.expect("it hangs")
 }
 
-/// What it means to connect to a server with this script.
+/// The result of connecting to a server with this script.
 async fn failure(script: impl Into<Vec<Line>>) -> ConnectError {
     let server = Scripted::start(script).await;
     open(settings(&server)).await.unwrap_err()
@@ -127,7 +127,7 @@ async fn what_comes_with_the_head_belongs_to_the_websocket() {
     }
 }
 
-/// Who shows them masks the key before cutting them.
+/// The key is masked before they are cut and shown.
 #[tokio::test]
 async fn refusals_are_quoted_whole() {
     let quota = r#"{"code":"AllocationQuota.FreeTierOnly","message":"No quota."}"#;
@@ -290,7 +290,7 @@ async fn a_key_file_is_read_at_each_attempt() {
     assert_eq!(secrets, ["sk-aaaaaaaa", "sk-bbbbbbbb"]);
 }
 
-/// Listens to what libraries log: how much that is, and whether the key is in it.
+/// Captures the logs of libraries: their amount, and whether they contain the key.
 struct Eavesdropper {
     lines: AtomicUsize,
     has_heard_key: AtomicBool,

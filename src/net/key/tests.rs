@@ -9,11 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
 
-/// What takes this long hangs.
+/// Anything that takes this long hangs.
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Option<Duration> = Some(Duration::from_millis(50));
 
-/// A path of its own, removed in the end.
+/// A unique path, removed on drop.
 struct Place(PathBuf);
 
 impl Place {
@@ -116,12 +116,12 @@ async fn what_is_no_file_costs_neither_time_nor_memory() {
         let text = fault(key(&KeyFile::new(path), None).await);
         assert!(text.contains(says) && text.contains(path), "{path}: {text}");
     }
-    // And without an end, from a pipe.
+    // An endless one, from a pipe.
     let place = Place::fifo();
     let path = place.0.clone();
     let writer = tokio::task::spawn_blocking(move || {
         let mut pipe = OpenOptions::new().write(true).open(path).unwrap();
-        // Ends when nobody reads any more.
+        // Ends once the reader is gone.
         while pipe.write_all(&[b'k'; 1000]).is_ok() {}
     });
     let text = fault(key(&place.key_file(), None).await);
@@ -149,7 +149,7 @@ async fn a_pipe_may_come_late_but_not_too_late() {
     });
     assert_eq!(reading.await.unwrap(), "sk-late");
     writer.await.unwrap();
-    // It is not read again, though nobody writes into it any more.
+    // It is not read again, even though it has no writer any more.
     assert_eq!(key(&file, None).await.unwrap(), "sk-late");
 }
 

@@ -9,10 +9,10 @@ use super::super::scripted::{HEAD, Line, Scripted, say};
 use super::*;
 use crate::protocol::{EndpointSettings, Protocol, Secret};
 
-/// What takes this long hangs.
+/// Anything that takes this long hangs.
 const LONG: Duration = Duration::from_secs(60);
 
-/// The proxy for a URL, if the environment is this.
+/// The proxy for a URL in the given environment.
 fn proxy(url: &str, environment: &[(&str, &str)]) -> Result<Option<Proxy>, Failure> {
     let settings = EndpointSettings {
         url: Some(url.into()),
@@ -55,7 +55,7 @@ fn the_variables_are_looked_at_in_this_order() {
             &[("all_proxy", "a:1"), ("ALL_PROXY", "b:1")],
             Some("b:1"),
         ),
-        // One that is set to nothing hides its twin, and leaves it to the one for all.
+        // An empty variable hides its other spelling, and ALL_PROXY applies.
         (wss, &[("https_proxy", "a:1"), ("HTTPS_PROXY", "")], None),
         (
             wss,
@@ -241,8 +241,8 @@ fn no_proxy_is_understood_in_all_its_forms() {
     }
 }
 
-/// Has a proxy with this script connect to `asr.invalid`, and hears what comes through it. The
-/// address of the proxy has this in front of its host.
+/// Connects to `asr.invalid` through a proxy with this script, and reads what comes through it.
+/// `before_host` precedes the host in the proxy's address.
 async fn through(before_host: &str, script: &[Line]) -> (Result<String, Failure>, Vec<u8>) {
     let server = Scripted::start(script).await;
     let value = format!("{before_host}{}", server.address);
@@ -350,7 +350,7 @@ async fn a_socks_proxy_is_told_addresses_unless_it_is_to_look_them_up() {
             "::1",
             b"\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",
         ),
-        // As if it had been looked up.
+        // As if it had been resolved.
         (
             "a.localhost",
             b"\x05\x01\x00\x04\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\x01\x00\x50",

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The queue's promises.
+//! Tests the queue's guarantees.
 
 use super::*;
 use futures_util::FutureExt;

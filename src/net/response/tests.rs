@@ -8,7 +8,7 @@ use tokio::io::ReadBuf;
 
 use super::*;
 
-/// What comes, one packet at each reading.
+/// The data received, one packet per read.
 struct Packets {
     packets: VecDeque<Vec<u8>>,
     /// The connection stays open after them.
@@ -108,7 +108,7 @@ async fn a_body_that_ends_early_is_told_as_far_as_it_came() {
         let closed = packets([raw]);
         assert_eq!(read(closed).await.unwrap().1, "as far", "{raw:?}");
     }
-    // And where it just stops, nobody waits for long.
+    // A body that just stops is not waited for long.
     let stopped = Packets {
         stays_open: true,
         ..packets(["HTTP/1.1 500 No\r\nContent-Length: 9\r\n\r\nas far"])

@@ -53,7 +53,7 @@ fn serving(certificate: &Certificate, key: &KeyPair) -> TlsAcceptor {
     TlsAcceptor::from(Arc::new(config.unwrap()))
 }
 
-/// What comes of a handshake with a server that has this certificate.
+/// The result of a handshake with a server that has this certificate.
 async fn shake(trusted: &CertificateDer<'static>, server: TlsAcceptor) -> Result<(), Failure> {
     let (client, stream) = duplex(1 << 16);
     let server = tokio::spawn(async move { server.accept(stream).await.map(drop) });

@@ -3,7 +3,7 @@ use crate::protocol::{Protocol, Recognition, Refusal, TurnDetection};
 
 use super::*;
 
-/// What a codec of this protocol makes of a refusal.
+/// The failure that a codec of this protocol makes of a refusal.
 fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure {
     let recognition = Recognition {
         model: "fun-asr-realtime".into(),

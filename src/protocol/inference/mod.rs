@@ -5,7 +5,8 @@
 //!
 //! The service always detects the sentences itself. It fails a task that gets no audio for 23 s
 //! and, without `heartbeat`, one that gets only silence for a minute (both documented). A sentence
-//! is an item; all text of an interim result may change. [`models`] says what each model is sent.
+//! is an item; all text of an interim result may change. [`models`] says which parameters each
+//! model accepts.
 
 mod models;
 mod words;
@@ -25,16 +26,16 @@ use super::{
 };
 use models::Model;
 
-/// The documentation asks for 1 to 16 KB in a frame.
+/// Audio per frame in bytes: the documentation asks for 1 to 16 KB.
 const MAX_AUDIO_BYTES: usize = 16_000;
 
-/// A burst gets no results at all (observed); a little more than real time catches up.
+/// A burst gets no results at all (observed); slightly faster than real time is enough to catch up.
 const SPEED: f64 = 1.25;
 
 /// Well below the 23 s after which a task without audio fails.
 const KEEP_ALIVE: Duration = Duration::from_secs(10);
 
-/// Characters of the context that the service uses (documented).
+/// Maximum characters of the context that the service uses (documented).
 const MAX_CONTEXT: usize = 400;
 
 pub(super) const PROFILE: Profile = Profile {
@@ -116,16 +117,16 @@ struct Inference {
     peer: Peer,
     takes_context: bool,
     task_id: String,
-    /// The payload of `run-task`, until it is sent.
+    /// The payload of `run-task`, until sent.
     task: Value,
     phase: Phase,
     sentences: Items,
-    /// Sentences before this one have had their [`Event::SpeechStarted`].
+    /// [`Event::SpeechStarted`] was reported for all sentences before this one.
     announced: ItemKey,
 }
 
 impl Inference {
-    /// `task_id` is 32 hexadecimal digits, and unique.
+    /// `task_id` is 32 hexadecimal digits and unique.
     fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
         Self {
             peer: Peer::new(recognition, &PROFILE),
@@ -169,7 +170,7 @@ impl Inference {
         }
     }
 
-    /// What a result says of a sentence that has not ended.
+    /// Handles a result for an open sentence.
     fn sentence(
         &mut self,
         item: ItemKey,
@@ -219,7 +220,7 @@ impl Inference {
         let message = text_of(header, "error_message").unwrap_or_default();
         let normal: String = code.chars().filter(char::is_ascii_alphanumeric).collect();
         match normal.to_ascii_lowercase().as_str() {
-            // No speech in all of the audio.
+            // There was no speech in the audio.
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" if finishing => Event::Finished,
             "novalidaudioerror" | "novalidaudio" | "emptyaudio" => Event::Failed(
                 Failure::new(
@@ -243,7 +244,7 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
     set("format", json!("pcm"));
     set("sample_rate", json!(recognition.rate));
-    // Silence is sent like any audio, and must not end the task.
+    // Silence is sent like any other audio, and must not end the task.
     set("heartbeat", json!(true));
     if let TurnDetection::ServerVad {
         threshold,
@@ -299,7 +300,7 @@ fn noise_threshold(threshold: Option<f64>) -> Option<f64> {
         .filter(|threshold| *threshold != 0.0)
 }
 
-/// The part of a payload that carries the context.
+/// The part of the payload that carries the context.
 fn input(context: &str) -> Value {
     json!({ "context": [{
         "role": "user",

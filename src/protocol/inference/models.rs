@@ -1,28 +1,28 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What the models of the inference protocol take, as a table: the service documents a set of
-//! parameters for each of them. The codec asks [`find`] once, at set-up.
+//! A table of what each model of the inference protocol accepts: the service documents a set of
+//! parameters for each of them. The codec calls [`find`] once, at set-up.
 
-/// What a model takes.
+/// The parameters that a model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
-    /// What its name begins with.
+    /// Prefix of its name.
     name: &'static str,
-    /// The only sample rate that it takes; `None` takes any.
+    /// The only sample rate it accepts, in Hz; `None` if any.
     pub rate: Option<u32>,
     pub languages: &'static [&'static str],
-    /// Takes a hint as to which language is spoken.
+    /// Accepts a hint of the language spoken.
     pub language_hints: bool,
-    /// Lets meaning rather than silence end a sentence, unless told not to.
+    /// By default, ends a sentence by meaning rather than by silence; can be told not to.
     pub semantic_punctuation: bool,
     /// Can be told to keep sentences short.
     pub multi_threshold: bool,
     pub noise_threshold: bool,
     pub context: bool,
-    /// Takes hot words with the request; all models take a list that the service keeps.
+    /// Accepts hot words with the request; all models accept a list stored by the service.
     pub vocabulary: bool,
-    /// Gives interim results only when asked to.
+    /// Sends interim results only on request.
     pub asks_for_interim: bool,
-    /// Runs in Beijing only.
+    /// Available in Beijing only.
     pub beijing_only: bool,
 }
 
@@ -33,7 +33,7 @@ const THIRTY: &[&str] = &[
 
 const CHINESE: &[&str] = &["zh"];
 
-/// Continuous transcription by the newest models.
+/// The newest models, for continuous transcription.
 const STREAMING: Model = Model {
     name: "qwen-audio-",
     rate: None,
@@ -63,7 +63,7 @@ const PARAFORMER: Model = Model {
     ..FUN
 };
 
-/// The longest name that a model's name begins with counts.
+/// The longest matching prefix applies.
 const MODELS: &[Model] = &[
     Model {
         name: "qwen-audio-3.1-asr-flash-streaming",
@@ -81,7 +81,7 @@ const MODELS: &[Model] = &[
     },
     STREAMING,
     FUN,
-    // The dated model knows fewer languages and ignores the context.
+    // The dated snapshot supports fewer languages and ignores the context.
     Model {
         name: "fun-asr-realtime-2026-02-28",
         languages: &["zh", "en", "ja"],
@@ -104,7 +104,7 @@ const MODELS: &[Model] = &[
     },
 ];
 
-/// An unknown model gets only what all of them take.
+/// An unknown model gets only the parameters that all models accept.
 const UNKNOWN: Model = Model {
     semantic_punctuation: false,
     multi_threshold: false,

@@ -212,7 +212,7 @@ fn a_sentence_begins_grows_and_ends() {
         decode(&mut codec, &partial),
         [Event::Interim { item: 0, text }]
     );
-    // As the documentation has it, with copies of everything and without `sentence_begin`.
+    // As documented, with copies of everything and without `sentence_begin`.
     let ended = r#"{"header":{"task_id":"01234567-89ab-cdef-0123-456789abcdef","event":"result-generated","attributes":{}},
  "payload":{"output":{"sentence":{"sentence_id":1,"begin_time":160,"end_time":1640,"text":"欢迎使用阿里云。","channel_id":0,"speaker_id":null,
    "sentence_end":true,
@@ -249,7 +249,7 @@ fn a_sentence_begins_grows_and_ends() {
 #[test]
 fn older_and_sloppier_results_are_understood() {
     for (what, ended) in [
-        // No id, and the end only shows in its time.
+        // No id, and only the end time marks the end.
         (
             json!({"begin_time": 10, "end_time": 900.0, "text": "a", "words": null}),
             true,

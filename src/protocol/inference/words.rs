@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The words of a sentence and their times, where these are worth having.
+//! The words of a sentence with their times, if these are useful.
 //!
 //! Some models and servers give times that are all the same, in another unit or of another
-//! sentence. Captions that follow them are seconds off, while captions without any are hardly half
-//! a second off. So useless times count as none; the codec asks for them with each result.
+//! sentence. Captions that follow them are seconds off, while captions without word times are
+//! hardly half a second off. So useless times count as absent. The codec calls [`timed`] with each
+//! result.
 
 use serde_json::Value;
 
@@ -11,10 +12,10 @@ use crate::protocol::WordTime;
 use crate::protocol::json::count_of;
 use crate::protocol::texts::{MAX_TEXT, said};
 
-/// How far beyond its sentence a word may lie, in milliseconds.
+/// How far a word may lie outside its sentence, in milliseconds.
 const TOLERANCE_MS: u64 = 500;
 
-/// Words that may begin at the same time in any sentence; in a long one a third of them may.
+/// Words that may start at the same time in any sentence; in a long one a third of them may.
 const MAX_TOGETHER: usize = 3;
 
 /// The sentence's words with their times, if these are useful; `end` is known of a final sentence
@@ -41,7 +42,7 @@ fn words(sentence: &Value) -> Vec<WordTime> {
     words.take(MAX_TEXT).collect()
 }
 
-/// Whether the times do not fall, lie in the sentence and spread over half of it at least.
+/// Whether the times never decrease, lie within the sentence and spread over at least half of it.
 fn are_useful(words: &[WordTime], begin: Option<u64>, end: Option<u64>) -> bool {
     let (Some(first), Some(last)) = (words.first(), words.last()) else {
         return false;
@@ -60,7 +61,7 @@ fn are_useful(words: &[WordTime], begin: Option<u64>, end: Option<u64>) -> bool 
 fn are_spread(words: &[WordTime], length_ms: u64) -> bool {
     let count = words.len();
     let begin = |at: usize| words[at].begin_ms;
-    // Of n words in a row the first and the n-th begin (n-1)/n of the sentence apart.
+    // Of n evenly spread words, the first and the n-th start (n-1)/n of the sentence apart.
     let spread = u128::from(begin(count - 1) - begin(0)) * 2 * count as u128;
     let needed = u128::from(length_ms) * (count as u128 - 1);
     let together = words
@@ -80,8 +81,8 @@ mod tests {
     const BEGIN: u64 = 500;
     const LENGTH: u64 = 12_000;
 
-    /// How many words of a sentence of twelve seconds have a time, if the n-th has this begin and
-    /// end.
+    /// The number of words with times in a twelve-second sentence whose n-th word has this start
+    /// and end.
     fn kept(end: Option<u64>, time: impl Fn(u64) -> (u64, u64)) -> usize {
         let word = |n| {
             let (begin, end) = time(n);
@@ -91,7 +92,7 @@ mod tests {
         timed(&json!({ "words": words }), Some(BEGIN), end).len()
     }
 
-    /// When the n-th of evenly spread words begins.
+    /// The start of the n-th of evenly spread words.
     fn at(n: u64) -> u64 {
         BEGIN + n * LENGTH / COUNT
     }
@@ -101,7 +102,7 @@ mod tests {
         let useful: [fn(u64) -> (u64, u64); 3] = [
             |n| (at(n), at(n + 1)),
             |n| (at(n - n % 3), at(n + 1)),
-            // A pause before the sentence is known to have ended.
+            // A pause before the end of the sentence was detected.
             |n| (at(n) * 9 / 10, at(n + 1) * 9 / 10),
         ];
         for (index, time) in useful.iter().enumerate() {

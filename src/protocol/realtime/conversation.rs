@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What Qwen's realtime protocol and OpenAI's have in common: client events with ids, base64 audio,
+//! The common part of Qwen's realtime protocol and OpenAI's: client events with ids, base64 audio,
 //! and a conversation whose items are the utterances, each with the events of its transcription.
 //!
-//! What is accepted follows what was observed on the wire, where fields are missing, doubled, late,
-//! of another type or in another order. Invariant: an item ends once, by its final text or its
-//! failure; events that come for it afterwards are dropped. Both codecs own one [`Conversation`].
+//! Decoding tolerates what was observed on the wire: fields missing, of another type, and events
+//! doubled, late or out of order. Invariant: an item ends once, by its final text or its failure;
+//! later events for it are dropped. Both codecs own one [`Conversation`].
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ use crate::protocol::json::count_of;
 use crate::protocol::texts::{self, has_words, name_of, said};
 use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Statement, Usage, encoding};
 
-/// Items whose confirmed text is kept: services have one or two open.
+/// Maximum items whose confirmed text is kept: services have one or two open.
 const MAX_CONFIRMED: usize = 64;
 
-/// What the names of an item's transcription events begin with.
+/// Prefix of the names of an item's transcription events.
 const TRANSCRIPTION: &str = "conversation.item.input_audio_transcription.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,16 +33,16 @@ pub(super) enum Phase {
     Over,
 }
 
-/// What an event turned out to be.
+/// The outcome of handling an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// Not one that both protocols have.
+    /// The event is not one that both protocols share.
     Unknown,
-    /// Dealt with.
+    /// Handled.
     Done,
-    /// The interim result of an open item: what it says is for the codec to read.
+    /// The interim result of an open item, for the codec to decode.
     Interim(ItemKey),
-    /// Dealt with, and an item has ended.
+    /// Handled, and an item has ended.
     End,
 }
 
@@ -53,9 +53,9 @@ pub(super) struct Conversation {
     session_id: Option<String>,
     items: Items,
     pub confirmed: Confirmed,
-    /// Client events so far: their ids are counted.
+    /// Number of client events so far, from which their ids are made.
     sent: u64,
-    /// The end of the name that interim results have: the protocols differ in it.
+    /// Suffix of the name of interim results, in which the protocols differ.
     interim: &'static str,
 }
 
@@ -77,7 +77,7 @@ impl Conversation {
         encoding::audio_event(Some(&id), audio)
     }
 
-    /// A client event that is only a name.
+    /// A client event without further members.
     pub fn bare(&mut self, kind: &str) -> Frame {
         let id = self.event_id();
         Frame::Text(format!(r#"{{"event_id":"{id}","type":"{kind}"}}"#))
@@ -98,8 +98,8 @@ impl Conversation {
         events.push(Event::Finished);
     }
 
-    /// Handles `session.created`, which the settings answer, and `session.updated`. Each may come
-    /// again: a second `session.update` would make the service close the connection.
+    /// Handles `session.created`, answered with the settings, and `session.updated`. Each may be
+    /// repeated: a second `session.update` would make the service close the connection.
     pub fn session_event(
         &mut self,
         kind: &str,
@@ -169,7 +169,7 @@ impl Conversation {
 
     fn speech_stopped(&mut self, event: &Value, events: &mut Vec<Event>) {
         let id = id_of(event);
-        // Some servers report silence this way, with no item at all.
+        // Some servers report silence this way, without any item.
         if id.is_none() && self.items.open(Unnamed::Newest).is_none() {
             return;
         }
@@ -181,7 +181,7 @@ impl Conversation {
         }));
     }
 
-    /// The item exists. Without an id this says nothing that the item's other events do not.
+    /// The item exists. Without an id the event adds nothing to the item's other events.
     fn announced(&mut self, event: &Value, events: &mut Vec<Event>) {
         let Some(id) = id_of(event) else { return };
         let item = self.items.resolve(Some(&id), Unnamed::Oldest);
@@ -200,7 +200,7 @@ impl Conversation {
             return Told::Done;
         };
         let mut text = item_text(event, "transcript");
-        // A blank final is no reason to take back what the service promised not to change.
+        // A blank final does not retract text that the service promised not to change.
         let confirmed = self.confirmed.take(item);
         if !has_words(&text.text) && has_words(&confirmed) {
             text.text = confirmed;
@@ -235,12 +235,12 @@ impl Conversation {
     }
 }
 
-/// What of the texts of open items will not be taken back.
+/// The confirmed texts of open items, which will not be retracted.
 #[derive(Debug, Default)]
 pub(super) struct Confirmed(BTreeMap<ItemKey, String>);
 
 impl Confirmed {
-    /// The item's text, for adding to it or replacing it.
+    /// The item's text, to append to or replace.
     fn of(&mut self, item: ItemKey) -> &mut String {
         if self.0.len() >= MAX_CONFIRMED && !self.0.contains_key(&item) {
             self.0.pop_first();
@@ -254,20 +254,20 @@ impl Confirmed {
         confirmed.push_str(text);
     }
 
-    /// Returns all of the item's text.
+    /// Appends to the item's text, and returns all of it.
     pub fn append(&mut self, item: ItemKey, delta: &str) -> String {
         let confirmed = self.of(item);
         texts::append(confirmed, delta);
         confirmed.clone()
     }
 
-    /// The text of an item that has ended.
+    /// Removes and returns the text of an item that has ended.
     fn take(&mut self, item: ItemKey) -> String {
         self.0.remove(&item).unwrap_or_default()
     }
 }
 
-/// The text in this member, and what else an event says of its item.
+/// The text in the given member, with the other data of the event's item.
 pub(super) fn item_text(event: &Value, name: &str) -> ItemText {
     ItemText {
         item_id: id_of(event).unwrap_or_default(),
@@ -278,7 +278,7 @@ pub(super) fn item_text(event: &Value, name: &str) -> ItemText {
     }
 }
 
-/// The item's id, which `conversation.item.created` keeps elsewhere.
+/// The item's id, which `conversation.item.created` has in another place.
 fn id_of(event: &Value) -> Option<String> {
     name_of(event, "item_id").or_else(|| name_of(&event["item"], "id"))
 }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The two realtime protocols that transcribe the items of a conversation: Qwen's own and OpenAI's.
 //!
-//! They share a third: see [`conversation`]. Each has a codec of its own, which
-//! [`choice`](super::choice) picks by the address.
+//! Each has its own codec, which [`choice`](super::choice) picks by the address; the third that
+//! they share is in [`conversation`].
 
 mod conversation;
 pub(super) mod openai;
@@ -14,10 +14,12 @@ const LANGUAGES: &[&str] = &[
     "tr", "uk", "vi", "cs", "da", "fil", "fi", "is", "ms", "no", "pl", "sv",
 ];
 
-/// The service closes a connection (code 1009, observed) for a frame of more bytes than this.
+/// Maximum frame in bytes: for a larger one the service closes the connection (code 1009,
+/// observed).
 const MAX_FRAME_BYTES: usize = 262_144;
 
-/// Audio in a frame. Base64 makes four bytes of three, and some JSON goes around it.
+/// Maximum audio in a frame, in bytes. Base64 turns three bytes into four, and the JSON needs some
+/// more.
 const MAX_AUDIO_BYTES: usize = 180_000;
 
 const _: () = assert!(MAX_AUDIO_BYTES / 3 * 4 + 256 <= MAX_FRAME_BYTES);

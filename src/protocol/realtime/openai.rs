@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! OpenAI's realtime protocol for transcription, as sglang serves it at `/v1/realtime`.
 //!
-//! Other than in Qwen's the settings are nested, interim results are appended, there are no
-//! utterances but those that are committed, and the end has no answer: all is over when every
-//! commit has one.
+//! Unlike in Qwen's protocol, the settings are nested, interim results are deltas, only commits
+//! make utterances, and the end of the audio has no answer: the session is finished when every
+//! commit has been answered.
 
 use serde_json::{Value, json};
 
@@ -18,13 +18,13 @@ use crate::protocol::{
     Setup, checks, language,
 };
 
-/// The rate of the plugin's two that such servers take.
+/// The one of the plugin's two sample rates that such servers accept, in Hz.
 const RATE: u32 = 16_000;
 
-/// As with the service's own manual mode.
+/// As in the service's own manual mode.
 const SPEED: f64 = 20.0;
 
-/// Models take half a minute of audio well.
+/// Models handle half a minute of audio well.
 const MAX_UTTERANCE_MS: u64 = 30_000;
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
@@ -63,9 +63,9 @@ struct OpenAi {
     peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
-    /// What the greeting says that the server speaks.
+    /// The dialect that the greeting announces.
     dialect: Dialect,
-    /// Commits without an answer.
+    /// Number of commits not yet answered.
     unanswered: usize,
     /// No more audio will come.
     finishing: bool,
@@ -121,8 +121,8 @@ impl OpenAi {
         }
     }
 
-    /// Errors of a running session are about a single message, and the connection goes on. Those
-    /// that answer the settings end it.
+    /// Errors in a running session concern a single message, and the connection continues. Errors
+    /// in reply to the settings end it.
     fn error(&mut self, error: &Value, events: &mut Vec<Event>) {
         let mut failure = self.peer.error(error);
         let is_about_message = matches!(failure.kind, Kind::Settings | Kind::Lost)
@@ -154,7 +154,8 @@ fn settings(recognition: &Recognition) -> Value {
         rate,
         ..
     } = recognition;
-    // A server of one's own has one model, and cannot have the service's.
+    // A self-hosted server serves its own model; the service's name would be wrong there, so it is
+    // omitted.
     let is_theirs = !model.starts_with("qwen3-asr-flash");
     let mut transcription = json!({ "model": is_theirs.then_some(model) });
     if let Some(language) = language {

@@ -2,9 +2,9 @@
 //! Qwen's realtime protocol (`/api-ws/v1/realtime`) of qwen3-asr-flash-realtime and of servers that
 //! are compatible with it: JSON text frames, base64 audio, one session per connection.
 //!
-//! What is sent follows the service's documentation. The service finds the utterances itself or is
-//! told with commits; interim results come in two parts, `text`, which it promises not to change,
-//! and `stash`, which it may.
+//! Frames are sent as the service documents them. The service detects utterances itself or is told
+//! by commits; interim results come in two parts: `text`, which it promises not to change, and
+//! `stash`, which may change.
 
 use std::time::Duration;
 
@@ -61,11 +61,11 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     })
 }
 
-/// Bytes of the settings in `session.update`, which has to fit into a frame.
+/// Maximum settings in bytes: `session.update` has to fit into a frame.
 const MAX_SETTINGS_BYTES: usize = MAX_FRAME_BYTES - 128;
 
-/// With server VAD a burst makes the service miss utterances: real time, and a little more so
-/// that a live stream catches up with what waited for the connection.
+/// With server VAD a burst makes the service miss utterances: slightly faster than real time, so
+/// that a live stream catches up with the audio queued while connecting.
 const VAD_SPEED: f64 = 1.25;
 
 /// In manual mode 20 times real time is known to work; at about 80 times the connection is closed.
@@ -94,8 +94,8 @@ impl Qwen {
         }
     }
 
-    /// Another model than the asked one may answer without any error: a dearer one, that does
-    /// not transcribe.
+    /// Checks the answering model: without any error it may be another than the requested one, a
+    /// dearer one that does not transcribe.
     fn check_model(&self, session: &Value) -> Result<(), Failure> {
         let models = [
             text_of(session, "model"),
@@ -198,7 +198,7 @@ impl Codec for Qwen {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        // Nothing but the settings was sent so far, and nothing in them is large but the context.
+        // Only the settings were sent so far, and only the context in them can be large.
         if code == Some(1009)
             && self.conversation.phase == Phase::Configuring
             && self.recognition.context.is_some()
@@ -214,7 +214,7 @@ impl Codec for Qwen {
             )
             .with_close_code(code);
         }
-        // Hosts that do not have the model close like this before they say anything (observed).
+        // Hosts without the model close like this before sending any event (observed).
         if code == Some(1011) && self.conversation.phase == Phase::Opened {
             return self.peer.no_such_model(reason).with_close_code(code);
         }
@@ -264,7 +264,8 @@ fn settings(recognition: &Recognition) -> Value {
     })
 }
 
-/// Whether the answering model is the asked one: the same, or one is the other's dated snapshot.
+/// Whether the answering model is the requested one: the same, or one is the other's dated
+/// snapshot.
 fn same_model(asked: &str, answering: &str) -> bool {
     let snapshot_of = |dated: &str, name: &str| {
         dated

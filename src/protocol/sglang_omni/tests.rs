@@ -4,7 +4,7 @@ use crate::protocol::texts::MAX_TEXT;
 
 use super::*;
 
-/// As the server has it, but for the ids.
+/// As sent by the server, except for the ids.
 const CREATED: &str = r#"{"type":"session.created","session":{"id":"sess_1","object":"realtime.session","model":"Qwen/Qwen3-ASR-1.7B","intent":"transcription","input_audio_format":"pcm16","language":null,"decode_interval_ms":2000,"turn_detection":{"type":"server_vad"}},"event_id":"evt_1","event_index":1}"#;
 
 const SERVER_VAD: TurnDetection = TurnDetection::ServerVad {
@@ -25,7 +25,7 @@ fn recognition(turn_detection: TurnDetection) -> Recognition {
     }
 }
 
-/// A codec and what it says, in words.
+/// A codec and its output as text.
 struct Script {
     codec: SglangOmni,
     events: Vec<Event>,
@@ -164,7 +164,7 @@ fn only_the_settings_that_the_server_knows_are_sent() {
                 s.sent(),
                 [json!({"type": "session.update", "session": session})]
             );
-            // A second greeting is no reason for a second update.
+            // A second greeting must not cause a second update.
             s.receive(CREATED);
             assert!(s.sent().is_empty() && s.events().is_empty());
         }
@@ -204,12 +204,12 @@ fn the_server_detects_speech() {
         s.events(),
         ["0 from 212", "0 so?", "0 So much.?", "0 to 4500", "0 seen"]
     );
-    // The next one begins before the text of this one comes.
+    // The next one starts before the text of this one arrives.
     s.started(1, 5000);
     s.segment(0, (212, 4500), "So much for that.", true);
     s.segment(1, (5000, 7000), "", false);
     assert_eq!(s.events(), ["1 from 5000", "0 So much for that.."]);
-    // Late and doubled events of a segment that has ended.
+    // Late and duplicate events of a segment that has ended.
     s.segment(0, (212, 4500), "again", true);
     s.stopped(Some(0), 4500);
     s.committed(0);
@@ -231,7 +231,7 @@ fn a_long_utterance_is_cut_without_a_word() {
     s.committed(0);
     s.segment(0, (100, 30_100), "one", true);
     s.segment(1, (30_100, 32_100), "tw", false);
-    // Its rest has no speech: nothing of it follows, and the segment before is named.
+    // The rest has no speech: nothing follows for it, and the previous segment is named.
     s.stopped(Some(0), 30_100);
     s.stopped(Some(1), 33_000);
     s.committed(1);
@@ -262,7 +262,7 @@ fn commits_end_utterances_where_we_detect_speech() {
     s.segment(0, (0, 2500), "one", true);
     s.committed(1);
     s.segment(1, (2500, 3000), "two", true);
-    // Positions are the session's then.
+    // The session determines positions then.
     assert_eq!(
         s.events(),
         ["0 on?", "0 seen", "0 one.", "1 seen", "1 two."]

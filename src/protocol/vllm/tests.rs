@@ -17,7 +17,7 @@ fn recognition() -> Recognition {
     }
 }
 
-/// A codec and what it says, to either side.
+/// A codec and its output in both directions.
 struct Script {
     codec: Vllm,
     events: Vec<Event>,
@@ -59,7 +59,7 @@ impl Script {
         std::mem::take(&mut self.events)
     }
 
-    /// Item and text of finals, and of interim results with a question mark.
+    /// Item and text of finals; interim results are marked with a question mark.
     fn texts(&mut self) -> Vec<String> {
         let texts = self.events().into_iter().map(|event| match event {
             Event::Interim { item, text } => format!("{item} {}?", text.text),

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Patterns of voice, sounds and silence, and where they are cut.
+//! Patterns of voice, sounds and silence, and where they are segmented.
 
 use super::*;
 
@@ -13,11 +13,11 @@ fn millis(time: Timestamp) -> u64 {
     time.nanos() / MS
 }
 
-/// Samples say themselves what they are.
+/// The value of a sample is its class.
 const SILENCE: i16 = 0;
 const SOUND: i16 = 1;
 const VOICE: i16 = 2;
-/// A voice, but a softer one.
+/// A softer voice.
 const SOFT: i16 = 3;
 
 struct Told;
@@ -33,7 +33,7 @@ impl Detector for Told {
     }
 }
 
-/// 1000 samples a second, of which a frame has 16.
+/// 1000 samples per second, 16 per frame.
 const RATE: u32 = 1000;
 
 fn audio(pattern: &[(i16, usize)]) -> Vec<u8> {
@@ -48,7 +48,7 @@ fn turns(silence_ms: u32) -> Segmenter<Told> {
     Segmenter::with(Told, silence_ms, RATE, 60_000)
 }
 
-/// What came out: `began 300`, `sent 0..900`, `ended 300..800`, in milliseconds.
+/// The output: `began 300`, `sent 0..900`, `ended 300..800`, in milliseconds.
 fn take(turns: &mut Segmenter<impl Detector>) -> Vec<String> {
     let mut sent: Option<(u64, u64)> = None;
     let mut said = Vec::new();
@@ -80,7 +80,7 @@ fn take(turns: &mut Segmenter<impl Detector>) -> Vec<String> {
     said
 }
 
-/// As `take`, with the pattern given at once, and finished.
+/// As `take`, with the whole pattern given at once, and finished.
 fn cut(silence_ms: u32, pattern: &[(i16, usize)]) -> Vec<String> {
     let mut turns = turns(silence_ms);
     turns.feed(at(0), &audio(pattern));
@@ -180,7 +180,7 @@ fn a_voice_after_sounds_is_an_utterance_of_its_own() {
             "ended 3200..4000"
         ]
     );
-    // But not if they may have been the begin of what was said.
+    // But not if they may have been the start of the speech.
     let said = cut(400, &[(SOUND, 320), (VOICE, 800), (SILENCE, 800)]);
     assert_eq!(said, ["began 0", "sent 0..1376", "ended 0..1120"]);
 }
@@ -264,7 +264,7 @@ fn long_speech_is_cut_at_a_quiet_place_before_the_limit() {
 fn without_any_it_is_cut_anyway() {
     for what in [VOICE, SOUND] {
         let said = cut(400, &[(what, 100_000)]);
-        // Of sounds the last is sent when it is sure that no voice followed.
+        // The newest part of sounds is only sent once it is certain that no voice followed.
         assert_eq!(
             said,
             [

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The way of the audio through a session: from the segmenter, or as it comes, to the connection
-//! that serves; what a lost connection left goes first.
+//! The path of the audio through a session: from the segmenter, or directly, to the serving
+//! connection; the replay of a lost connection's audio goes first.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use crate::audio::{SAMPLE_BYTES, samples, silence, whole, whole_bytes};
 use crate::protocol::Command;
 use crate::timeline::{Samples, Span, Timestamp};
 
-/// Length of the silence that keeps an idle connection open: as little as possible is billed.
+/// Length of the silence that keeps an idle connection open: short, since it is billed.
 const KEEP_ALIVE: Duration = Duration::from_millis(100);
 
 impl Session {
-    /// Which audio may be handed over now. Sends what a lost connection left, if there is any.
+    /// The audio to hand over now. Sends a part of the replay first, if there is any.
     pub fn poll_audio(&mut self, now: Duration) -> Demand {
         if !self.is_running() {
             return Demand::Nothing;
@@ -31,7 +31,7 @@ impl Session {
             return Demand::NotBefore { time, least };
         }
         if !self.replay.is_empty() {
-            // Until then new audio has to wait.
+            // New audio has to wait for the end of the replay.
             self.stall.restart(now);
         }
         match self.replay.next() {
@@ -49,13 +49,13 @@ impl Session {
         Demand::Replayed
     }
 
-    /// Most bytes that are sent at once.
+    /// Maximum number of bytes sent at once.
     pub(super) fn chunk_bytes(&self) -> usize {
         let most = self.limits.max_audio_bytes;
         whole_bytes(self.config.chunk_bytes.min(most))
     }
 
-    /// Least bytes that are worth sending.
+    /// Minimum number of bytes worth sending.
     fn least_bytes(&self) -> usize {
         if self.stall.is_draining() {
             SAMPLE_BYTES
@@ -64,8 +64,8 @@ impl Session {
         }
     }
 
-    /// There is less audio than was asked for, and no more will come for now. Returns whether that
-    /// changes anything.
+    /// There is less audio than was asked for, and no more will arrive for now. Returns whether
+    /// that changes anything.
     pub fn handle_shortage(&mut self, now: Duration) -> bool {
         if !self.stall.is_draining() {
             return false;
@@ -79,7 +79,7 @@ impl Session {
         true
     }
 
-    /// Has the service end the utterance that goes on, if it is the one that finds the ends.
+    /// Sends silence to end the current utterance, if the service finds the utterances.
     fn end_with_silence(&mut self, now: Duration) {
         let pause = self.config.pause;
         let serving = self.connections.serving();
@@ -95,7 +95,7 @@ impl Session {
         }
     }
 
-    /// Takes audio whose first sample has this timestamp, and sends what is worth it.
+    /// Takes audio whose first sample has this timestamp, and sends as much as is due.
     pub fn handle_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
         let audio = whole(audio);
         if !self.is_running() || audio.is_empty() {
@@ -111,12 +111,12 @@ impl Session {
         self.settle(now);
     }
 
-    /// Sends what the segmenter wants to have sent, and ends utterances where it does.
+    /// Carries out the segmenter's steps: sends audio and commits utterances.
     fn take_steps(&mut self, now: Duration) {
         while let Some(step) = self.segmenter.as_mut().and_then(Segmenter::next_step) {
             match step {
                 Step::Began { time } => {
-                    // All of it belongs to one connection.
+                    // All of an utterance belongs to one connection.
                     self.rotate(now);
                     if let Some(serving) = self.connections.serving_mut() {
                         serving.speech_started(time);
@@ -136,14 +136,14 @@ impl Session {
 
     /// Keeps an idle connection open.
     pub(super) fn keep_alive(&mut self, now: Duration) {
-        // A source that has stalled does not say how its utterance ends.
+        // A stalled source gives no end to its utterance.
         self.end_utterance(now);
         let samples = Samples::within(KEEP_ALIVE, self.config.rate);
         self.send_padding(samples, now);
         self.settle(now);
     }
 
-    /// Ends the utterance that goes on, if it is for us to find that.
+    /// Ends the current utterance, with client VAD.
     fn end_utterance(&mut self, now: Duration) {
         if let Some(segmenter) = &mut self.segmenter {
             segmenter.finish();
@@ -168,8 +168,8 @@ impl Session {
         }
     }
 
-    /// Sends silence that the stream does not have. The service keeps it for the next utterance;
-    /// before it gets too much it is ended as one of its own.
+    /// Sends silence that is not part of the stream. The service adds it to the next utterance;
+    /// before it gets too long it is committed as an utterance of its own.
     fn send_padding(&mut self, samples: Samples, now: Duration) {
         self.rotate(now);
         let silence = silence(samples);
@@ -194,7 +194,7 @@ impl Session {
         self.bytes_sent += audio.len() as u64;
         self.command(Command::Audio(audio), now);
         self.pacer.sent(length, now);
-        // A segmenter knows where to split an utterance.
+        // With client VAD the segmenter splits utterances.
         if self.segmenter.is_none()
             && let (Some(limit), Some(serving)) =
                 (self.limits.max_utterance_ms, self.connections.serving())
@@ -241,8 +241,8 @@ impl Session {
         }
     }
 
-    /// No more audio will come, but what there is cannot be handed over: that may not last for
-    /// ever.
+    /// No more audio will arrive, but the queued audio cannot be handed over: limits how long that
+    /// may last.
     pub fn handle_end_announced(&mut self, now: Duration) {
         if self.is_down() && !self.is_over() {
             let by = now + self.config.finish_timeout;
@@ -251,7 +251,7 @@ impl Session {
         }
     }
 
-    /// No more audio will come, and all of it was handed over.
+    /// No more audio will arrive, and all of it was handed over.
     pub fn handle_finish(&mut self, now: Duration) {
         if !self.is_running() {
             return;

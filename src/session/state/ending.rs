@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a session reports as it goes, how far everything is final, and how the session ends.
+//! Reports results and the watermark as the session runs, and ends the session.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::protocol::{Failure, Kind, Statement};
 use crate::timeline::Timestamp;
 
 impl Session {
-    /// Reports what has become final, and how far everything is.
+    /// Reports new finals and the watermark.
     pub(super) fn report(&mut self, now: Duration) {
         if self.is_over() {
             return;
@@ -28,7 +28,7 @@ impl Session {
         self.settle(now);
     }
 
-    /// Reports what the earliest connection has finished: others wait for it.
+    /// Reports the results of the earliest connection: those of others wait for it.
     pub(super) fn report_ended(&mut self) {
         let Some(connection) = self.connections.earliest() else {
             return;
@@ -40,9 +40,9 @@ impl Session {
         }
     }
 
-    /// Reports up to when no more text can come.
+    /// Advances the watermark to where no more text can come.
     pub(super) fn settle(&mut self, now: Duration) {
-        // Each forgets what it does not need any more.
+        // Each discards the data that it no longer needs.
         let serving = self.connections.serving_mut();
         let settled = serving.and_then(|serving| serving.settle(now));
         let settled = match self.connections.retiring() {
@@ -52,7 +52,7 @@ impl Session {
         self.advance_watermark(settled, now);
     }
 
-    /// Timestamp up to which there is nothing to be recognised, where the segmenter knows that.
+    /// Timestamp up to which there is nothing to recognise, if the segmenter knows it.
     fn silent_until(&self) -> Option<Timestamp> {
         let serving = self.connections.serving()?;
         let reported = self.replay.is_empty() && serving.all_reported();
@@ -64,12 +64,12 @@ impl Session {
             && self.reporter.advance(time, &mut self.outbox)
             && self.phase == Phase::Finishing
         {
-            // A service that still works on what it was sent is given the time it needs.
+            // A service that is still making progress gets the time it needs.
             self.end.by = Some(now + self.config.finish_timeout);
         }
     }
 
-    /// The service says that everything it was sent is recognised and reported.
+    /// The service states that everything it was sent is recognised and reported.
     pub(super) fn finished(&mut self, now: Duration) {
         if self.phase != Phase::Finishing {
             let failure = Failure::new(
@@ -86,7 +86,7 @@ impl Session {
         self.end_after_retirement(now);
     }
 
-    /// All was said over the connection that serves.
+    /// The serving connection has delivered all its text.
     pub(super) fn end_after_retirement(&mut self, now: Duration) {
         if self.connections.second_role() == Some(Role::Retiring) {
             self.end.all_said = true;
@@ -95,14 +95,15 @@ impl Session {
         }
     }
 
-    /// Ends a session of which not everything was recognised.
+    /// Ends a session that was not recognised completely.
     pub(super) fn end_unfinished(&mut self, what: Statement, now: Duration) {
         self.give_up_serving(now);
         self.outbox.warn(Warning::Unfinished(what));
         self.end(now);
     }
 
-    /// Nobody can wait for this session any longer. What it was sent and did not report is lost.
+    /// Gives the session up because later streams cannot wait any longer. Audio that was sent, but
+    /// not reported, is lost.
     pub fn handle_give_up(&mut self, now: Duration) {
         if self.is_over() {
             return;
@@ -139,20 +140,20 @@ impl Session {
         self.outbox.notice(Notice::Drained);
     }
 
-    /// Reports all that is final, what was held back included: nothing earlier will come.
+    /// Reports everything as final, including held-back results: nothing earlier will come.
     pub(super) fn flush(&mut self, now: Duration) {
-        // The end of the retirement must not end the session once more.
+        // `end_retirement` must not end the session again.
         self.end.all_said = false;
         self.end_retirement(now);
         self.report_ended();
-        // Better than nothing, where the audio could not be recognised anew.
+        // Incomplete text is better than none, where the audio could not be recognised again.
         self.reporter.flush(&mut self.outbox);
         let serving = self.connections.serving();
         let end = serving.and_then(|serving| serving.end_time());
         self.advance_watermark(end, now);
     }
 
-    /// The session is over.
+    /// Closes the session and all its connections.
     pub(super) fn close_all(&mut self) {
         self.phase = Phase::Over;
         if let Some(lost) = self.replay.discard(self.config.rate) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The steps of a rotation, see [`rotation`](super::super::rotation): a successor is opened, takes
-//! over, and the connection that served retires.
+//! The steps of a rotation, see [`rotation`](super::super::rotation): a successor is opened and
+//! takes over, and the previous connection retires.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use super::Session;
 use crate::protocol::{Command, Failure, Kind};
 
 impl Session {
-    /// Takes the next step of a rotation, if it is time: before more audio is sent.
+    /// Takes the next step of a rotation, if it is due. Called before more audio is sent.
     pub(super) fn rotate(&mut self, now: Duration) {
         if !self.is_running() {
             return;
@@ -25,9 +25,9 @@ impl Session {
         }
     }
 
-    /// The next connection is to take over as soon as it can.
+    /// Makes the next connection take over as soon as possible.
     pub(super) fn demand_rotation(&mut self, now: Duration) {
-        // One that is under way has the old settings.
+        // A successor being opened has the old settings.
         if self.connections.second_role() == Some(Role::Successor) {
             self.close_second();
         }
@@ -40,7 +40,7 @@ impl Session {
         self.connections.add_successor(successor);
     }
 
-    /// The successor takes over, if this is the place for it.
+    /// Lets the successor take over, if this is a suitable place.
     fn take_over(&mut self, now: Duration) {
         let Some(successor) = self.connections.successor() else {
             return;
@@ -58,13 +58,12 @@ impl Session {
         }
     }
 
-    /// Whether what was sent since the most recent commit is no more than what keeps the connection
-    /// open.
+    /// Whether only keep-alive silence was sent since the most recent commit.
     fn is_silent(&self) -> bool {
         self.replay.is_empty() && self.segmenter.as_ref().is_some_and(Segmenter::is_silent)
     }
 
-    /// Puts the successor in the place of the connection that serves, and returns that.
+    /// Makes the successor the serving connection, and returns the previous one.
     fn promote_successor(&mut self, now: Duration) -> Option<Connection> {
         let old = self.connections.promote()?;
         if let Some(serving) = self.connections.serving_mut() {
@@ -96,7 +95,7 @@ impl Session {
         }
     }
 
-    /// The successor did not come about, or not at the right time: another one may.
+    /// The successor failed, or became ready at the wrong time: another one may follow.
     pub(super) fn postpone_rotation(&mut self, failure: Option<Failure>, now: Duration) {
         if self.connections.second_role() == Some(Role::Successor) {
             if let Some(failure) = failure.filter(|_| self.rotation.is_demanded()) {
@@ -126,7 +125,7 @@ impl Session {
         }
     }
 
-    /// The retiring connection has nothing more to say.
+    /// The retiring connection has no more text to deliver.
     pub(super) fn end_retirement(&mut self, now: Duration) {
         let Some(retiring) = self.connections.retiring() else {
             return;

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What a session does when a connection breaks or cannot be made.
+//! Handles connections that break or cannot be opened.
 
 use std::time::Duration;
 
@@ -12,20 +12,20 @@ use crate::audio::samples;
 use crate::protocol::{Failure, Kind};
 
 impl Session {
-    /// A connection is of no more use.
+    /// A connection has failed.
     pub(super) fn connection_failed(&mut self, id: ConnId, failure: Failure, now: Duration) {
         match self.connections.get(id) {
             None => {}
             Some((Role::Serving, _)) => self.fail(failure, now),
             Some((Role::Successor, _)) => self.postpone_rotation(Some(failure), now),
-            // Without the rest of its text its audio has to be sent again, before that of the
-            // connection that serves: this is an outage like any other.
+            // Without the rest of its text, its audio has to be sent again, before that of the
+            // serving connection: this is an outage like any other.
             Some((Role::Retiring, retiring)) if retiring.owes_text() => self.fail(failure, now),
             Some((Role::Retiring, _)) => self.end_retirement(now),
         }
     }
 
-    /// The session cannot go on over the connections that it has.
+    /// The session cannot continue on its present connections.
     pub(super) fn fail(&mut self, failure: Failure, now: Duration) {
         match self.phase {
             Phase::Over | Phase::Waiting { .. } => return,
@@ -42,7 +42,7 @@ impl Session {
         let served = serving.and_then(|serving| serving.served(now));
         let policy = self.config.retry;
         match self.outage.failed(&failure, served, policy, now) {
-            // All audio was sent: what is missing is text, not a session.
+            // All audio was sent: only text is missing, so the session has not failed.
             Verdict::GiveUp if self.end.told => self.end_incomplete(&failure, now),
             Verdict::GiveUp => self.give_up(failure, now),
             Verdict::RetryAfter(wait) => self.reconnect_after(wait, failure, now),
@@ -63,7 +63,7 @@ impl Session {
             self.leave_to_replay(serving);
         }
         match self.connections.take_second() {
-            // Its audio comes before that of the other one.
+            // Its audio precedes that of the other one.
             Some((Role::Retiring, retiring)) => self.leave_to_replay(retiring),
             Some((_, successor)) => self.outbox.push(Output::Close(successor.id)),
             None => {}
@@ -74,15 +74,15 @@ impl Session {
             self.outbox.notice(Notice::Outage(failure.clone()));
         }
         let reason = failure.what.clone();
-        // Attempts that fail alike are no news.
+        // A repeated reason is not announced again.
         if self.outage.is_news(failure) || was_up {
             self.announce(State::Reconnecting, reason);
         }
         self.give_up_vain_waits(now);
     }
 
-    /// Where no more audio comes and the next attempt is due only when all must be over, nothing is
-    /// gained by waiting.
+    /// After the end of the audio, an attempt that is due only after the deadline is not worth
+    /// waiting for.
     pub(super) fn give_up_vain_waits(&mut self, now: Duration) {
         if let (Phase::Waiting { until }, Some(by)) = (self.phase, self.end.by)
             && until >= by
@@ -91,7 +91,7 @@ impl Session {
         }
     }
 
-    /// What this connection leaves unfinished is to be sent again, before all else.
+    /// Leaves the unfinished part of this connection to the replay, before everything else.
     pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
         self.connections.settle_bill(&connection);
         let chunk = samples(self.chunk_bytes());
@@ -108,11 +108,11 @@ impl Session {
         self.outbox.push(Output::Close(connection.id));
     }
 
-    /// The time to finish is over.
+    /// The time to finish has expired.
     pub(super) fn finish_too_late(&mut self, now: Duration) {
         let within = self.config.finish_timeout.as_millis();
         if self.is_down() && !self.end.told && !self.config.retry.keep_going {
-            // Audio is left that nobody has listened to.
+            // There is audio left that was never recognised.
             let failure = self.outage.take_latest().unwrap_or_else(|| {
                 Failure::new(
                     Kind::Unreachable,

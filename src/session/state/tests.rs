@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Scripts of inputs on a fake clock, with a codec whose frames are plain words.
+//! Scripts of inputs on a fake clock, with a codec whose frames are plain words. Used by the
+//! modules below.
 
 mod client_vad;
 mod days;
@@ -121,7 +122,7 @@ fn millis(time: Timestamp) -> u64 {
 struct Script {
     session: Session,
     now: Duration,
-    /// What came out, in words; states are left out.
+    /// The outputs, in words; states are left out.
     log: Vec<String>,
     states: Vec<State>,
     time: u64,
@@ -178,7 +179,7 @@ impl Script {
         self.log.clear();
     }
 
-    /// Something comes from the connection that serves, if there is one.
+    /// An event on the serving connection, if there is one.
     fn net(&mut self, net: Net<'_>) {
         if let Some(id) = self.session.serving() {
             self.session.handle_net(id, net, self.now);
@@ -186,7 +187,7 @@ impl Script {
         self.drain();
     }
 
-    /// Something comes from the connection beside it, if there is one.
+    /// An event on the second connection, if there is one.
     fn net_beside(&mut self, net: Net<'_>) {
         if let Some(beside) = self.session.connections.any_second() {
             self.session.handle_net(beside.id, net, self.now);
@@ -202,7 +203,7 @@ impl Script {
         self.drain();
     }
 
-    /// When the session wants to be woken.
+    /// Time of the session's next timeout.
     fn due(&self) -> Duration {
         self.session.poll_timeout().expect("it goes on").0
     }
@@ -219,7 +220,7 @@ impl Script {
                     t.stash
                 )
             };
-            // What does not concern the connection that serves is marked with a plus.
+            // Outputs for the second connection are marked with a plus.
             let serving = self.session.serving();
             let of = |id: ConnId, what: &str| match serving {
                 Some(serving) if serving != id => format!("+{what}"),
@@ -262,12 +263,12 @@ impl Script {
         self.net(Net::Frame(Incoming::Text(frame)));
     }
 
-    /// Hands over audio as soon as it may be sent.
+    /// Hands over quiet audio as soon as it may be sent.
     fn speak(&mut self, ms: u64) {
         self.send(ms, &CHUNK);
     }
 
-    /// The same so that it can be heard.
+    /// The same with loud audio.
     fn shout(&mut self, ms: u64) {
         self.send(ms, &LOUD);
     }
@@ -282,7 +283,7 @@ impl Script {
         }
     }
 
-    /// Until new audio may be handed over; what is to be sent again is sent first.
+    /// Advances to when new audio may be handed over; the replay is sent first.
     fn wait_for_demand(&mut self) {
         loop {
             match self.session.poll_audio(self.now) {
@@ -311,7 +312,7 @@ impl Script {
         log
     }
 
-    /// As `take`, without the progress reports.
+    /// As `take`, without the watermarks.
     fn said(&mut self) -> Vec<String> {
         let mut log = self.take();
         log.retain(|line| !line.starts_with("SETTLED"));
@@ -319,7 +320,7 @@ impl Script {
     }
 }
 
-/// A session that tries for ever.
+/// A session that retries without limit.
 fn persistent(manual: bool) -> Script {
     let mut script = Script::with(manual, |config| config.retry.max_retries = None);
     script.connect();
@@ -331,7 +332,7 @@ impl Script {
         self.net(closed(None, ""));
     }
 
-    /// Lets the wait pass and connects again.
+    /// Lets the wait expire, and connects again.
     fn reconnect(&mut self) {
         let wait = self.due();
         assert!(wait <= self.now + Duration::from_secs(31), "{wait:?}");
@@ -341,7 +342,7 @@ impl Script {
         self.receive("ready");
     }
 
-    /// Sends again what is to be; returns how much, in milliseconds.
+    /// Sends the replay; returns its length in milliseconds.
     fn replay(&mut self) -> u64 {
         let before = self.session.usage().0;
         self.wait_for_demand();

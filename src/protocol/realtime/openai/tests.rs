@@ -24,7 +24,7 @@ fn codec(recognition: Recognition) -> Box<dyn Codec> {
     (setup.codecs)()
 }
 
-/// What is said on a frame, and what is answered.
+/// The events and replies for a frame.
 fn decode(codec: &mut dyn Codec, text: &str) -> (Vec<Event>, Vec<Frame>) {
     let (mut events, mut out) = (Vec::new(), Vec::new());
     codec.decode(Incoming::Text(text), &mut events, &mut out);
@@ -139,7 +139,7 @@ fn errors_of_single_messages_are_borne() {
     assert!(matches!(error("invalid_payload"), Event::Warning(_)));
     assert!(matches!(error("inference_failed"), Event::Failed(_)));
     assert!(matches!(error("model_not_found"), Event::Failed(_)));
-    // Before the settings are accepted nothing else follows.
+    // Nothing else is sent before the settings are accepted.
     let mut codec = codec(recognition());
     decode(&mut *codec, CREATED);
     let error = r#"{"type":"error","error":{"code":"not_supported","message":"turn_detection"}}"#;
@@ -245,7 +245,7 @@ fn a_server_without_end_costs_bounded_memory() {
             assert!(texts(&events)[0].len() <= 65_536);
         }
     }
-    // Of the first ones nothing is kept.
+    // Nothing is kept of the first ones.
     let (events, _) = decode(&mut *codec, &transcription("completed", "0", ""));
     assert_eq!(texts(&events), [""]);
 }

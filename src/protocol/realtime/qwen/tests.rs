@@ -327,7 +327,7 @@ fn events_without_an_item_id_find_their_item() {
         texts(&decode(&mut codec, &completed("three"))),
         [(2, "three".to_owned())]
     );
-    // Silence that some servers report as the end of an item that never was.
+    // Some servers report silence as the end of an item that never existed.
     assert_eq!(
         decode(
             &mut codec,

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Sessions that find the utterances themselves. Frames of the detector are 16 ms long.
+//! Sessions with client VAD. Frames of the detector are 16 ms long.
 
 use super::*;
 
@@ -25,7 +25,7 @@ impl Script {
         self.session.usage().0 / 32
     }
 
-    /// Before which timestamp everything is final, in milliseconds.
+    /// The watermark, in milliseconds.
     fn settled(&self) -> u64 {
         millis(self.session.reporter.watermark())
     }
@@ -182,7 +182,7 @@ fn keeping_the_connection_open_disturbs_no_utterance() {
         s.net(Net::Alive);
     }
     assert_eq!(s.sent_ms(), 1200, "100 ms each 50 s");
-    // Half of what an utterance may be long.
+    // Padding is committed at half of the maximum length of an utterance.
     let said = s.said();
     let commits = said.iter().filter(|line| *line == "commit");
     assert_eq!(commits.count(), 2, "{said:?}");
@@ -223,7 +223,7 @@ fn an_utterance_does_not_wait_for_a_source_that_has_stalled() {
 #[test]
 fn connections_are_replaced_in_silence_and_where_an_utterance_begins() {
     let mut s = running_with(|config| config.rotate_after = Duration::from_secs(60));
-    // Kept open twice: the second time it is old.
+    // Kept open twice: the second time the connection is old.
     for _ in 0..101 {
         s.pass(Duration::from_secs(1));
         s.send(1000, &CHUNK);

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Long lives of sessions with many faults.
+//! Day-long sessions with many faults.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,13 +9,13 @@ use super::service::Service;
 use super::*;
 use crate::timeline::Samples;
 
-/// Days that are lived through, each with faults of its own.
+/// Number of simulated days, each with faults of its own.
 const DAYS: u64 = 100;
 
-/// Length of the pieces in which audio comes, in milliseconds.
+/// Length of the pieces in which audio arrives, in milliseconds.
 const PIECE: u64 = 500;
 
-/// Audio that may be kept, in bytes, of which a second has 2000.
+/// Audio that may be kept, in bytes; a second has 2000.
 const KEPT: usize = 60_000;
 
 #[test]
@@ -37,7 +37,7 @@ fn days_with_five_hundred_faults() {
 
 const LENGTH: Duration = Duration::from_secs(24 * 3600);
 
-/// One day: what was kept is reported, once and in order, and so is every outage.
+/// One day: all audio that was kept is reported, once and in order, and so is every outage.
 fn day(seed: u64) {
     let mut day = Day::new(seed);
     while !day.script.session.is_over() {
@@ -58,20 +58,20 @@ struct Day {
     random: fastrand::Rng,
     script: Script,
     service: Service,
-    /// Attempts to connect that are refused from now on.
+    /// Number of connection attempts still to be refused.
     refusals: u32,
-    /// The service neither hears nor says anything.
+    /// The service neither processes audio nor sends anything.
     mute: bool,
-    /// Audio that waits, by its time in milliseconds, and how much there was.
+    /// Audio that waits, by its time in milliseconds, and the amount produced.
     queue: VecDeque<u64>,
     produced: u64,
-    /// When something is to break.
+    /// Times of the faults.
     faults: VecDeque<Duration>,
     broken: u64,
     outages: u64,
-    /// What was said to be lost, in milliseconds.
+    /// Audio reported as lost, in milliseconds.
     lost: Vec<Range<u64>>,
-    /// The utterances that were reported: the session's number, and the service's.
+    /// Reported utterances: the session's number, and the service's.
     finals: Vec<(u64, u64)>,
 }
 
@@ -81,7 +81,7 @@ impl Day {
         let mut script = Script::with(false, |config| {
             config.retry.keep_going = true;
             config.seed = seed;
-            // A day of this is less to copy.
+            // At this rate a day is less data to copy.
             config.rate = 1000;
             config.backlog_bytes = KEPT;
             config.chunk_bytes = 2 * PIECE as usize;
@@ -110,7 +110,7 @@ impl Day {
         self.produced >= LENGTH.as_millis() as u64
     }
 
-    /// The source is live: audio comes whether it is wanted or not.
+    /// The source is live: audio arrives whether it is wanted or not.
     fn produce(&mut self) {
         while Duration::from_millis(self.produced) <= self.script.now && !self.is_over() {
             self.queue.push_back(self.produced);
@@ -135,7 +135,7 @@ impl Day {
         }
     }
 
-    /// Hands over audio, and the end of the day after it; the service listens.
+    /// Hands over audio, and the end of the day after it; the service processes it.
     fn feed(&mut self) {
         let is_over = self.is_over();
         let s = &mut self.script;
@@ -188,7 +188,7 @@ impl Day {
         }
     }
 
-    /// Does what a service does, and notes what the user learns.
+    /// Acts as the service, and records the session's reports.
     fn attend(&mut self, line: &str) {
         let s = &mut self.script;
         match line.split_once(' ').unwrap_or((line, "")) {
@@ -207,7 +207,7 @@ impl Day {
             ("FINAL", rest) => {
                 let number = rest.split_once(' ').unwrap().0.parse().unwrap();
                 let said = rest.rsplit_once(" u").map(|(_, said)| said);
-                // Blank is what was reported under another number.
+                // A blank final was reported under another number.
                 let said = said.map_or(u64::MAX, |s| s.trim_end_matches('|').parse().unwrap());
                 self.finals.push((number, said));
             }
@@ -223,7 +223,7 @@ impl Day {
 
     fn check(mut self) {
         let seed = self.seed;
-        // What waits when the session ends is for whoever holds the queue to report.
+        // Audio queued at the end of the session is reported by the owner of the queue.
         self.lost.extend(self.queue.iter().map(|t| *t..*t + PIECE));
         let lost = self.lost;
         let (mut numbers, finals): (Vec<_>, Vec<_>) = self.finals.into_iter().unzip();

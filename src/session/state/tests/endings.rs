@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! How a session ends, well or not, and what its beginning waits for.
+//! How a session ends, successfully or not, and what its start waits for.
 
 use super::*;
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! How often and how soon a session tries again.
+//! How many times and how soon a session retries.
 
 use super::*;
 
@@ -7,8 +7,8 @@ fn unknown_host() -> Failure {
     Failure::new(Kind::UnknownHost, "No such host.", "Check.").unanswered()
 }
 
-/// Follows the session's own timer for so long; each attempt ends as `attempt` has it. Returns
-/// when the attempts began.
+/// Follows the session's own timer for this long; each attempt ends as `attempt` has it. Returns
+/// the times of the attempts.
 fn attempts(
     s: &mut Script,
     length: Duration,
@@ -65,7 +65,7 @@ fn a_network_that_is_gone_is_tried_again_within_seconds() {
         let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max();
         let most = if n == 2 { 11_500 } else { 1500 };
         assert!(longest <= Some(Duration::from_millis(most)), "{longest:?}");
-        // But not for ever.
+        // But not without limit.
         let begun = attempts(&mut s, Duration::from_secs(1200), way);
         let longest = begun.windows(2).map(|pair| pair[1] - pair[0]).max();
         assert!(longest > Some(Duration::from_secs(10)), "{longest:?}");
@@ -124,7 +124,7 @@ fn a_name_service_that_fails_later_costs_no_word() {
     }
 }
 
-/// An utterance of which something was heard is interrupted at 1.5 s, `outages` times.
+/// An utterance with interim text is interrupted at 1.5 s, `outages` times.
 fn interrupted(outages: u32) -> Script {
     let mut s = Script::with(false, |config| config.retry.max_retries = None);
     s.connect();
@@ -185,7 +185,7 @@ fn what_is_not_heard_again_is_final_as_soon_as_something_later_is() {
 fn what_is_heard_again_with_another_begin_is_closed_without_text() {
     let mut s = interrupted(1);
     s.speak(3000);
-    // More than the tolerance later: the same, divided otherwise.
+    // Off by more than the tolerance: the same speech, segmented differently.
     s.receive("start 0 1000");
     s.receive("stop 0 2000");
     s.receive("final 0 n2 n3");

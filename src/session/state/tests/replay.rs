@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What is sent again over a new connection, and what is reported of it.
+//! The audio that is sent again over a new connection, and the reports on it.
 
 use super::*;
 
@@ -37,7 +37,7 @@ fn silence_is_not_sent_again() {
     s.lose();
     s.reconnect();
     let replayed = s.replay();
-    // What the service would have reported, had it heard anything, is not worth repeating.
+    // Audio for which the service would already have reported speech is not worth repeating.
     assert!(replayed <= 2 * 2000 + 1000, "{replayed}");
 }
 
@@ -55,7 +55,7 @@ fn a_final_that_comes_twice_is_reported_once() {
     s.reconnect();
     s.replay();
     s.said();
-    // Nothing was heard of the first one, so all came again from its begin.
+    // The first one had no result, so all its audio was sent again from its start.
     for frame in [
         "start 0 310",
         "stop 0 1000",
@@ -127,7 +127,7 @@ fn a_connection_that_breaks_again_and_again_loses_nothing() {
 
 #[test]
 fn what_nobody_listened_to_is_sent_again() {
-    // The audio goes at twice its speed, and the last two seconds are in doubt in any case.
+    // Audio is sent at twice real time, and the latest two seconds are uncertain in any case.
     for (answer, expected) in [(None, 8000..8700), (Some("start 0 7000"), 4000..4700)] {
         let mut s = persistent(false);
         s.speak(6000);
@@ -273,7 +273,7 @@ fn the_end_of_the_audio_limits_an_outage() {
                 s.drain();
             }
         }
-        // What would be tried after that is not waited for.
+        // Later attempts are not waited for.
         assert!(s.now <= end && s.now > end / 2, "{:?}", s.now);
         assert_eq!(s.said().last().unwrap(), expected);
     }
@@ -313,7 +313,7 @@ fn an_idle_connection_is_kept_open_at_little_cost() {
         (1000..=1300).contains(&sent_ms),
         "100 ms each 50 s: {sent_ms}"
     );
-    // It does not shift what comes later.
+    // It does not shift later audio.
     s.time = 700_000 * MS;
     s.speak(1000);
     s.receive(&format!("start 0 {}", 1000 + sent_ms + 500));

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! What is reported: the order, the times and the text of utterances, and how far all is settled.
+//! Reports: the order, times and text of utterances, and the watermark.
 
 use super::*;
 
@@ -59,7 +59,7 @@ fn what_was_heard_of_an_overtaken_utterance_stays_in_its_place() {
             "FINAL 2 2000..5000 Three.|"
         ]
     );
-    // It is over: nothing holds back what follows, and it does not come twice.
+    // It is over: later utterances are not held back, and it is not reported twice.
     s.receive("partial 0 One|");
     s.receive("final 0 One.");
     s.receive("final 3 Four.");
@@ -119,7 +119,7 @@ fn silence_is_settled_without_any_utterance() {
         "SETTLED 6000",
         "it might still be speech"
     );
-    // Also when the audio stalls, as it does where others wait for our progress.
+    // Also when the audio stalls, as it does when upstream waits for our progress.
     let end = s.now + Duration::from_millis(2500);
     while s.due() <= end {
         s.now = s.due();

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Connections that get too old are replaced where nobody speaks.
+//! Connections that get too old are replaced in pauses in speech.
 
 use super::service::Service;
 use super::*;
@@ -31,7 +31,7 @@ impl Script {
     }
 }
 
-/// One utterance has been said, and in the silence after it the seam was made.
+/// One utterance was spoken, and the seam is in the silence after it.
 fn handed_over() -> Script {
     let mut s = old(false);
     s.shout(1000);
@@ -59,7 +59,7 @@ fn the_next_connection_takes_over_between_two_utterances() {
     s.speak(500);
     s.receive("stop 0 600");
     s.receive("final 0 Two.");
-    // The new connection's clock began at the seam.
+    // The new connection's clock started at the seam.
     let said = s.said();
     assert_eq!(said[0], "STARTED 1600");
     assert_eq!(said[2], "FINAL 1 1600..2100 Two.|");
@@ -75,7 +75,7 @@ fn no_word_is_torn() {
     s.shout(100);
     s.beside_is_ready();
     s.said();
-    // Nothing was heard yet, but something was said.
+    // There is no result yet, but there was speech.
     s.speak(400);
     assert!(s.said().is_empty());
     s.receive("start 0 0");
@@ -161,7 +161,7 @@ fn a_last_connection_that_breaks_with_nothing_to_say_is_nobodys_trouble() {
     let mut s = handed_over();
     s.lose_beside();
     assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
-    // Nor is one that never says that it has finished.
+    // Nor is one that never confirms that it has finished.
     let mut s = handed_over();
     s.pass(Duration::from_secs(5));
     assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
@@ -250,7 +250,7 @@ fn the_end_of_the_audio_waits_for_both() {
             "DRAINED"
         ]
     );
-    // Or for as long as it may take.
+    // Or for as long as the retirement may take.
     let mut s = handed_over();
     s.finish();
     s.pass(Duration::from_secs(20));
@@ -355,7 +355,7 @@ fn settings_that_change_count_from_a_connection_that_comes_soon() {
     change(&mut s);
     s.shout(100);
     assert_eq!(s.said(), ["+CONNECT"]);
-    // What is under way has the old settings, when they change again.
+    // A successor being opened has the old settings when they change again.
     change(&mut s);
     s.shout(100);
     assert_eq!(s.said(), ["+CLOSE", "+CONNECT"]);
@@ -366,7 +366,7 @@ fn settings_that_change_count_from_a_connection_that_comes_soon() {
     s.speak(600);
     let said = s.said();
     assert_eq!(said.last().unwrap(), "+finish", "{said:?}");
-    // A service that does not take them is said so, and the session goes on.
+    // If the service refuses them, the user is told, and the session continues.
     let mut s = persistent(false);
     s.speak(100);
     change(&mut s);

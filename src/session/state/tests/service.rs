@@ -1,20 +1,20 @@
 // SPDX-License-Identifier: MPL-2.0
-//! A service on the fake clock.
+//! A fake service on the fake clock. Used by `days` and `rotation`.
 
 use super::Script;
 
-/// A service on the fake clock, for speech of 2 s in every 3 s of stream time.
+/// A fake service, for speech of 2 s in every 3 s of stream time.
 #[derive(Default)]
 pub struct Service {
-    /// Milliseconds of audio in this connection.
+    /// Milliseconds of audio received over this connection.
     clock: u64,
-    /// Open utterances: name in this connection, number in the stream, and the end so far.
+    /// Open utterances: id in this connection, number in the stream, and the end so far.
     pub open: Vec<(u64, u64, u64)>,
     names: u64,
 }
 
 impl Service {
-    /// Listens to `length` milliseconds that were sent, and answers.
+    /// Processes `length` milliseconds of audio, and responds.
     pub fn listen(&mut self, s: &mut Script, time: u64, length: u64, random: &mut fastrand::Rng) {
         let begin = self.clock;
         self.clock += length;
@@ -42,7 +42,7 @@ impl Service {
         }
     }
 
-    /// No more audio comes.
+    /// No more audio will arrive.
     pub fn finish(&mut self, s: &mut Script) {
         for (name, number, end) in std::mem::take(&mut self.open) {
             s.receive(&format!("stop {name} {end}"));

@@ -14,7 +14,7 @@ fn live(manual: bool, change: impl FnOnce(&mut Config)) -> Script {
 }
 
 impl Script {
-    /// Nothing comes but what the service says to stay connected. The driver has nothing left.
+    /// Nothing arrives but pongs. The driver has no audio left.
     fn wait_without_audio(&mut self, length: Duration) {
         let end = self.now + length;
         while self.due() <= end {
@@ -51,14 +51,14 @@ fn an_open_utterance_is_ended_as_by_silence() {
     s.receive("stop 0 2000");
     s.receive("final 0 One.");
     assert_eq!(s.said(), ["STOPPED 2000", "FINAL 0 500..2000 One.|"]);
-    // That once, and then only what keeps the connection open.
+    // Once, and then only keep-alives.
     s.wait_without_audio(Duration::from_secs(200));
     assert!(
         (900..=1100).contains(&(s.audio_sent() - sent)),
         "{}",
         s.audio_sent()
     );
-    // It takes no time: what comes later is where it was.
+    // Padding takes no time: later audio keeps its timestamps.
     s.said();
     s.time += 200_000 * MS;
     let begin = s.audio_sent();
