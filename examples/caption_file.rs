@@ -40,7 +40,8 @@ const NO_TEXT: &str = "caption-file/no-text";
 /// Captions a media file with the Qwen-ASR-Realtime service.
 ///
 /// The API key is taken from DASHSCOPE_API_KEY in the environment, or from --api-key-file.
-/// Ctrl-C ends early with what was captioned so far.
+/// Ctrl-C ends early: what was sent is still captioned, and what there is stays. A second Ctrl-C
+/// does not wait for that.
 #[derive(Parser)]
 #[command(name = "caption_file")]
 struct Arguments {
@@ -66,6 +67,10 @@ struct Arguments {
     #[arg(long)]
     model: Option<String>,
 
+    /// What is spoken with the service; goes by --url and --model if not given
+    #[arg(long, value_parser = ["auto", "realtime", "inference", "vllm"])]
+    protocol: Option<String>,
+
     /// Language that is spoken, such as en; detected if not given
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
@@ -74,12 +79,12 @@ struct Arguments {
     #[arg(long, value_name = "TEXT")]
     context: Option<String>,
 
-    /// Who finds the ends of utterances
-    #[arg(long, value_parser = ["server-vad", "manual"])]
+    /// Who finds the ends of utterances: the service, nobody, or this program, which is the fastest
+    #[arg(long, value_parser = ["server-vad", "manual", "client-vad"])]
     turn_detection: Option<String>,
 
     /// How many times real time audio is sent; 0 is what the service bears: 1.25 with
-    /// server-vad, 20 with manual
+    /// server-vad, 20 with manual and client-vad
     #[arg(long, value_name = "NUMBER", value_parser = speed)]
     max_speed: Option<f64>,
 }
@@ -401,6 +406,7 @@ fn configure(recogniser: &gst::Element, arguments: &Arguments) {
     }
     for (name, value) in [
         ("region", &arguments.region),
+        ("protocol", &arguments.protocol),
         ("turn-detection", &arguments.turn_detection),
     ] {
         if let Some(value) = value {

@@ -1,9 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The operator's page leaves nothing out.
+//! The operator's page and the table of properties leave nothing out, and are right.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::common::*;
+use gst::glib;
 use gst::prelude::*;
 
 fn root() -> &'static Path {
@@ -47,7 +49,7 @@ fn the_operators_page_explains_everything() {
     let fields: Vec<&str> = stats.fields().map(|field| field.as_str()).collect();
     assert!(fields.contains(&"rotations"));
     let state = element.find_property("connection-state").unwrap();
-    let states = gst::glib::EnumClass::with_type(state.value_type()).unwrap();
+    let states = glib::EnumClass::with_type(state.value_type()).unwrap();
     let states: Vec<&str> = states.values().iter().map(|state| state.nick()).collect();
     assert!(states.contains(&"reconnecting"));
     let (mut names, events) = (literals("qwenasr/"), literals("rstranscribe/"));
@@ -69,6 +71,88 @@ fn the_operators_page_explains_everything() {
         .filter(|name| !explained(name))
         .collect();
     assert!(missing.is_empty(), "not in docs/operating.md: {missing:?}");
-    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
-    assert!(readme.contains("(docs/operating.md)"));
+    assert!(readme().contains("(docs/operating.md)"));
+}
+
+fn readme() -> String {
+    std::fs::read_to_string(root().join("README.md")).unwrap()
+}
+
+/// The properties that are the element's own.
+fn properties(element: &str) -> Vec<glib::ParamSpec> {
+    init();
+    let element = gst::ElementFactory::make(element).build().unwrap();
+    let own = |property: &glib::ParamSpec| property.owner_type() == element.type_();
+    let all = element.list_properties();
+    all.iter()
+        .filter(|&property| own(property))
+        .cloned()
+        .collect()
+}
+
+fn cells(row: &str) -> Vec<&str> {
+    row.trim_matches('|').split('|').map(str::trim).collect()
+}
+
+/// The default value as a table shows it; nothing for what is not set.
+fn default_of(property: &glib::ParamSpec) -> String {
+    let value = property.default_value();
+    if let Some((_, value)) = glib::EnumValue::from_value(value) {
+        return format!("`{}`", value.nick());
+    }
+    if let Ok(text) = value.get::<Option<String>>() {
+        return text.map(|text| format!("`{text}`")).unwrap_or_default();
+    }
+    match value.get::<f64>() {
+        Ok(number) => number.to_string(),
+        Err(_) if value.type_().is_a(gst::Structure::static_type()) => String::new(),
+        Err(_) => {
+            let text = value.transform::<String>().unwrap();
+            text.get::<String>().unwrap().to_lowercase()
+        }
+    }
+}
+
+#[test]
+fn the_table_of_properties_is_that_of_the_elements() {
+    let readme = readme();
+    let (_, section) = readme.split_once("\n## Properties\n").unwrap();
+    let (section, _) = section.split_once("\n## ").unwrap();
+    let (rows, prose): (Vec<&str>, Vec<&str>) =
+        section.lines().partition(|line| line.starts_with('|'));
+    let prose = prose.join(" ");
+    let mut rows: BTreeMap<&str, Vec<&str>> = rows
+        .into_iter()
+        .filter_map(|row| Some((row.strip_prefix("| `")?.split_once('`')?.0, cells(row))))
+        .collect();
+
+    let all = properties("qwenasr");
+    let of_sink = properties("qwenasrsink");
+    assert!(all.len() > 30 && of_sink.len() > 20);
+    for property in all.iter().chain(&of_sink) {
+        let name = property.name();
+        let Some(row) = rows.get(name) else {
+            panic!("README.md has no property {name}");
+        };
+        let [_, range, default, meaning] = row[..] else {
+            panic!("{name}: {row:?}");
+        };
+        assert_eq!(default, default_of(property), "default of {name}");
+        assert!(!meaning.is_empty(), "{name}");
+        let flags = property.flags();
+        for (access, says) in [
+            (glib::ParamFlags::WRITABLE, "read-only"),
+            (glib::ParamFlags::READABLE, "write-only"),
+        ] {
+            let lacks = !flags.contains(access);
+            assert_eq!(range.contains(says), lacks, "{name} is {says}");
+        }
+        let at_any_time = flags.contains(gst::PARAM_FLAG_MUTABLE_PLAYING);
+        let is_named = prose.contains(&format!("`{name}`"));
+        assert!(is_named || !at_any_time, "{name} can be set at any time");
+    }
+    for property in &all {
+        rows.remove(property.name());
+    }
+    assert!(rows.is_empty(), "no properties: {:?}", rows.keys());
 }

@@ -10,6 +10,9 @@ use offline_service::{Faults, Server};
 
 const SECRET: &str = "sk-6f1e5ec3e7";
 
+/// The value of a header.
+const TOKEN: &str = "tk-8c21f0aa94";
+
 /// Runs into the failure and returns it. There must be one error of the element, not more.
 fn failure(url: &str, properties: &str) -> (gst::glib::Error, gst::Structure) {
     let mut rig = Rig::new(16_000, url, &format!("max-retries=0 {properties}"));
@@ -199,13 +202,14 @@ fn the_server_quotes_the_key_and_we_do_not() {
             ..Faults::default()
         };
     });
-    let api_key = format!("api-key={SECRET}");
-    check(
-        &server.url(),
-        &api_key,
-        gst::ResourceError::NotAuthorized,
-        "***",
-    );
+    for credential in [
+        format!("api-key={SECRET}"),
+        format!("headers=\"headers,X-Token=(string){SECRET}\""),
+        format!("headers=\"headers,Authorization=(string)\\\"Bearer {SECRET}\\\"\""),
+    ] {
+        let code = gst::ResourceError::NotAuthorized;
+        check(&server.url(), &credential, code, "***");
+    }
 }
 
 #[test]
@@ -367,6 +371,10 @@ fn settings_that_cannot_work_are_found_before_connecting() {
     check(&url, "model=fun-asr-realtime", Settings, "url property");
     check(&url, "protocol=inference", Settings, "protocol=auto");
     check(&url, "vocabulary=Bailian=7", Settings, "vocabulary");
+    for header in ["Host", "Sec-WebSocket-Key", "X/Token"] {
+        let headers = format!("headers=\"headers,{header}=(string){SECRET}\"");
+        check(&url, &headers, Settings, "headers property");
+    }
     let bare = format!("ws://127.0.0.1:{}", server.port());
     for (properties, says) in [
         ("model=fun-asr-flash-8k-realtime", "rate=8000"),
@@ -507,7 +515,7 @@ fn what_was_heard_before_the_loss_is_not_lost() {
 }
 
 #[test]
-fn the_key_is_not_to_be_seen() {
+fn credentials_are_not_to_be_seen() {
     let dir = std::env::temp_dir().join(format!("qwenasr-dots-{}", std::process::id()));
     std::fs::create_dir_all(&dir).unwrap();
     let server = with(|options| options.api_key = Some(SECRET.into()));
@@ -517,9 +525,16 @@ fn the_key_is_not_to_be_seen() {
     if let Ok(arguments) = std::env::var(CHILD) {
         let (url, wav) = arguments.split_once(' ').unwrap();
         let mut rig = Rig::launch(&format!(
-            "filesrc location={wav} ! wavparse ! qwenasr name=asr max-speed=100 url={url} context=private-context ! fakesink name=out sync=false"
+            "filesrc location={wav} ! wavparse ! qwenasr name=asr max-speed=100 url={url} ! fakesink name=out sync=false"
         ));
         rig.element.set_property("api-key", SECRET);
+        rig.element.set_property("context", "private-context");
+        let headers = gst::Structure::builder("headers").field("X-Token", TOKEN);
+        rig.element.set_property("headers", headers.build());
+        for name in ["api-key", "headers"] {
+            let property = rig.element.find_property(name).unwrap();
+            assert!(!property.flags().contains(gst::glib::ParamFlags::READABLE));
+        }
         let verbose = rig.pipeline.add_property_deep_notify_watch(None, true);
         rig.play();
         rig.wait_for_eos();
@@ -535,11 +550,11 @@ fn the_key_is_not_to_be_seen() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "errors::the_key_is_not_to_be_seen",
+            "errors::credentials_are_not_to_be_seen",
             "--nocapture",
         ])
         .env(CHILD, format!("{} {}", server.url(), wav.0.display()))
-        .env("GST_DEBUG", "qwenasr:9")
+        .env("GST_DEBUG", "*:9")
         .env("GST_DEBUG_DUMP_DOT_DIR", &dir)
         .env("GST_DEBUG_NO_COLOR", "1")
         .output()
@@ -554,7 +569,7 @@ fn the_key_is_not_to_be_seen() {
         text.contains("qwenasr/transcript") && text.contains("digraph"),
         "something was seen"
     );
-    assert!(!text.contains(SECRET));
+    assert!(!text.contains(SECRET) && !text.contains(TOKEN));
     // What is said and what it is about is for TRACE only.
     let quiet: Vec<_> = text
         .lines()
@@ -564,11 +579,11 @@ fn the_key_is_not_to_be_seen() {
     assert!(quiet.is_empty(), "{quiet:#?}");
     for file in std::fs::read_dir(&dir).unwrap() {
         let dot = std::fs::read_to_string(file.unwrap().path()).unwrap();
-        assert!(!dot.contains(SECRET));
+        assert!(!dot.contains(SECRET) && !dot.contains(TOKEN));
     }
     let _ = std::fs::remove_dir_all(&dir);
-    assert_eq!(
-        server.sessions()[0].header("authorization"),
-        Some(&*format!("Bearer {SECRET}"))
-    );
+    let session = &server.sessions()[0];
+    let key = format!("Bearer {SECRET}");
+    assert_eq!(session.header("authorization"), Some(&*key));
+    assert_eq!(session.header("x-token"), Some(TOKEN));
 }

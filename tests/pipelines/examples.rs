@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The examples do what they are there to show.
 
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use super::common::*;
+use offline_service::{Server, SessionRecord};
 
 fn speech() -> Speech {
     Speech::new(16_000)
@@ -19,14 +21,18 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Runs an example of this package, made up to date if necessary.
-fn example(name: &str, arguments: &[&str]) -> Output {
-    Command::new(env!("CARGO"))
+/// An example of this package, made up to date if necessary.
+fn command(name: &str, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO"));
+    command
         .current_dir(root())
         .args(["run", "--quiet", "--locked", "--example", name, "--"])
-        .args(arguments)
-        .output()
-        .unwrap()
+        .args(arguments);
+    command
+}
+
+fn example(name: &str, arguments: &[&str]) -> Output {
+    command(name, arguments).output().unwrap()
 }
 
 /// Runs `captions.py` with the plugin of this build, whose library is next to the test's.
@@ -159,4 +165,138 @@ fn captions_py_fails_with_the_pipeline() {
     let said = text(&output.stdout);
     assert!(!output.status.success() && said.contains("** "), "{said}");
     assert!(!said.contains("wrong"), "no key: {said}");
+}
+
+#[test]
+fn caption_file_finds_the_utterances_if_it_is_asked_to() {
+    let service = server(|_| {});
+    let speech = Speech::usual(16_000);
+    let (wav, captions) = (speech.wav(), TempFile::new("srt"));
+    let arguments = [
+        wav.0.to_str().unwrap(),
+        captions.0.to_str().unwrap(),
+        "--turn-detection=client-vad",
+        "--protocol=realtime",
+        "--url",
+        &service.url(),
+    ];
+    let output = example("caption_file", &arguments);
+    let errors = text(&output.stderr);
+    assert!(output.status.success(), "{errors}");
+    check_cues(&speech, &srt(&captions.text()), 0);
+    let sessions = service.sessions();
+    let commits = sessions[0].received_events("input_audio_buffer.commit");
+    assert_eq!(commits.count(), 3, "{errors}");
+}
+
+#[test]
+fn caption_file_says_what_is_wrong() {
+    let service = server(|_| {});
+    let (wav, captions) = (speech().wav(), TempFile::new("srt"));
+    let run = |options: &[&str]| {
+        let files = [wav.0.to_str().unwrap(), captions.0.to_str().unwrap()];
+        let url = service.url();
+        let output = example(
+            "caption_file",
+            &[&files, &["--url", &url], options].concat(),
+        );
+        assert!(!output.status.success(), "{options:?}");
+        text(&output.stderr)
+    };
+    for (option, says) in [
+        ("--protocol=inference", "protocol=auto"),
+        ("--turn-detection=nobody", "client-vad"),
+        ("--language=tlh", "language-code"),
+    ] {
+        let errors = run(&[option]);
+        assert!(errors.contains(says), "{option}: {errors}");
+    }
+    assert!(!captions.0.exists(), "nothing was captioned");
+}
+
+/// `caption_file` under way.
+struct Captioning {
+    child: Child,
+    errors: BufReader<ChildStderr>,
+}
+
+impl Captioning {
+    /// Begins, and waits for the first caption.
+    fn begin(service: &Server, media: &Path, captions: &Path) -> Self {
+        let (url, media) = (service.url(), media.to_str().unwrap());
+        let arguments = [media, captions.to_str().unwrap(), "--url", &url];
+        let mut command = command("caption_file", &arguments);
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let errors = BufReader::new(child.stderr.take().unwrap());
+        // Audio keeps coming; what has to be compiled first takes time of its own.
+        let captioned = service.wait_for(|_| captions.exists(), 10 * LONG);
+        assert!(captioned, "{:?}", child.try_wait());
+        Self { child, errors }
+    }
+
+    /// Presses Ctrl-C: `cargo run` has been replaced by the program itself.
+    fn interrupt(&self) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args(["-INT", &id]).status().unwrap();
+        assert!(sent.success());
+    }
+
+    /// What it says after that.
+    fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.errors.read_line(&mut line).unwrap();
+        line
+    }
+
+    /// Waits until it has ended. Returns whether it is content, and what it has to say.
+    fn end(mut self) -> (bool, String) {
+        let mut said = String::new();
+        self.errors.read_to_string(&mut said).unwrap();
+        (self.child.wait().unwrap().success(), said)
+    }
+}
+
+/// Two minutes of it, with a pause after each two seconds.
+fn long_speech() -> Speech {
+    let utterances = (0..50).map(|number| number * 20..(number + 1) * 20);
+    utterances.fold(Speech::new(16_000).silence(500), |speech, words| {
+        speech.say(words).silence(600)
+    })
+}
+
+#[test]
+fn ctrl_c_ends_caption_file_with_what_was_said() {
+    let service = server(|_| {});
+    let speech = long_speech();
+    let (wav, captions) = (speech.wav(), TempFile::new("srt"));
+    let mut captioning = Captioning::begin(&service, &wav.0, &captions.0);
+    captioning.interrupt();
+    let line = captioning.line();
+    assert!(line.contains("Ctrl-C again"), "{line}");
+    let (content, said) = captioning.end();
+    assert!(content && said.contains("Stopped early"), "{said}");
+    let cues = srt(&captions.text());
+    let heard: Vec<u32> = cues.iter().flat_map(|(text, ..)| numbers(text)).collect();
+    let expected = speech.numbers();
+    assert!(expected.starts_with(&heard), "{heard:?}");
+    assert!((20..expected.len()).contains(&heard.len()), "{heard:?}");
+    // It was told that the stream has ended, rather than being cut off.
+    let finishes = |session: &SessionRecord| session.received_events("session.finish").count();
+    assert_eq!(service.sessions().iter().map(finishes).sum::<usize>(), 1);
+}
+
+#[test]
+fn a_second_ctrl_c_does_not_wait_and_keeps_the_captions() {
+    let service = server(|options| options.faults.never_finished = true);
+    let (wav, captions) = (long_speech().wav(), TempFile::new("srt"));
+    let mut captioning = Captioning::begin(&service, &wav.0, &captions.0);
+    captioning.interrupt();
+    let line = captioning.line();
+    assert!(line.contains("Ctrl-C again"), "{line}");
+    captioning.interrupt();
+    let (content, said) = captioning.end();
+    assert!(!content && said.contains("Interrupted."), "{said}");
+    assert!(said.contains("captions made before that"), "{said}");
+    let cues = srt(&captions.text());
+    assert_eq!(numbers(&cues[0].0)[0], 0, "{cues:?}");
 }

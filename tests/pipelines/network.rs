@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! TLS and proxies, as the environment sets them up.
+//! TLS, proxies as the environment sets them up, and headers for gateways.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 
 use super::common::*;
 use super::launch::tool;
+use gst::prelude::*;
 use tokio_rustls::rustls::pki_types::{PrivateKeyDer, PrivatePkcs8KeyDer};
 use tokio_rustls::rustls::{ServerConfig, crypto::ring};
 
@@ -278,4 +279,41 @@ fn a_key_of_the_environment_does_not_leave_for_another_server_without_a_warning(
         assert_eq!(warned, warns, "{url}: {text}");
         assert!(!text.contains(key.1), "{text}");
     }
+}
+
+#[test]
+fn headers_of_the_user_reach_the_server() {
+    let server = server(|_| {});
+    // On a command line.
+    let output = caption(
+        &format!("{} headers=headers,X-Team=captions", server.url()),
+        &[],
+    );
+    assert!(captioned(&output), "{output:?}");
+    assert_eq!(server.sessions()[0].header("x-team"), Some("captions"));
+
+    // In an application, where other values count from the next connection on.
+    let mut rig = Rig::new(16_000, &server.url(), "max-speed=20");
+    let set = |element: &gst::Element, team: &str| {
+        let headers = gst::Structure::builder("headers")
+            .field("X-Team", team)
+            .field("X-Number", 7);
+        element.set_property("headers", headers.build());
+    };
+    set(&rig.element, "news, weather");
+    rig.play();
+    let speech = Speech::usual(16_000);
+    let buffers = speech.buffers(&[320], 0);
+    rig.push_all(buffers[..150].iter().cloned());
+    rig.wait_for_message("qwenasr/speech-stopped");
+    set(&rig.element, "sports");
+    rig.push_all(buffers[150..].iter().cloned());
+    rig.push_eos();
+    rig.wait_for_eos();
+    assert_eq!(rig.heard(), speech.numbers());
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    let sessions = server.sessions();
+    let teams: Vec<_> = sessions[1..].iter().map(|s| s.header("x-team")).collect();
+    assert_eq!(teams, [Some("news, weather"), Some("sports")]);
+    assert_eq!(sessions[1].header("x-number"), Some("7"));
 }
