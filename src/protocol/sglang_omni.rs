@@ -171,6 +171,10 @@ impl SglangOmni {
     }
 
     fn speech_started(&mut self, event: &Value, events: &mut Vec<Event>) {
+        // Not announced with client commits; an odd one must not name a segment.
+        if !self.has_vad() {
+            return;
+        }
         if let Some((item, item_id)) = self.resolve(event, Unnamed::Newest) {
             self.announce_start(item, &item_id, event, events);
         }
@@ -178,7 +182,7 @@ impl SglangOmni {
 
     fn speech_stopped(&mut self, event: &Value, events: &mut Vec<Event>) {
         // For an empty segment the server names the previous one, or none.
-        if count_of(event, "segment_id").is_none() {
+        if count_of(event, "segment_id").is_none() || !self.has_vad() {
             return;
         }
         if let Some((item, item_id)) = self.resolve(event, Unnamed::Newest)
@@ -267,6 +271,8 @@ impl SglangOmni {
                 ..ItemText::default()
             };
             events.push(Event::Interim { item, text });
+        } else if !self.has_vad() {
+            events.push(Event::ItemSeen { item });
         }
     }
 

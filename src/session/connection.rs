@@ -296,6 +296,11 @@ impl Connection {
         self.utterances.give_up_all(now);
     }
 
+    /// See [`Utterances::end_overtaken`].
+    pub fn end_overtaken(&mut self) {
+        self.utterances.end_overtaken();
+    }
+
     /// Whether any utterance waits for its final text.
     pub fn any_open(&self) -> bool {
         self.utterances.any_open()

@@ -304,6 +304,16 @@ impl Utterances {
         count
     }
 
+    /// No late text will come either: overtaken utterances of which something was reported end with
+    /// the text received.
+    pub fn end_overtaken(&mut self) {
+        for utterance in self.open.values_mut() {
+            if utterance.stage == Stage::Overtaken && utterance.number.is_some() {
+                utterance.end_as_heard(Duration::ZERO);
+            }
+        }
+    }
+
     /// Whether any utterance waits for its final text.
     pub fn any_open(&self) -> bool {
         self.open.values().any(|u| u.stage == Stage::Awaited)

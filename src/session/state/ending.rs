@@ -145,6 +145,9 @@ impl Session {
         // `end_retirement` must not end the session again.
         self.end.all_said = false;
         self.end_retirement(now);
+        if let Some(serving) = self.connections.serving_mut() {
+            serving.end_overtaken();
+        }
         self.report_ended();
         // Incomplete text is better than none, where the audio could not be recognised again.
         self.reporter.flush(&mut self.outbox);

@@ -135,6 +135,7 @@ impl Session {
             let what = "The service left an utterance unfinished.";
             self.outbox.warn(Warning::Unfinished(what.into()));
         }
+        retiring.end_overtaken();
         let end = retiring.end_time();
         self.report_ended();
         self.advance_watermark(end, now);

@@ -67,6 +67,22 @@ fn what_was_heard_of_an_overtaken_utterance_stays_in_its_place() {
 }
 
 #[test]
+fn text_that_comes_late_to_an_overtaken_utterance_has_its_final_at_the_end() {
+    let mut s = Script::running(false);
+    s.speak(2000);
+    s.receive("start 0 0");
+    s.receive("start 1 1000");
+    s.receive("final 1 Two.");
+    s.pass(Duration::from_secs(3));
+    s.receive("partial 0 one|");
+    s.finish();
+    s.receive("finished");
+    let said = s.said();
+    let finals: Vec<_> = said.iter().filter(|s| s.starts_with("FINAL")).collect();
+    assert_eq!(finals, ["FINAL 1 1000..2000 Two.|", "FINAL 0 0..2000 one|"]);
+}
+
+#[test]
 fn utterances_without_times_get_likely_ones() {
     let mut s = Script::running(false);
     s.speak(2000);
