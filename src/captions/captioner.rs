@@ -5,7 +5,8 @@
 //! watermarks and deadlines go in, [`Piece`]s come out, ready to be pushed in that order. It knows
 //! no clock: time comes in as timestamps. What it promises, whatever goes in:
 //!
-//! - Pieces do not go back in time, do not overlap, and are not without duration.
+//! - Pieces do not go back in time, do not overlap, and are not without duration. (With
+//!   [`Captioner::keep_late_text`], text may be earlier than gaps, but not than other text.)
 //! - No text is blank, and in [`Mode::Final`] and [`Mode::Stable`] none is taken back.
 //! - Every word of a final text is in some piece, or a word that was shown earlier stands in its
 //!   place.
@@ -93,6 +94,12 @@ impl Captioner {
     pub fn begin(&mut self, time: u64) {
         self.track.begin(time);
         self.settled = Some(time);
+    }
+
+    /// Whether text that comes too late keeps its time. That is for where nobody waits for it, such
+    /// as in a file: text is moved otherwise, to where the track has got to.
+    pub fn keep_late_text(&mut self, keep: bool) {
+        self.track.keep_late_text(keep);
     }
 
     /// Everything before this timestamp has been given out; `None` before the first session.

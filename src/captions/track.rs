@@ -2,8 +2,9 @@
 //! The text track of a pad: what was put on it so far, and where the next piece goes.
 //!
 //! Invariant: pieces of text and gaps follow each other without overlap, hole or step back, and
-//! none is without duration. Overlays, encoders and muxers rely on that. Times are timestamps in
-//! nanoseconds.
+//! none is without duration. Overlays, encoders and muxers rely on that. Only where nobody waits
+//! for it, text that is late keeps its time all the same, though it does not overlap earlier text.
+//! Times are timestamps in nanoseconds.
 
 use std::time::Duration;
 
@@ -33,7 +34,10 @@ pub enum Piece {
 pub(super) struct Track {
     /// `None` until it is known where the audio begins.
     position: Option<u64>,
+    /// End of the latest text.
+    text_end: u64,
     held: Option<Held>,
+    keeps_late_text: bool,
 }
 
 /// The line that stays on until another one takes its place.
@@ -55,6 +59,11 @@ impl Track {
         self.position
     }
 
+    /// Whether cues that are late keep their time instead of being moved to where the track is.
+    pub fn keep_late_text(&mut self, keep: bool) {
+        self.keeps_late_text = keep;
+    }
+
     /// Where text that should start at `time` would start.
     pub fn next_start(&self, time: u64) -> u64 {
         self.position.map_or(time, |position| position.max(time))
@@ -69,7 +78,11 @@ impl Track {
         let Cue { text, start, end } = cue;
         self.advance(start, out);
         self.held = None;
-        let begin = self.next_start(start);
+        let begin = if self.keeps_late_text {
+            self.text_end.max(start)
+        } else {
+            self.next_start(start)
+        };
         let length = end.saturating_sub(start).min(min_showing).max(1);
         let end = end
             .max(start.saturating_add(min_showing))
@@ -145,7 +158,8 @@ impl Track {
     ) {
         // Only at the very end of the range of timestamps there is no time left.
         let duration = end.saturating_sub(start).max(1);
-        self.position = Some(start.saturating_add(duration));
+        self.text_end = start.saturating_add(duration);
+        self.position = self.position.max(Some(self.text_end));
         out.push(Piece::Text {
             text,
             start,
@@ -248,6 +262,23 @@ mod tests {
         let expected = (1..40).map(|n| piece(120 + 80 * n, 200 + 80 * n, Some(100 + 80 * n)));
         assert_eq!(out[0], text(100, 200));
         assert_eq!(out[1..], expected.collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn late_text_can_keep_its_time() {
+        let (mut track, mut out) = track();
+        track.text(cue(100, 200), 0, &mut out);
+        track.advance(1000, &mut out);
+        out.clear();
+        track.keep_late_text(true);
+        track.text(cue(150, 300), 0, &mut out);
+        track.text(cue(500, 600), 0, &mut out);
+        track.advance(1100, &mut out);
+        assert_eq!(
+            out,
+            [piece(200, 300, Some(150)), text(500, 600), gap(1000, 1100)],
+            "but texts do not overlap"
+        );
     }
 
     #[test]

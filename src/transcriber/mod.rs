@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The element `qwenasr`.
 
+mod downstream;
 mod imp;
 mod lane;
 mod output_queue;

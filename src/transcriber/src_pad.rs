@@ -14,11 +14,13 @@ use std::time::Duration;
 
 use gst::prelude::*;
 
+use super::downstream;
 use super::output_queue::{Entry, Next, OutputQueue};
 use super::tags;
 use super::timing::Timing;
 use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text};
+use crate::transcript::Transcript;
 
 /// A longer delay is worth another warning if it has grown by this fraction, one in so many parts.
 const WARNING_STEPS: u32 = 10;
@@ -190,6 +192,9 @@ impl SrcPad {
         element: &gst::Element,
     ) -> Result<(), gst::FlowError> {
         let mut pieces = Vec::new();
+        if let Entry::Interim(transcript) | Entry::Final(transcript) = &entry {
+            self.mind_late_text(task, transcript);
+        }
         let captioner = &mut task.captioner;
         match entry {
             Entry::Event(event) => self.push_event(task, event),
@@ -206,6 +211,14 @@ impl SrcPad {
             }
         }
         self.push_pieces(task, pieces, element)
+    }
+
+    /// Text that is late is moved only where somebody waits for it.
+    fn mind_late_text(&self, task: &mut Task, transcript: &Transcript) {
+        let captioner = &mut task.captioner;
+        if captioner.position() > Some(transcript.start) {
+            captioner.keep_late_text(!downstream::waits_for(&self.pad));
+        }
     }
 
     /// Moves on to where text would come too late, given the latency.
@@ -347,7 +360,7 @@ impl SrcPad {
             if delay > longest_so_far {
                 element.notify("max-observed-delay");
             }
-            if delay > allowed {
+            if delay > allowed && late > 0 {
                 // It is shown late because it came late.
                 if delay > longest_so_far && is_news(delay, &mut task.warned.delay) {
                     post_excessive_delay(element, delay);
@@ -407,7 +420,6 @@ mod tests {
     use std::sync::atomic::{AtomicU64, Ordering};
 
     use super::*;
-    use crate::transcript::Transcript;
 
     const MS: u64 = 1_000_000;
 

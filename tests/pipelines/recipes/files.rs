@@ -80,3 +80,26 @@ fn chinese_is_in_webvtt() {
     let cues: Vec<String> = webvtt(&all).into_iter().map(|(text, ..)| text).collect();
     assert_eq!(cues.concat(), chinese().transcript.repeat(3), "{all}");
 }
+
+#[test]
+fn text_that_comes_late_has_its_true_times_all_the_same() {
+    let server = server(|_| {});
+    let file = TempFile::new("srt");
+    let mut rig = Recipe::new("WebVTT and SubRip while it is live")
+        .with_speech()
+        .with("webvttenc", "srtenc")
+        .with("live.vtt", file.0.to_str().unwrap())
+        .with("qwenasr ", "qwenasr latency=200 ")
+        .with_service(&server.url())
+        .rig();
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    let delay = rig.element.property::<u32>("max-observed-delay");
+    assert!(delay > 1500, "{delay}");
+    check_cues(&speech(), &srt(&file.text()), 0);
+    assert_eq!(rig.stat("late-texts"), 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+}
