@@ -153,6 +153,8 @@ async fn run(arguments: &Arguments) -> Result<String, String> {
 #[derive(Clone, Copy)]
 struct Format {
     encoder: &'static str,
+    /// The format of the text that the encoder writes as it is.
+    text: &'static str,
     /// What a file without captions consists of.
     empty: &'static str,
 }
@@ -163,10 +165,12 @@ impl Format {
         match extension.to_str() {
             Some("srt") => Ok(Format {
                 encoder: "srtenc",
+                text: "utf8",
                 empty: "",
             }),
             Some("vtt") => Ok(Format {
                 encoder: "webvttenc",
+                text: "pango-markup",
                 empty: "WEBVTT\n\n",
             }),
             _ => Err(format!(
@@ -241,11 +245,14 @@ impl Captioner {
         let resample = make("audioresample")?;
         let recogniser = make("qwenasr")?;
         configure(&recogniser, arguments);
+        let text = make("capsfilter")?;
+        let caps = gst::Caps::builder("text/x-raw").field("format", format.text);
+        text.set_property("caps", caps.build());
 
         let pipeline = gst::Pipeline::new();
         pipeline
-            .add_many([&source, &convert, &resample, &recogniser])
-            .and_then(|()| gst::Element::link_many([&convert, &resample, &recogniser]))
+            .add_many([&source, &convert, &resample, &recogniser, &text])
+            .and_then(|()| gst::Element::link_many([&convert, &resample, &recogniser, &text]))
             .map_err(|error| format!("{error}."))?;
         link_audio(&source, &convert);
 
@@ -260,7 +267,7 @@ impl Captioner {
         let [_, file] = &writer;
         file.set_property("location", &arguments.output);
         file.set_property("async", false);
-        captioner.write_with(writer)?;
+        captioner.write_with(&pad(&text, "src")?, writer);
         Ok(captioner)
     }
 
@@ -277,7 +284,7 @@ impl Captioner {
     }
 
     /// Has an encoder and a file sink join the pipeline with the first text.
-    fn write_with(&self, writer: [gst::Element; 2]) -> Result<(), String> {
+    fn write_with(&self, text: &gst::Pad, writer: [gst::Element; 2]) {
         let pipeline = self.pipeline.downgrade();
         let cues = self.cues.clone();
         let join = move |text_pad: &gst::Pad| -> Result<(), glib::BoolError> {
@@ -298,7 +305,7 @@ impl Captioner {
         };
         let recogniser = self.recogniser.downgrade();
         let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-        pad(&self.recogniser, "src")?.add_probe(kinds, move |pad, info| {
+        text.add_probe(kinds, move |pad, info| {
             let first = cues.load(Ordering::Relaxed) == 0;
             match &mut info.data {
                 Some(gst::PadProbeData::Buffer(buffer)) => {
@@ -322,7 +329,6 @@ impl Captioner {
             }
             gst::PadProbeReturn::Ok
         });
-        Ok(())
     }
 
     /// Seconds of audio that the service was sent.

@@ -20,7 +20,7 @@ use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSucces
 use gst_base::subclass::prelude::*;
 
 use super::lane::Lane;
-use super::src_pad::{Shared, SrcPad};
+use super::src_pad::{MARKUP, PLAIN, Shared, SrcPad};
 use super::tags;
 use super::timing::Timing;
 use crate::element::{
@@ -337,9 +337,10 @@ impl ElementImpl for QwenAsr {
     }
 }
 
+/// Plain text, or with the escapes of markup where that is wanted.
 fn text_caps() -> gst::Caps {
     gst::Caps::builder("text/x-raw")
-        .field("format", "utf8")
+        .field("format", gst::List::new([PLAIN, MARKUP]))
         .build()
 }
 
@@ -362,6 +363,19 @@ impl BaseTransformImpl for QwenAsr {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
         })
+    }
+
+    /// Plain text, unless downstream takes nothing but markup.
+    fn fixate_caps(
+        &self,
+        direction: gst::PadDirection,
+        caps: &gst::Caps,
+        othercaps: gst::Caps,
+    ) -> gst::Caps {
+        let plain = gst::Caps::builder("text/x-raw").field("format", PLAIN);
+        let plain = othercaps.intersect(&plain.build());
+        let othercaps = if plain.is_empty() { othercaps } else { plain };
+        self.parent_fixate_caps(direction, caps, othercaps)
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {

@@ -22,6 +22,10 @@ use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text};
 use crate::transcript::Transcript;
 
+/// The formats of text: as it is, and with the escapes of markup, which are those of WebVTT, too.
+pub(super) const PLAIN: &str = "utf8";
+pub(super) const MARKUP: &str = "pango-markup";
+
 /// A longer delay is worth another warning if it has grown by this fraction, one in so many parts.
 const WARNING_STEPS: u32 = 10;
 
@@ -277,6 +281,11 @@ impl SrcPad {
         start: u64,
         duration: Duration,
     ) -> Result<(), gst::FlowError> {
+        let text = if self.wants_markup() {
+            escaped(&text)
+        } else {
+            text
+        };
         let mut buffer = gst::Buffer::from_slice(text.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
             buffer.set_pts(clock_time(start));
@@ -291,6 +300,14 @@ impl SrcPad {
             Ok(_) | Err(gst::FlowError::NotLinked) => Ok(()),
             Err(error) => Err(error),
         }
+    }
+
+    fn wants_markup(&self) -> bool {
+        let caps = self.pad.current_caps();
+        let format = caps
+            .as_ref()
+            .and_then(|caps| caps.structure(0)?.get::<&str>("format").ok());
+        format == Some(MARKUP)
     }
 
     fn push_gap(&self, start: u64, duration: Duration) {
@@ -395,6 +412,20 @@ fn is_news(millis: u32, warned: &mut u32) -> bool {
         *warned = millis;
     }
     is_news
+}
+
+/// As markup that reads as the plain text.
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '&' => escaped.push_str("&amp;"),
+            '<' => escaped.push_str("&lt;"),
+            '>' => escaped.push_str("&gt;"),
+            _ => escaped.push(c),
+        }
+    }
+    escaped
 }
 
 /// Upstream's tags as they leave. The service knows better in which language the text is.

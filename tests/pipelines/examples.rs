@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
 
 use super::common::*;
-use offline_service::{Server, SessionRecord};
+use offline_service::{ScriptItem, ScriptRecogniser, Server, SessionRecord};
 
 fn speech() -> Speech {
     Speech::new(16_000)
@@ -299,4 +299,24 @@ fn a_second_ctrl_c_does_not_wait_and_keeps_the_captions() {
     assert!(said.contains("captions made before that"), "{said}");
     let cues = srt(&captions.text());
     assert_eq!(numbers(&cues[0].0)[0], 0, "{cues:?}");
+}
+
+#[test]
+fn caption_file_escapes_what_webvtt_takes_for_markup() {
+    let said = "R&D <laughter> --> next";
+    let service = server(|options| {
+        options.recogniser = ScriptRecogniser::factory(vec![ScriptItem::new(said)], "en");
+    });
+    let wav = Speech::new(16_000).say(0..10).silence(700).wav();
+    for (extension, expected) in [
+        ("srt", said),
+        ("vtt", "R&amp;D &lt;laughter&gt; --&gt; next"),
+    ] {
+        let captions = TempFile::new(extension);
+        let (input, output) = (wav.0.to_str().unwrap(), captions.0.to_str().unwrap());
+        let run = example("caption_file", &[input, output, "--url", &service.url()]);
+        assert!(run.status.success(), "{}", text(&run.stderr));
+        let written = captions.text();
+        assert_eq!(written.matches(expected).count(), 1, "{written}");
+    }
 }

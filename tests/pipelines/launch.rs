@@ -68,7 +68,7 @@ fn a_file_becomes_srt_and_webvtt() {
     let out = TempFile::new("vtt");
     succeeds(&format!(
         "filesrc location={wav} ! wavparse ! audioconvert ! audioresample ! qwenasr url={url} max-speed=20 \
-         ! webvttenc ! filesink location={}",
+         ! text/x-raw,format=pango-markup ! webvttenc ! filesink location={}",
         out.0.display()
     ));
     assert!(

@@ -181,6 +181,10 @@ fn text_is_burnt_into_live_video_in_sync() {
     rig.push_eos();
     rig.wait_for_eos();
     assert_eq!(numbers(&rig.finals().join(" ")), speech.numbers());
+    // The overlay would rather have markup.
+    let caps = rig.element.static_pad("src").unwrap().current_caps();
+    let plain = gst::Caps::builder("text/x-raw").field("format", "utf8");
+    assert_eq!(caps, Some(plain.build()));
 }
 
 #[test]

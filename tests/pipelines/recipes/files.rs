@@ -7,6 +7,9 @@ use offline_service::{Options, ScriptRecogniser};
 
 use super::*;
 
+/// The recipe's encoder.
+const WEBVTT: &str = "text/x-raw,format=pango-markup ! webvttenc";
+
 /// Plays three utterances into a file; gives what was in it before the last one ended, and at the
 /// end.
 fn grow(encoder: &str, speech: &Speech, change: impl FnOnce(&mut Options)) -> (String, String) {
@@ -14,7 +17,7 @@ fn grow(encoder: &str, speech: &Speech, change: impl FnOnce(&mut Options)) -> (S
     let file = TempFile::new("txt");
     let mut rig = Recipe::new("WebVTT and SubRip while it is live")
         .with_speech()
-        .with("webvttenc", encoder)
+        .with(WEBVTT, encoder)
         .with("live.vtt", file.0.to_str().unwrap())
         .with_service(&server.url())
         .rig();
@@ -59,7 +62,7 @@ fn speech() -> Speech {
 #[test]
 fn webvtt_and_subrip_grow_and_end_well() {
     std::thread::scope(|scope| {
-        for encoder in ["webvttenc", "srtenc"] {
+        for encoder in [WEBVTT, "srtenc"] {
             scope.spawn(move || {
                 let parse = if encoder == "srtenc" { srt } else { webvtt };
                 let (so_far, all) = grow(encoder, &speech(), |_| {});
@@ -74,11 +77,41 @@ fn webvtt_and_subrip_grow_and_end_well() {
 
 #[test]
 fn chinese_is_in_webvtt() {
-    let (_, all) = grow("webvttenc", &speech(), |options| {
+    let (_, all) = grow(WEBVTT, &speech(), |options| {
         options.recogniser = ScriptRecogniser::factory(vec![chinese(); 3], "zh");
     });
     let cues: Vec<String> = webvtt(&all).into_iter().map(|(text, ..)| text).collect();
     assert_eq!(cues.concat(), chinese().transcript.repeat(3), "{all}");
+}
+
+#[test]
+fn what_looks_like_markup_is_read_as_text() {
+    let said = "AT&T's R&D <laughter>: 3 < 4 --> next";
+    let service = |options: &mut Options| {
+        let item = ScriptItem::new(said);
+        options.recogniser = ScriptRecogniser::factory(vec![item; 3], "en");
+    };
+    let (_, all) = grow(WEBVTT, &speech(), service);
+    let cues = webvtt(&all);
+    assert_eq!(cues.len(), 3, "{all}");
+    for (cue, ..) in cues {
+        // By the book, neither may be in a cue but as part of an escape or a tag.
+        assert!(!cue.contains(['<', '>']), "{cue}");
+        for part in cue.split('&').skip(1) {
+            let escapes = ["amp;", "lt;", "gt;"];
+            assert!(
+                escapes.iter().any(|escape| part.starts_with(escape)),
+                "{cue}"
+            );
+        }
+        let plain = cue
+            .replace("&lt;", "<")
+            .replace("&gt;", ">")
+            .replace("&amp;", "&");
+        assert_eq!(plain, said);
+    }
+    let (_, all) = grow("srtenc", &speech(), service);
+    assert_eq!(all.matches(said).count(), 3, "{all}");
 }
 
 #[test]
@@ -87,7 +120,7 @@ fn text_that_comes_late_has_its_true_times_all_the_same() {
     let file = TempFile::new("srt");
     let mut rig = Recipe::new("WebVTT and SubRip while it is live")
         .with_speech()
-        .with("webvttenc", "srtenc")
+        .with(WEBVTT, "srtenc")
         .with("live.vtt", file.0.to_str().unwrap())
         .with("qwenasr ", "qwenasr latency=200 ")
         .with_service(&server.url())
