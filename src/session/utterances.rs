@@ -341,7 +341,7 @@ impl Utterances {
         let text = std::mem::take(&mut self.open.get_mut(&item)?.text);
         let transcript = self.transcript(item, text, timeline, numbers);
         let utterance = self.open.remove(&item)?;
-        let end = utterance.end.unwrap_or_else(|| timeline.clock());
+        let end = self.end_of(&utterance, timeline);
         self.reported_end = self.reported_end.max(end).max(utterance.position());
         Some(Ended {
             transcript,
@@ -371,6 +371,16 @@ impl Utterances {
         self.reported_end
     }
 
+    /// Where it ends: where the next one begins at the latest, or all that was sent does.
+    fn end_of(&self, utterance: &Utterance, timeline: &Timeline) -> Position {
+        let begin = utterance.position();
+        let others = self.open.values().filter_map(|other| other.begin);
+        let next = others.filter(|other| *other > begin).min();
+        utterance
+            .end
+            .unwrap_or_else(|| next.unwrap_or(timeline.clock()))
+    }
+
     fn transcript(
         &mut self,
         item: ItemKey,
@@ -378,11 +388,11 @@ impl Utterances {
         timeline: &Timeline,
         numbers: &mut Numbers,
     ) -> Transcript {
-        let Some(utterance) = self.open.get_mut(&item) else {
+        let end = self.open.get(&item).map(|u| self.end_of(u, timeline));
+        let (Some(end), Some(utterance)) = (end, self.open.get_mut(&item)) else {
             return Transcript::default();
         };
         let start = utterance.start(timeline);
-        let end = utterance.end.unwrap_or_else(|| timeline.clock());
         let end = end.max(utterance.position());
         let end = utterance.speech_end.or(timeline.end_time(end));
         let item_id = if text.item_id.is_empty() {

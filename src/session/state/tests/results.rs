@@ -55,8 +55,8 @@ fn what_was_heard_of_an_overtaken_utterance_stays_in_its_place() {
         [
             OVERTAKEN,
             OVERTAKEN,
-            "FINAL 0 100..5000 one|",
-            "FINAL 2 2000..5000 Three.|"
+            "FINAL 0 100..1000 one|",
+            "FINAL 2 2000..4000 Three.|"
         ]
     );
     // It is over: later utterances are not held back, and it is not reported twice.
@@ -193,7 +193,7 @@ fn one_that_failed_waits_for_the_one_before() {
         s.said(),
         [
             "WARNING NotRecognised(\"boom\")",
-            "FINAL 0 100..2000 One.|",
+            "FINAL 0 100..1000 One.|",
             "FINAL 1 1000..2000 two|"
         ]
     );

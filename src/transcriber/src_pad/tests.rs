@@ -1,0 +1,126 @@
+// SPDX-License-Identifier: MPL-2.0
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::*;
+
+const MS: u64 = 1_000_000;
+
+/// A src pad of an element, and how far its gaps have got, in milliseconds.
+struct Rig {
+    element: gst::Bin,
+    bus: gst::Bus,
+    src_pad: SrcPad,
+    lane: u64,
+    gaps_until: Arc<AtomicU64>,
+    _peer: gst::Pad,
+}
+
+impl Rig {
+    /// With a session whose audio begins at 0.
+    fn new() -> Self {
+        gst::init().unwrap();
+        let element = gst::Bin::new();
+        let bus = gst::Bus::new();
+        element.set_bus(Some(&bus));
+        let pad = gst::Pad::builder(gst::PadDirection::Src).build();
+        element.add_pad(&pad).unwrap();
+        let gaps_until = Arc::new(AtomicU64::new(0));
+        let seen = gaps_until.clone();
+        let peer = gst::Pad::builder(gst::PadDirection::Sink)
+            .event_function(move |_, _, event| {
+                if let gst::EventView::Gap(gap) = event.view() {
+                    let (start, duration) = gap.get();
+                    let end = start + duration.unwrap();
+                    seen.store(end.mseconds(), Ordering::Relaxed);
+                }
+                true
+            })
+            .chain_function(|_, _, _| Ok(gst::FlowSuccess::Ok))
+            .build();
+        pad.link(&peer).unwrap();
+        peer.set_active(true).unwrap();
+        pad.set_active(true).unwrap();
+        let src_pad = SrcPad::new(pad.upcast(), Arc::default());
+        src_pad.reset();
+        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        let start = gst::event::StreamStart::new("captions");
+        src_pad.queue.event(None, start);
+        src_pad
+            .queue
+            .event(None, gst::event::Segment::new(&segment));
+        let lane = src_pad.queue.open_lane(0);
+        (0..3).for_each(|_| src_pad.run());
+        Self {
+            element,
+            bus,
+            src_pad,
+            lane,
+            gaps_until,
+            _peer: peer,
+        }
+    }
+
+    fn put(&self, entry: Entry) {
+        self.src_pad.queue.put(self.lane, entry);
+        self.src_pad.run();
+    }
+
+    fn finalise(&self, start_ms: u64) {
+        self.put(Entry::Final(Transcript {
+            text: "word".into(),
+            start: start_ms * MS,
+            end: (start_ms + 500) * MS,
+            ..Transcript::default()
+        }));
+    }
+}
+
+impl Drop for Rig {
+    fn drop(&mut self) {
+        self.element.set_bus(None);
+    }
+}
+
+#[test]
+fn text_that_is_shown_too_late_is_worth_a_warning_whatever_the_reason() {
+    let rig = Rig::new();
+    rig.put(Entry::Watermark(20_000 * MS));
+    // Half a second is nothing, then it says what is new.
+    let warnings = [19_500, 15_000, 15_200, 12_000].map(|start| {
+        rig.finalise(start);
+        let warning = rig.bus.pop_filtered(&[gst::MessageType::Warning]);
+        warning.map(|message| {
+            let gst::MessageView::Warning(warning) = message.view() else {
+                panic!("{message:?}");
+            };
+            let details = warning.details().unwrap();
+            assert_eq!(details.name(), "qwenasr/late-text");
+            details.get::<gst::ClockTime>("late-by").unwrap().mseconds()
+        })
+    });
+    assert_eq!(warnings, [None, Some(5500), None, Some(9500)]);
+}
+
+#[test]
+fn in_a_pause_there_are_no_deadlines() {
+    let rig = Rig::new();
+    let clock = gst::SystemClock::obtain();
+    let a_minute_ago = clock.time() - gst::ClockTime::from_seconds(60);
+    rig.element.set_clock(Some(&clock)).unwrap();
+    rig.element.set_base_time(a_minute_ago);
+    rig.src_pad.shared.timing().live = true;
+    rig.put(Entry::Watermark(0));
+    rig.finalise(10_000);
+    assert_eq!(rig.gaps_until.load(Ordering::Relaxed), 10_000);
+    assert_eq!(rig.src_pad.shared.base.stats.max_observed_delay(), 0);
+    // A nudge, not a sleeper's own patience, sets it going.
+    rig.src_pad.shared.timing().playing = true;
+    rig.src_pad.queue.nudge();
+    rig.src_pad.run();
+    let latency = 4000;
+    let gaps_until = rig.gaps_until.load(Ordering::Relaxed);
+    assert!(gaps_until >= 60_000 - latency, "{gaps_until}");
+    rig.finalise(40_000);
+    assert!(rig.src_pad.shared.base.stats.max_observed_delay() >= 20_000);
+}
