@@ -9,17 +9,19 @@
 //!   [`Captioner::keep_late_text`], text may be earlier than gaps, but not than other text.)
 //! - No text is blank, and in [`Mode::Final`] and [`Mode::Stable`] none is taken back.
 //! - Every word of a final text is in some piece, or a word that was shown earlier stands in its
-//!   place.
+//!   place; but of words that are repeated over and over, as by a recogniser in a loop, only three.
 
 mod modes;
 
+use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
 use super::layout::{Layout, nanos};
-use super::text::is_blank;
+use super::loops;
+use super::text::{is_blank, normalise, same_bytes};
 use super::track::{Piece, Track};
-use crate::transcript::Transcript;
+use crate::transcript::{Transcript, Utterance};
 use modes::{FinalCues, InterimLines, StableWords};
 
 /// How often [`Captioner::due`] is to be called in a live pipeline.
@@ -47,6 +49,9 @@ pub struct Captioner {
     track: Track,
     language: Option<String>,
     settled: Option<u64>,
+    /// The utterance of which a loop was cut most recently.
+    looping: Option<Utterance>,
+    repeats: Option<usize>,
 }
 
 /// What the modes have in common. All that is given out is put on the track.
@@ -86,6 +91,8 @@ impl Captioner {
             track: Track::default(),
             language: None,
             settled: None,
+            looping: None,
+            repeats: None,
         }
     }
 
@@ -118,6 +125,7 @@ impl Captioner {
     /// An utterance that is heard again over a new connection starts over: its text is short again,
     /// and its end, that of the audio sent so far, goes back.
     pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        let transcript = &*self.without_loops(transcript);
         self.announce_language(transcript, out);
         self.composer.interim(transcript, &mut self.track, out);
     }
@@ -125,6 +133,7 @@ impl Captioner {
     /// Takes in the final text of an utterance. Finals come in the order in which the utterances
     /// began, as a rule, and once each.
     pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        let transcript = &*self.without_loops(transcript);
         self.announce_language(transcript, out);
         self.composer.finalise(transcript, &mut self.track, out);
         if !is_blank(&transcript.text) {
@@ -156,6 +165,38 @@ impl Captioner {
     /// The session is over: what is known of utterances without a final text is all there will be.
     pub fn end(&mut self, out: &mut Vec<Piece>) {
         self.composer.end(&mut self.track, out);
+    }
+
+    /// How often the service repeated the same words, if so often that this was cut down to three
+    /// times since it was last asked for. Said once for an utterance.
+    pub fn take_repeats(&mut self) -> Option<usize> {
+        self.repeats.take()
+    }
+
+    fn without_loops<'a>(&mut self, transcript: &'a Transcript) -> Cow<'a, Transcript> {
+        let whole = normalise(&[transcript.text.as_str(), &transcript.stash].concat());
+        let Some(loops::Cut { text, repeats }) = loops::cut(&whole) else {
+            return Cow::Borrowed(transcript);
+        };
+        if self.looping.replace(transcript.utterance) != Some(transcript.utterance) {
+            self.repeats = Some(repeats);
+        }
+        // What is certain of it is the beginning, as before.
+        let certain = normalise(&transcript.text);
+        let certain = loops::cut(&certain).map_or(certain, |cut| cut.text);
+        let certain = if transcript.stash.is_empty() {
+            text.len()
+        } else {
+            same_bytes(&certain, &text)
+        };
+        let (certain, stash) = text.split_at(certain);
+        Cow::Owned(Transcript {
+            text: certain.to_owned(),
+            stash: stash.to_owned(),
+            // They are of other words.
+            words: Vec::new(),
+            ..transcript.clone()
+        })
     }
 
     /// Says in which language the text is, when that changes.

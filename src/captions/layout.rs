@@ -23,6 +23,9 @@ const MAX_SHIFT: u64 = 1_000_000_000;
 /// Time per column assumed for an utterance without a duration, in nanoseconds.
 const TIME_PER_COLUMN: u64 = 1_000_000;
 
+/// Upper bound of a cue, in bytes: also without a limit of columns, and for text without width.
+pub(super) const MAX_CUE_BYTES: usize = 4096;
+
 /// Upper bound of the grapheme clusters in a cue of a divided text; bounds the search.
 const MAX_CLUSTERS: usize = 1024;
 
@@ -168,6 +171,7 @@ impl<'a> Division<'a> {
         columns
             .div_ceil(self.max_columns)
             .max(usize::try_from(by_time).unwrap_or(usize::MAX))
+            .max(self.text.len().div_ceil(MAX_CUE_BYTES))
     }
 
     /// Indices of the points where the cues end, such that the sum of the costs of all cues and of
@@ -232,7 +236,9 @@ impl<'a> Division<'a> {
         // The count at `close` includes `close` itself, unless it is within a word.
         let counted = usize::from(close.boundary.kind != Break::Cluster);
         let inner = close.boundary.opportunities > open.boundary.opportunities + counted;
-        columns_between(open, close) <= self.max_columns
+        let bytes = close.boundary.end.saturating_sub(open.boundary.start);
+        bytes <= MAX_CUE_BYTES
+            && columns_between(open, close) <= self.max_columns
             && (!inner || close.time.saturating_sub(open.time) <= self.max_duration)
     }
 

@@ -12,6 +12,7 @@ mod agreement;
 mod captioner;
 mod curve;
 mod layout;
+mod loops;
 mod rolling;
 mod stable;
 mod text;

@@ -7,7 +7,8 @@
 //! No word is skipped: lines that became full with words that nobody has seen are shown as well. So
 //! only what is really going to be shown may be asked for.
 
-use super::text::{Boundary, Break, boundaries, is_blank, normalise};
+use super::layout::MAX_CUE_BYTES;
+use super::text::{Boundary, Break, boundaries, is_blank, normalise, same_bytes};
 use crate::transcript::Transcript;
 
 /// The lines of one utterance.
@@ -118,17 +119,20 @@ impl RollingLines {
 
     /// Breaks what is too long for a line.
     fn add_breaks(&mut self, text: &str, boundaries: &[Boundary], seen: usize) {
-        let (Some((end, before)), Some(max_chars)) = (boundaries.split_last(), self.max_chars)
-        else {
+        let Some((end, before)) = boundaries.split_last() else {
             return;
         };
+        let max_chars = self.max_chars.unwrap_or(usize::MAX);
         let line_end = self.breaks.last().copied().unwrap_or_default();
         let mut from = before.partition_point(|boundary| boundary.end < line_end);
-        while let Some(open) = before.get(from)
-            && end.end_column.saturating_sub(open.column) > max_chars
-        {
-            let fits =
-                |boundary: &Boundary| boundary.end_column.saturating_sub(open.column) <= max_chars;
+        while let Some(open) = before.get(from) {
+            let fits = |boundary: &Boundary| {
+                boundary.end_column.saturating_sub(open.column) <= max_chars
+                    && boundary.end.saturating_sub(open.start) <= MAX_CUE_BYTES
+            };
+            if fits(end) {
+                return;
+            }
             let mut later = before.iter().enumerate().skip(from + 1);
             let fitting: Vec<_> = later
                 .clone()
@@ -207,12 +211,6 @@ fn boundary_at(boundaries: &[Boundary], end: usize) -> Option<&Boundary> {
 /// The transcript's confirmed and tentative text.
 fn whole(transcript: &Transcript) -> String {
     [transcript.text.as_str(), &transcript.stash].concat()
-}
-
-/// Length of what both texts begin with, in bytes.
-fn same_bytes(a: &str, b: &str) -> usize {
-    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
-    same.map(|(c, _)| c.len_utf8()).sum()
 }
 
 #[cfg(test)]

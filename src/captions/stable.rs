@@ -11,13 +11,18 @@
 use std::collections::VecDeque;
 
 use super::agreement::Agreement;
-use super::curve::Curve;
+use super::curve::{Curve, MIN_WORD_DURATION};
 use super::layout::Cue;
 use super::tokens::Token;
 use crate::transcript::{Transcript, Utterance};
 
 /// Upper bound of the utterances that are open at the same time.
 const MAX_OPEN: usize = 64;
+
+/// By how much the words of an utterance may be late at its end, in nanoseconds: another utterance
+/// may begin there, and wants its words shown in time. Words for which that leaves no time of their
+/// own are shown together.
+const MAX_DELAY: u64 = 1_000_000_000;
 
 /// Turns the growing texts of utterances into words. Times are timestamps in nanoseconds.
 #[derive(Debug, Default)]
@@ -35,11 +40,11 @@ impl Stable {
     /// began to speak. When the utterance is being heard again over a new connection its text is
     /// short again, and the end of the audio sent goes back.
     ///
-    /// Adds to `out` the words that need not wait any longer.
-    pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) {
-        if let Some(open) = self.open(transcript, out) {
+    /// Adds to `out` the words that need not wait any longer. All before `taken` is on the track.
+    pub fn interim(&mut self, transcript: &Transcript, taken: u64, out: &mut Vec<Cue>) {
+        if let Some(open) = self.open(transcript, taken, out) {
             open.interim(transcript);
-            self.flush(out);
+            self.flush(taken, out);
         }
     }
 
@@ -48,32 +53,32 @@ impl Stable {
     ///
     /// Adds to `out` the rest of its words, unless an utterance before it is open: then they come
     /// after those, or when they are due.
-    pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) {
-        if let Some(open) = self.open(transcript, out) {
+    pub fn finalise(&mut self, transcript: &Transcript, taken: u64, out: &mut Vec<Cue>) {
+        if let Some(open) = self.open(transcript, taken, out) {
             open.finalise(transcript);
-            self.flush(out);
+            self.flush(taken, out);
         }
     }
 
     /// No more transcripts come: adds all words that are left to `out`.
-    pub fn end(&mut self, out: &mut Vec<Cue>) {
+    pub fn end(&mut self, taken: u64, out: &mut Vec<Cue>) {
         self.open.iter_mut().for_each(Open::give_up);
-        self.flush(out);
+        self.flush(taken, out);
     }
 
     /// What starts at `position` or before must be shown now.
     ///
     /// Adds to `out` the words that do, except one that may still grow. To be called whenever the
     /// deadline moves.
-    pub fn due(&mut self, position: u64, out: &mut Vec<Cue>) {
+    pub fn due(&mut self, position: u64, taken: u64, out: &mut Vec<Cue>) {
         for open in &mut self.open {
             if open.next_start(self.shown_until) <= position {
-                open.show_due(position, &mut self.shown_until, out);
+                open.show_due(position, taken, &mut self.shown_until, out);
             }
         }
         self.open
             .retain(|open| !open.is_final || open.agreement.has_pending());
-        self.flush(out);
+        self.flush(taken, out);
     }
 
     /// Where the next word may start: no gap may go beyond unless the deadline of this position has
@@ -88,7 +93,12 @@ impl Stable {
 
     /// The open utterance of the transcript, which is opened if it is new. `None` if its final text
     /// has come already.
-    fn open(&mut self, transcript: &Transcript, out: &mut Vec<Cue>) -> Option<&mut Open> {
+    fn open(
+        &mut self,
+        transcript: &Transcript,
+        taken: u64,
+        out: &mut Vec<Cue>,
+    ) -> Option<&mut Open> {
         let Transcript {
             utterance, start, ..
         } = *transcript;
@@ -103,7 +113,7 @@ impl Stable {
             return None;
         }
         if self.open.len() >= MAX_OPEN {
-            self.close_first(out);
+            self.close_first(taken, out);
         }
         let index = self.open.partition_point(|open| open.start <= start);
         self.open.insert(index, Open::new(utterance, start));
@@ -111,23 +121,23 @@ impl Stable {
     }
 
     /// Gives up the first utterance; whatever comes for it is ignored.
-    fn close_first(&mut self, out: &mut Vec<Cue>) {
+    fn close_first(&mut self, taken: u64, out: &mut Vec<Cue>) {
         if let Some(first) = self.open.first_mut() {
             first.give_up();
             self.closed.push_back(first.utterance);
             if self.closed.len() > MAX_OPEN {
                 self.closed.pop_front();
             }
-            self.flush(out);
+            self.flush(taken, out);
         }
     }
 
     /// Gives out what is ready of the first utterance, and of the next ones as long as those before
     /// are final.
-    fn flush(&mut self, out: &mut Vec<Cue>) {
+    fn flush(&mut self, taken: u64, out: &mut Vec<Cue>) {
         let mut finished = 0;
         for open in &mut self.open {
-            open.show_ready(&mut self.shown_until, out);
+            open.show_ready(taken, &mut self.shown_until, out);
             if !open.is_final {
                 break;
             }
@@ -142,7 +152,8 @@ impl Stable {
 struct Open {
     utterance: Utterance,
     start: u64,
-    /// End of the audio sent by the time of its newest hypothesis, as a timestamp.
+    /// End of the audio sent by the time of its newest hypothesis, or of the utterance once that is
+    /// final, as a timestamp.
     audio_end: u64,
     agreement: Agreement,
     curve: Curve,
@@ -184,6 +195,7 @@ impl Open {
     }
 
     fn finalise(&mut self, transcript: &Transcript) {
+        self.audio_end = transcript.end;
         self.agreement.finalise(&transcript.text);
         match Curve::exact(self.agreement.text(), &transcript.words, self.start) {
             Some(mut curve) => {
@@ -208,20 +220,46 @@ impl Open {
             .max(floor)
     }
 
-    fn show_ready(&mut self, floor: &mut u64, out: &mut Vec<Cue>) {
-        let count = self.show(self.agreement.ready(), u64::MAX, floor, out);
+    fn show_ready(&mut self, taken: u64, floor: &mut u64, out: &mut Vec<Cue>) {
+        let words = self.words(self.agreement.ready(), taken.max(*floor));
+        let count = self.show(&words, u64::MAX, floor, out);
         self.agreement.show(count);
     }
 
-    fn show_due(&mut self, position: u64, floor: &mut u64, out: &mut Vec<Cue>) {
-        let count = self.show(self.agreement.ready_if_due(), position, floor, out);
+    fn show_due(&mut self, position: u64, taken: u64, floor: &mut u64, out: &mut Vec<Cue>) {
+        let words = self.words(self.agreement.ready_if_due(), taken.max(*floor));
+        let count = self.show(&words, position, floor, out);
         self.agreement.show(count);
     }
 
-    /// Adds to `out` the words made of `tokens` that start at `latest` or before, from `floor` on.
-    /// Returns the number of tokens in them.
-    fn show(&self, tokens: &[Token], latest: u64, floor: &mut u64, out: &mut Vec<Cue>) -> usize {
+    /// The words that these tokens make, or several words in one where there is no time for each,
+    /// all before `taken` being taken.
+    fn words<'a>(&self, tokens: &'a [Token], taken: u64) -> Vec<&'a [Token]> {
         let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).collect();
+        let time = self
+            .audio_end
+            .saturating_add(MAX_DELAY)
+            .saturating_sub(taken);
+        let count = usize::try_from(time / MIN_WORD_DURATION).unwrap_or(usize::MAX);
+        if words.len() <= count {
+            return words;
+        }
+        let together = words.len().div_ceil(count.max(1));
+        let mut rest = tokens;
+        let lengths = words.chunks(together);
+        let lengths = lengths.map(|words| words.iter().map(|word| word.len()).sum());
+        lengths
+            .map(|length| {
+                let (words, later) = rest.split_at(length);
+                rest = later;
+                words
+            })
+            .collect()
+    }
+
+    /// Adds to `out` the words that start at `latest` or before, from `floor` on. Returns the
+    /// number of tokens in them.
+    fn show(&self, words: &[&[Token]], latest: u64, floor: &mut u64, out: &mut Vec<Cue>) -> usize {
         let ends = words
             .iter()
             .filter_map(|word| word.first().zip(word.last()));

@@ -15,6 +15,10 @@ const TITLES: &[&str] = &[
     "Hon", "Sen", "Rep", "vs",
 ];
 
+/// Upper bound of the characters in a grapheme cluster: one and thirty marks, as in the stream-safe
+/// text format of UAX #15. More are made up, and take a renderer for ever.
+const MAX_CLUSTER: usize = 31;
+
 /// Width of `text` in display columns: wide characters count 2, combining ones 0.
 ///
 /// Counted per grapheme cluster, so that the widths of the cues of a text add up to the width of
@@ -32,7 +36,7 @@ pub fn is_blank(text: &str) -> bool {
 
 /// `text` as it is shown: every run of white space is one space (a no-break space, if the run had
 /// no other kind), none at the edges, and no control characters. Joiners and bidirectional marks
-/// stay.
+/// stay, but of what is drawn in one place no more than [`MAX_CLUSTER`] characters.
 pub fn normalise(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
     let mut space = None;
@@ -52,7 +56,27 @@ pub fn normalise(text: &str) -> String {
             normal.push(c);
         }
     }
-    normal
+    bound_clusters(normal)
+}
+
+/// Cuts clusters that are too long.
+fn bound_clusters(text: String) -> String {
+    // No character is shorter than a byte.
+    let is_long =
+        |cluster: &str| cluster.len() > MAX_CLUSTER && cluster.chars().nth(MAX_CLUSTER).is_some();
+    if text.is_ascii() || !text.graphemes(true).any(is_long) {
+        return text;
+    }
+    let mut bounded = String::new();
+    for cluster in text.graphemes(true) {
+        let end = cluster.char_indices().nth(MAX_CLUSTER);
+        match end.and_then(|(end, _)| cluster.get(..end)) {
+            // A joiner at the end would make one cluster of this and the next.
+            Some(cut) => bounded.push_str(cut.trim_end_matches('\u{200d}')),
+            None => bounded.push_str(cluster),
+        }
+    }
+    bounded
 }
 
 /// How good a place is to end a cue, best first.
@@ -299,6 +323,12 @@ fn may_begin_cue(c: char) -> bool {
         )
 }
 
+/// Length of what both texts begin with, in bytes.
+pub(super) fn same_bytes(a: &str, b: &str) -> usize {
+    let same = a.chars().zip(b.chars()).take_while(|(a, b)| a == b);
+    same.map(|(c, _)| c.len_utf8()).sum()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -356,6 +386,22 @@ mod tests {
             assert_eq!(normalise(text), normal, "{text:?}");
             assert_eq!(normalise(normal), normal, "{text:?}");
         }
+    }
+
+    #[test]
+    fn clusters_are_bounded() {
+        let marks = "\u{301}";
+        for count in [0, 1, 30, 31, 5000] {
+            let text = format!("a{}b", marks.repeat(count));
+            let expected = format!("a{}b", marks.repeat(count.min(30)));
+            assert_eq!(normalise(&text), expected, "{count}");
+        }
+        let family = "👩\u{200d}".repeat(1000) + "👧";
+        let bounded = normalise(&(family.clone() + &family));
+        let lengths: Vec<_> = bounded.graphemes(true).map(|g| g.chars().count()).collect();
+        assert_eq!(lengths, [31, 31], "families of sixteen");
+        let bounded = normalise(&(family + "🎉"));
+        assert_eq!(bounded, normalise(&bounded));
     }
 
     #[test]

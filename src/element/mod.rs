@@ -20,7 +20,7 @@ pub use base::{Base, Feed, post_went_back};
 pub use enums::Results;
 pub use input::{Feeding, Input, is_live};
 pub use properties::{Settings, property_specs, text_property_specs};
-pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text};
+pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text, post_repeats};
 pub use uplink::Refused;
 
 /// Levels: WARNING for problems a user should fix, DEBUG for sessions and their states, LOG for

@@ -396,6 +396,19 @@ pub fn post_late_text(element: &gst::Element, late: u32) {
     post_clock_warning(element, &text, messages::late_text(late));
 }
 
+/// Posts a WARNING that the service repeated the same words this often in one utterance.
+pub fn post_repeats(element: &gst::Element, repeats: usize) {
+    let text = format!(
+        "The service repeated the same words {repeats} times: the text on the pad has them three \
+         times. Where that comes again, try another model, or a smaller vad-silence-duration."
+    );
+    gst::warning!(CAT, obj = element, "{text}");
+    let message = gst::message::Warning::builder(gst::StreamError::Decode, &text)
+        .src(element)
+        .build();
+    let _ = element.post_message(message);
+}
+
 fn post_clock_warning(element: &gst::Element, text: &str, details: gst::Structure) {
     gst::warning!(CAT, obj = element, "{text}");
     let message = gst::message::Warning::builder(gst::CoreError::Clock, text)

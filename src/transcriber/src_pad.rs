@@ -19,7 +19,9 @@ use super::output_queue::{Entry, Next, OutputQueue};
 use super::tags;
 use super::timing::Timing;
 use crate::captions::{Captioner, HEARTBEAT, Piece};
-use crate::element::{Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text};
+use crate::element::{
+    Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text, post_repeats,
+};
 use crate::transcript::Transcript;
 
 /// The formats of text: as it is, and with the escapes of markup, which are those of WebVTT, too.
@@ -221,6 +223,9 @@ impl SrcPad {
                 captioner.end(&mut pieces);
                 task.in_session = false;
             }
+        }
+        if let Some(repeats) = task.captioner.take_repeats() {
+            post_repeats(element, repeats);
         }
         self.push_pieces(task, pieces, element)
     }

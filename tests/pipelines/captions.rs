@@ -4,6 +4,7 @@
 
 use super::common::*;
 use gst::prelude::*;
+use offline_service::{ScriptItem, ScriptRecogniser};
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
@@ -128,5 +129,30 @@ fn short_utterances_are_shown_when_they_are_said_also_the_fortieth() {
             );
         }
         assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    }
+}
+
+#[test]
+fn a_recogniser_in_a_loop_is_cut_short_on_the_pad_with_a_warning() {
+    let said = "but ".repeat(400).trim_end().to_owned();
+    let item = (1..=8).fold(ScriptItem::new(said.clone()), |item, n| {
+        item.partial(n * 200, "", "but ".repeat(50 * n as usize))
+    });
+    for results in ["final", "stable", "interim"] {
+        let service = service(Protocol::Realtime, |options| {
+            options.recogniser = ScriptRecogniser::factory(vec![item.clone()], "en");
+            options.partial_interval = Duration::from_millis(100);
+        });
+        let mut rig = Rig::with(&service, 16_000, &format!("results={results} max-speed=20"));
+        rig.run(
+            Speech::new(16_000)
+                .say(0..20)
+                .silence(700)
+                .buffers(&[320], 0),
+        );
+        assert!(rig.finals().contains(&said), "the message has all of it");
+        let longest = rig.texts().iter().map(|(text, ..)| text.len()).max();
+        assert!(longest <= Some(150), "{results}: {longest:?}");
+        assert!(matches!(&rig.warnings[..], [text] if text.contains("repeated the same words")));
     }
 }

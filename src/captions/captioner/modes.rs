@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use super::super::curve::MIN_WORD_DURATION;
-use super::super::layout::{Cue, Layout, cues};
+use super::super::layout::{Cue, Layout, MAX_CUE_BYTES, cues};
 use super::super::rolling::RollingLines;
 use super::super::stable::Stable;
 use super::super::text::is_blank;
@@ -75,10 +75,10 @@ impl StableWords {
     }
 
     fn put_words(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
-        let max_chars = self.layout.max_chars.unwrap_or(usize::MAX);
+        let max_chars = self.layout.max_chars.unwrap_or(MAX_CUE_BYTES);
         for word in self.words.drain(..) {
             // No character has more columns than bytes.
-            if word.text.len() <= max_chars {
+            if word.text.len() <= max_chars.min(MAX_CUE_BYTES) {
                 track.text(word, MIN_WORD_DURATION, out);
                 continue;
             }
@@ -91,17 +91,20 @@ impl StableWords {
 
 impl Composer for StableWords {
     fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
-        self.stable.interim(transcript, &mut self.words);
+        let taken = track.next_start(0);
+        self.stable.interim(transcript, taken, &mut self.words);
         self.put_words(track, out);
     }
 
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
-        self.stable.finalise(transcript, &mut self.words);
+        let taken = track.next_start(0);
+        self.stable.finalise(transcript, taken, &mut self.words);
         self.put_words(track, out);
     }
 
     fn due(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
-        self.stable.due(time, &mut self.words);
+        let taken = track.next_start(0);
+        self.stable.due(time, taken, &mut self.words);
         self.put_words(track, out);
     }
 
@@ -110,7 +113,8 @@ impl Composer for StableWords {
     }
 
     fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
-        self.stable.end(&mut self.words);
+        let taken = track.next_start(0);
+        self.stable.end(taken, &mut self.words);
         self.put_words(track, out);
     }
 }

@@ -410,3 +410,110 @@ fn what_is_known_at_the_end_is_shown() {
     s.interim(1, "one two", 0, 1000);
     assert_eq!(s.end(), "one 0-300 | - 300-400 | two 400-700");
 }
+
+#[test]
+fn a_loop_is_cut_and_said_once() {
+    for mode in [Mode::Final, Mode::Stable, Mode::Interim] {
+        let mut s = Script::with(mode, 84, 1000, 7000);
+        let looping = |count: usize| format!("So {}that was it.", "but ".repeat(count));
+        let mut told = Vec::new();
+        for count in [5, 20, 400] {
+            s.interim(1, &looping(count), 0, 10 * count as u64);
+            told.extend(s.captioner.take_repeats());
+        }
+        s.finalise(1, &looping(400), 0, 5000);
+        told.extend(s.captioner.take_repeats());
+        assert_eq!(told.len(), 1, "{mode:?}: {told:?}");
+        s.finalise(2, "And no no no no no no no no.", 6000, 9000);
+        assert_eq!(s.captioner.take_repeats(), None);
+    }
+}
+
+#[test]
+fn a_loop_is_short_and_after_it_words_are_in_time() {
+    for (phrase, count, most) in [
+        ("but ", 400, 150),
+        ("I mean it. ", 130, 150),
+        ("Thank you. ", 100, 150),
+        ("像", 119, 24),
+    ] {
+        let mut s = Script::with(Mode::Stable, 84, 1000, 7000);
+        for n in 1..=25 {
+            let so_far = phrase.repeat(count * n / 25);
+            let said = transcript(1, "", &so_far, 0, 200 * n as u64);
+            s.captioner.interim(&said, &mut s.out);
+            let due = (200 * n as u64).saturating_sub(1000);
+            s.captioner.due(due * MS, &mut s.out);
+        }
+        let said = transcript(1, &phrase.repeat(count), "", 0, 5000);
+        s.captioner.finalise(&said, &mut s.out);
+        let shown = s.out.drain(..).filter_map(text_of);
+        let length: usize = shown.map(|text| text.chars().count()).sum();
+        assert!(length <= most, "{phrase}: {length} characters");
+        let next = s.finalise(2, "next", 6300, 6800);
+        assert!(next.ends_with("next 6300-6800 | ."), "{phrase}: {next}");
+    }
+}
+
+#[test]
+fn whatever_comes_the_next_words_are_late_by_a_second_at_most() {
+    let endless: String = (0..10_000).map(|n| format!("word{n} ")).collect();
+    let run: String = ('\u{4e00}'..'\u{6000}').collect();
+    for text in [&endless, &run] {
+        let mut s = Script::with(Mode::Stable, 84, 1000, 7000);
+        let transcript = transcript(1, &text[..text.len() / 3], "", 0, 3000);
+        s.captioner.interim(&transcript, &mut s.out);
+        let transcript = self::transcript(1, text, "", 0, 5000);
+        s.captioner.finalise(&transcript, &mut s.out);
+        let shown: String = s.out.drain(..).filter_map(text_of).collect();
+        let dense = |text: &str| text.split_whitespace().collect::<String>();
+        assert_eq!(dense(&shown), dense(text), "all of it is shown");
+        let transcript = self::transcript(2, "next", "", 5000, 5500);
+        s.captioner.finalise(&transcript, &mut s.out);
+        let start = s.out.drain(..).find_map(|piece| match piece {
+            Piece::Text { text, start, .. } if text == "next" => Some(start / MS),
+            _ => None,
+        });
+        assert!(start <= Some(6000), "{start:?}");
+    }
+}
+
+fn text_of(piece: Piece) -> Option<String> {
+    match piece {
+        Piece::Text { text, .. } => Some(text),
+        _ => None,
+    }
+}
+
+#[test]
+fn no_cue_is_large() {
+    for text in [
+        "\u{200b}".repeat(20_000) + "a",
+        "a".repeat(20_000),
+        "字".repeat(7000),
+        "a".to_owned() + &"\u{301}".repeat(20_000),
+        "👩\u{200d}".repeat(5000),
+        "a\u{301}\u{302}\u{303} ".repeat(3000),
+    ] {
+        for mode in [Mode::Final, Mode::Stable, Mode::Interim] {
+            for max_chars in [None, Some(84)] {
+                let layout = Layout {
+                    max_chars,
+                    ..Layout::default()
+                };
+                let mut captioner = Captioner::new(mode, layout);
+                captioner.begin(0);
+                let mut out = Vec::new();
+                captioner.interim(&transcript(1, "", &text[..0], 0, 500), &mut out);
+                captioner.interim(&transcript(1, "", &text, 0, 1000), &mut out);
+                captioner.finalise(&transcript(1, &text, "", 0, 9000), &mut out);
+                let largest = out
+                    .into_iter()
+                    .filter_map(text_of)
+                    .map(|text| text.len())
+                    .max();
+                assert!(largest <= Some(4096), "{mode:?}: {largest:?}");
+            }
+        }
+    }
+}

@@ -109,14 +109,16 @@ fn show(utterances: &[Said]) -> Vec<Cue> {
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             stable.interim(
                 &said_so_far(utterance, &said.text[..*confirmed], &stash, start, heard),
+                0,
                 &mut out,
             );
             if said.due {
-                stable.due(heard - 100 * MS, &mut out);
+                stable.due(heard - 100 * MS, 0, &mut out);
             }
         }
         stable.finalise(
             &said_so_far(utterance, &said.text, "", start, heard + 100 * MS),
+            0,
             &mut out,
         );
         start = heard + 300 * MS;
@@ -170,9 +172,13 @@ fn what_was_shown_does_not_depend_on_what_comes_later() {
             heard += 200 * MS;
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             let text = &said.text[..*confirmed];
-            stable.interim(&said_so_far(0, text, &stash, 1000 * MS, heard), &mut before);
+            stable.interim(
+                &said_so_far(0, text, &stash, 1000 * MS, heard),
+                0,
+                &mut before,
+            );
             if said.due {
-                stable.due(heard - 100 * MS, &mut before);
+                stable.due(heard - 100 * MS, 0, &mut before);
             }
         }
         assert_eq!(all[..before.len()], before);

@@ -29,19 +29,23 @@ impl Tester {
     fn interim(&mut self, item: u64, text: &str, stash: &str, start: u64, heard: u64) -> String {
         self.stable.interim(
             &said(item, text, stash, start * MS, heard * MS),
+            0,
             &mut self.out,
         );
         self.taken()
     }
 
     fn finalise(&mut self, item: u64, text: &str, start: u64, end: u64) -> String {
-        self.stable
-            .finalise(&said(item, text, "", start * MS, end * MS), &mut self.out);
+        self.stable.finalise(
+            &said(item, text, "", start * MS, end * MS),
+            0,
+            &mut self.out,
+        );
         self.taken()
     }
 
     fn due(&mut self, position: u64) -> String {
-        self.stable.due(position * MS, &mut self.out);
+        self.stable.due(position * MS, 0, &mut self.out);
         self.taken()
     }
 
@@ -184,10 +188,10 @@ fn any_numbers_are_taken() {
             for end in numbers {
                 item += 1;
                 t.stable
-                    .interim(&said(item, "a b", " c d e", start, heard), &mut out);
-                t.stable.due(heard, &mut out);
+                    .interim(&said(item, "a b", " c d e", start, heard), 0, &mut out);
+                t.stable.due(heard, 0, &mut out);
                 t.stable
-                    .finalise(&said(item, "a b c 你好，d", "", start, end), &mut out);
+                    .finalise(&said(item, "a b c 你好，d", "", start, end), 0, &mut out);
                 t.stable.held();
             }
         }
@@ -256,7 +260,7 @@ fn at_the_end_what_is_known_is_shown() {
     let mut t = Tester::default();
     t.interim(1, "", "one two", 1000, 2000);
     t.finalise(2, "three", 3000, 3500);
-    t.stable.end(&mut t.out);
+    t.stable.end(0, &mut t.out);
     assert_eq!(t.taken(), "one 1000-1300 | two 1400-1700 | three 3000-3500");
     assert_eq!(t.held(), None);
 }
@@ -287,10 +291,10 @@ fn word_times_are_about_right() {
             // What was spoken up to 300 ms ago is known.
             let known = words[..(heard - 300) / 100].join(" ");
             let (text, stash) = known.split_at(known.len().saturating_sub(10));
-            stable.interim(&said(1, text, stash, 0, heard as u64 * MS), &mut out);
+            stable.interim(&said(1, text, stash, 0, heard as u64 * MS), 0, &mut out);
         }
         assert!(out.len() > 50);
-        stable.finalise(&said(1, &words.join(" "), "", 0, 6000 * MS), &mut out);
+        stable.finalise(&said(1, &words.join(" "), "", 0, 6000 * MS), 0, &mut out);
         assert_eq!(out.len(), 60);
         let mut errors: Vec<_> = (0..60)
             .map(|n| out[n].start.abs_diff(n as u64 * 100 * MS) / MS)
@@ -394,10 +398,15 @@ fn grow(
             1 if wrong => stash.to_uppercase(),
             _ => stash.to_owned(),
         };
-        stable.interim(&said(item, text, &stash, 1000 * MS, heard * MS), &mut out);
+        stable.interim(
+            &said(item, text, &stash, 1000 * MS, heard * MS),
+            0,
+            &mut out,
+        );
         if near {
             stable.due(
                 heard.saturating_sub(random.below(1000) as u64) * MS,
+                0,
                 &mut out,
             );
         }
@@ -438,7 +447,7 @@ fn growing_texts_are_shown_in_full() {
         let mut stable = Stable::default();
         let mut words = grow(&mut random, &spoken, false, 1, &mut stable);
         let early = words.len();
-        stable.finalise(&said(1, &spoken, "", 1000 * MS, 20_000 * MS), &mut words);
+        stable.finalise(&said(1, &spoken, "", 1000 * MS, 20_000 * MS), 0, &mut words);
         check_times(&words);
         check_rest(&words[..early], &words[early..], &spoken);
         assert_eq!(stable.held(), None);
@@ -461,7 +470,7 @@ fn changing_texts_are_neither_torn_nor_shown_twice() {
             _ => spoken,
         };
         let mut after = Vec::new();
-        stable.finalise(&said(item, &last, "", 1000 * MS, 9000 * MS), &mut after);
+        stable.finalise(&said(item, &last, "", 1000 * MS, 9000 * MS), 0, &mut after);
         check_rest(&before, &after, &last);
         check_times(&[before.as_slice(), after.as_slice()].concat());
         earlier += before.len();
@@ -487,10 +496,10 @@ fn what_agreed_to_the_end_is_the_final_text() {
                 heard += 400;
                 let confirmed = known.checked_sub(lag).map_or(0, |at| ends[at]);
                 let (text, stash) = (&text[..confirmed], &text[confirmed..ends[known]]);
-                stable.interim(&said(1, text, stash, 0, heard * MS), &mut words);
+                stable.interim(&said(1, text, stash, 0, heard * MS), 0, &mut words);
             }
             assert!(!words.is_empty());
-            stable.finalise(&said(1, text, "", 0, heard * MS), &mut words);
+            stable.finalise(&said(1, text, "", 0, heard * MS), 0, &mut words);
             let thai = text.starts_with('ส');
             let short = |word: &&Cue| word.text.chars().count() == 1 && word.text != "I";
             let short = words.iter().filter(short).count();
@@ -528,6 +537,7 @@ fn many_open_utterances_lose_nothing() {
                 let end = start + heard * MS;
                 stable.finalise(
                     &said(item as u64, &text.join(" "), "", start, end),
+                    0,
                     &mut out,
                 );
             } else {
@@ -538,13 +548,14 @@ fn many_open_utterances_lose_nothing() {
                 let stash = &stash[text.len()..];
                 stable.interim(
                     &said(item as u64, &text, stash, start, heard * MS),
+                    0,
                     &mut out,
                 );
             }
             if random.below(3) == 0 {
                 let held = stable.held();
                 let before = out.len();
-                stable.due(heard / 2 * MS, &mut out);
+                stable.due(heard / 2 * MS, 0, &mut out);
                 let first = out.get(before).map(|word| word.start);
                 assert!(first.is_none_or(|first| first <= heard / 2 * MS));
                 assert!(first.is_none() || first >= held);
@@ -554,7 +565,8 @@ fn many_open_utterances_lose_nothing() {
         check_times(&out);
         for (item, text) in texts.iter().enumerate() {
             let name = "abcde".as_bytes()[item];
-            let shown = out.iter().map(|word| &word.text);
+            // Late words come together.
+            let shown = out.iter().flat_map(|word| word.text.split(' '));
             let shown: Vec<_> = shown.filter(|text| text.as_bytes()[0] == name).collect();
             assert_eq!(shown, text.iter().collect::<Vec<_>>());
         }
