@@ -199,7 +199,7 @@ fn credentials_are_not_to_be_seen() {
     let output = std::process::Command::new(std::env::current_exe().unwrap())
         .args([
             "--exact",
-            "errors::credentials_are_not_to_be_seen",
+            "errors::keys::credentials_are_not_to_be_seen",
             "--nocapture",
         ])
         .env(CHILD, format!("{} {}", server.url(), wav.0.display()))
