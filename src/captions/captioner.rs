@@ -18,7 +18,7 @@ use std::fmt::Debug;
 use std::time::Duration;
 
 use super::layout::{Layout, nanos};
-use super::loops;
+use super::loops::{Shortened, shorten};
 use super::text::{is_blank, normalise, same_bytes};
 use super::track::{Piece, Track};
 use crate::transcript::{Transcript, Utterance};
@@ -76,7 +76,8 @@ trait Composer: Debug + Send {
         track.advance(time, out);
     }
 
-    /// There will be no more transcripts: what is known is final.
+    /// There will be no more transcripts of this session: what is known is final. The next session
+    /// numbers its utterances anew.
     fn end(&mut self, _track: &mut Track, _out: &mut Vec<Piece>) {}
 }
 
@@ -165,6 +166,7 @@ impl Captioner {
     /// The session is over: what is known of utterances without a final text is all there will be.
     pub fn end(&mut self, out: &mut Vec<Piece>) {
         self.composer.end(&mut self.track, out);
+        self.looping = None;
     }
 
     /// How often the service repeated the same words, if so often that this was cut down to three
@@ -175,7 +177,7 @@ impl Captioner {
 
     fn without_loops<'a>(&mut self, transcript: &'a Transcript) -> Cow<'a, Transcript> {
         let whole = normalise(&[transcript.text.as_str(), &transcript.stash].concat());
-        let Some(loops::Cut { text, repeats }) = loops::cut(&whole) else {
+        let Some(Shortened { text, repeats }) = shorten(&whole) else {
             return Cow::Borrowed(transcript);
         };
         if self.looping.replace(transcript.utterance) != Some(transcript.utterance) {
@@ -183,7 +185,7 @@ impl Captioner {
         }
         // What is certain of it is the beginning, as before.
         let certain = normalise(&transcript.text);
-        let certain = loops::cut(&certain).map_or(certain, |cut| cut.text);
+        let certain = shorten(&certain).map_or(certain, |shortened| shortened.text);
         let certain = if transcript.stash.is_empty() {
             text.len()
         } else {

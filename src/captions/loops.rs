@@ -17,16 +17,16 @@ const MAX_IDEOGRAPHS: usize = 16;
 
 /// A text without its loops.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Cut {
+pub(super) struct Shortened {
     pub text: String,
     /// How often the same words were repeated; the most, if there were several loops.
     pub repeats: usize,
 }
 
 /// The normalised `text` with each loop cut down to three times. `None` if there is none.
-pub(super) fn cut(text: &str) -> Option<Cut> {
+pub(super) fn shorten(text: &str) -> Option<Shortened> {
     let tokens = tokens(text);
-    let mut cut: Option<Cut> = None;
+    let mut shortened: Option<Shortened> = None;
     let (mut at, mut copied) = (0, 0);
     while at < tokens.len() {
         let Some((length, repeats)) = loop_at(&tokens, at) else {
@@ -35,20 +35,20 @@ pub(super) fn cut(text: &str) -> Option<Cut> {
         };
         let start_of = |index: usize| tokens.get(index).map_or(text.len(), |token| token.start);
         let kept_until = start_of(at + length * KEPT_REPEATS);
-        let cut = cut.get_or_insert_with(|| Cut {
+        let shortened = shortened.get_or_insert_with(|| Shortened {
             text: String::new(),
             repeats: 0,
         });
-        cut.text += text.get(copied..kept_until).unwrap_or_default();
-        cut.repeats = cut.repeats.max(repeats);
+        shortened.text += text.get(copied..kept_until).unwrap_or_default();
+        shortened.repeats = shortened.repeats.max(repeats);
         at += length * repeats;
         copied = start_of(at);
     }
-    if let Some(cut) = &mut cut {
-        cut.text += text.get(copied..).unwrap_or_default();
-        cut.text.truncate(cut.text.trim_end().len());
+    if let Some(Shortened { text: short, .. }) = &mut shortened {
+        *short += text.get(copied..).unwrap_or_default();
+        short.truncate(short.trim_end().len());
     }
-    cut
+    shortened
 }
 
 /// The loop that begins with the token at this index: how many tokens are repeated, and how often.
@@ -68,8 +68,8 @@ fn loop_at(tokens: &[Token], at: usize) -> Option<(usize, usize)> {
 mod tests {
     use super::*;
 
-    fn cut_text(text: &str) -> String {
-        cut(text).map_or_else(|| text.to_owned(), |cut| cut.text)
+    fn short(text: &str) -> String {
+        shorten(text).map_or_else(|| text.to_owned(), |shortened| shortened.text)
     }
 
     #[test]
@@ -105,21 +105,21 @@ mod tests {
                 format!("{} well {}", times(3, "so "), times(3, "no ")),
             ),
         ] {
-            assert_eq!(cut_text(&text), expected, "{text}");
+            assert_eq!(short(&text), expected, "{text}");
         }
     }
 
     #[test]
     fn what_is_cut_is_counted() {
-        assert_eq!(cut(&"but ".repeat(400)).unwrap().repeats, 400);
-        assert_eq!(cut("but but"), None);
+        assert_eq!(shorten(&"but ".repeat(400)).unwrap().repeats, 400);
+        assert_eq!(shorten("but but"), None);
     }
 
     #[test]
     fn effort_is_bounded() {
         let words = ["a", "b", "c", "d", "e", "f", "g"].map(|word| format!("{word} ").repeat(10));
         let text = words.concat().repeat(100);
-        cut(&text);
-        cut(&"x ".repeat(30_000));
+        shorten(&text);
+        shorten(&"x ".repeat(30_000));
     }
 }

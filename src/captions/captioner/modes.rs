@@ -115,6 +115,7 @@ impl Composer for StableWords {
     fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
         let taken = track.next_start(0);
         self.stable.end(taken, &mut self.words);
+        self.stable = Stable::default();
         self.put_words(track, out);
     }
 }
@@ -229,6 +230,16 @@ impl Composer for InterimLines {
             Some(rolling) => self.show_rest(rolling, transcript, track, out),
             None => put_cues(transcript, &self.layout, track, out),
         }
+    }
+
+    fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
+        if let Some(mut waiting) = self.waiting.take() {
+            let stash = std::mem::take(&mut waiting.stash);
+            waiting.text.push_str(&stash);
+            self.finalise(&waiting, track, out);
+        }
+        self.open.clear();
+        self.on_screen = None;
     }
 
     fn advance(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {

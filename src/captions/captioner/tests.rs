@@ -405,10 +405,21 @@ fn an_interim_utterance_without_a_hypothesis_is_a_cue() {
 }
 
 #[test]
-fn what_is_known_at_the_end_is_shown() {
-    let mut s = Script::new(Mode::Stable);
-    s.interim(1, "one two", 0, 1000);
-    assert_eq!(s.end(), "one 0-300 | - 300-400 | two 400-700");
+fn what_is_known_at_the_end_is_shown_and_the_next_session_begins_anew() {
+    for mode in [Mode::Stable, Mode::Interim] {
+        let mut s = Script::new(mode);
+        s.due(2000);
+        for utterance in 0..80 {
+            s.interim(utterance, &format!("word{utterance}"), 0, 1000);
+        }
+        let end = s.end();
+        assert!(end.contains("word79"), "{mode:?}: {end}");
+        s.captioner.begin(9000 * MS);
+        let shown = s.interim(0, "one two", 9000, 9900) + &s.interim(0, "one two", 9000, 10_400);
+        assert!(shown.contains("one"), "{mode:?}: {shown}");
+        let shown = s.finalise(0, "one two three", 9000, 10_500);
+        assert!(shown.contains("three"), "{mode:?}: {shown}");
+    }
 }
 
 #[test]
