@@ -390,8 +390,8 @@ pub fn post_excessive_delay(element: &gst::Element, delay: u32) {
 /// Posts a WARNING that text is shown `late` milliseconds too late, although it arrived in time.
 pub fn post_late_text(element: &gst::Element, late: u32) {
     let text = format!(
-        "Text is shown {late} ms too late: time on the src pad had gone on before it came. Look for \
-         timestamps that leap or go back."
+        "Text is shown {late} ms too late, after what had left the src pad before. Look for timestamps \
+         that leap or go back; or else the service left an utterance open."
     );
     post_clock_warning(element, &text, messages::late_text(late));
 }

@@ -232,7 +232,7 @@ impl OutputQueue {
                 self.wake_some_time(state);
             }
         } else {
-            state.slots.push_back(Slot::Event(event));
+            state.put_event(event);
             self.wake(state);
         }
     }
@@ -377,6 +377,17 @@ impl State {
             Slot::Lane(lane) if lane.id == id => Some(lane),
             _ => None,
         })
+    }
+
+    fn put_event(&mut self, event: gst::Event) {
+        if self.slots.len() > MAX_EVENTS
+            && let Some(Slot::Event(before)) = self.slots.back_mut()
+            && let Some(both) = tags::merged(before, &event)
+        {
+            *before = both;
+            return;
+        }
+        self.slots.push_back(Slot::Event(event));
     }
 
     /// The next entry, and whom to wake because there is room again.

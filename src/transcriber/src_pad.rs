@@ -119,7 +119,8 @@ impl SrcPad {
 
     /// Forgets everything and opens up. The task must not be running.
     pub fn reset(&self) {
-        *lock(&self.task) = Task::new(&self.shared.settings());
+        let task = Task::new(&self.shared.settings());
+        *lock(&self.task) = task;
         self.queue.reset();
     }
 

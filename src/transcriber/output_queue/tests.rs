@@ -105,6 +105,12 @@ fn a_flood_of_events_takes_little_room() {
         ["n0", "n1", "n2"],
         "the oldest ones leave early"
     );
+    queue.reset();
+    let lane = queue.open_lane(0);
+    (0..1000).for_each(|n| queue.event(None, tag(n)));
+    queue.close_lane(lane);
+    let left = all(&queue);
+    assert_eq!(left.len(), 2 + MAX_EVENTS, "behind a session as well");
 }
 
 #[test]
