@@ -12,7 +12,7 @@ use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::{CAT, lock, messages};
 use crate::audio::samples;
-use crate::net::{Listener, Lost};
+use crate::net::{Listener, Lost, Remark, Remarks};
 use crate::protocol::{Failure, Usage};
 use crate::session::{Notice, Warning};
 use crate::timeline::{Timestamp, nanos};
@@ -325,6 +325,33 @@ impl<T: TextOutput> Listener for Report<T> {
 
     fn is_congested(&self) -> bool {
         self.text.is_congested()
+    }
+
+    fn remarks(&self) -> Remarks {
+        let element = self.element.clone();
+        Arc::new(move |remark| {
+            let Some(element) = element.upgrade() else {
+                return;
+            };
+            match remark {
+                Remark::Connecting { url, proxy: None } => {
+                    gst::debug!(CAT, obj = element, "connecting to {url}");
+                }
+                Remark::Connecting {
+                    url,
+                    proxy: Some(proxy),
+                } => gst::debug!(
+                    CAT,
+                    obj = element,
+                    "connecting to {url} through the proxy {proxy}"
+                ),
+                Remark::KeyKept(why) => gst::warning!(
+                    CAT,
+                    obj = element,
+                    "{why} The key that was read before stays in use."
+                ),
+            }
+        })
     }
 }
 

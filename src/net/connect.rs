@@ -13,6 +13,7 @@ use super::dial::{self, DialError, dial};
 use super::error::unreachable;
 use super::key;
 use super::proxy::Proxy;
+use super::remark::{Remark, Remarks};
 use super::stream::Stream;
 use super::throttle::Throttle;
 use super::tls::{self, Peer};
@@ -28,28 +29,33 @@ pub(super) type Socket = WebSocketStream<Stream>;
 static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
 
 /// Opens the connection.
-pub(super) async fn connect(endpoint: Endpoint) -> Result<Socket, ConnectError> {
+pub(super) async fn connect(endpoint: Endpoint, remarks: Remarks) -> Result<Socket, ConnectError> {
     let proxy = Proxy::of(&endpoint, &|name| std::env::var_os(name))?;
-    connect_through(proxy, endpoint).await
+    connect_through(proxy, endpoint, &remarks).await
 }
 
-async fn connect_through(proxy: Option<Proxy>, endpoint: Endpoint) -> Result<Socket, ConnectError> {
+async fn connect_through(
+    proxy: Option<Proxy>,
+    endpoint: Endpoint,
+    remarks: &Remarks,
+) -> Result<Socket, ConnectError> {
     let (host, port) = (host(&endpoint), port(&endpoint));
     // Before connecting, since these can fail on their own.
-    let key = key::obtain(&endpoint).await?;
+    let key = key::obtain(&endpoint, remarks).await?;
     let tls = match endpoint.url().scheme() {
         "wss" => Some(tls::config().await?),
         _ => None,
     };
-    let url = redacted(endpoint.url().as_str());
+    remarks(Remark::Connecting {
+        url: redacted(endpoint.url().as_str()),
+        proxy: proxy.as_ref().map(Proxy::to_string),
+    });
     let (mut stream, address): (Stream, _) = match proxy {
         Some(proxy) => {
-            gst::debug!(super::CAT, "connecting to {url} through the proxy {proxy}");
             // The address of a proxy reveals nothing about the host's.
             (proxy.connect(host, port).await?, None)
         }
         None => {
-            gst::debug!(super::CAT, "connecting to {url}");
             let dialled = dial(host, port).await;
             let stream = dialled.map_err(|error| dial_failure(host, port, &error))?;
             dial::prepare(&stream);

@@ -16,6 +16,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken, Update};
+use super::remark::Remarks;
 use super::runtime;
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
@@ -37,6 +38,9 @@ pub trait Listener: Send + 'static {
     /// So much text waits that no more audio should be sent. Whoever ends that state calls
     /// [`AudioQueue::wake`].
     fn is_congested(&self) -> bool;
+
+    /// Takes what a log should say of connections.
+    fn remarks(&self) -> Remarks;
 }
 
 /// Holds a session's task: it stops when this is dropped.
@@ -64,6 +68,7 @@ pub fn spawn(
             session: Session::new(config, make_codec, Duration::ZERO),
             endpoint,
             queue: queue.clone(),
+            remarks: listener.remarks(),
             listener,
             start,
             wires: Wires::default(),
@@ -98,6 +103,7 @@ struct Driver<L> {
     endpoint: Endpoint,
     queue: Arc<AudioQueue>,
     listener: L,
+    remarks: Remarks,
     start: Instant,
     wires: Wires,
     chunk: Vec<u8>,
@@ -176,7 +182,7 @@ impl<L: Listener> Driver<L> {
     fn perform_outputs(&mut self) {
         while let Some(output) = self.session.poll_output() {
             match output {
-                Output::Connect(id) => self.wires.open(id, &self.endpoint),
+                Output::Connect(id) => self.open(id),
                 Output::Send(id, frame) => self.wires.send(id, message(frame)),
                 Output::Ping(id) => self.wires.send(id, Message::Ping(Default::default())),
                 Output::Close(id) => self.wires.close(id),
@@ -265,6 +271,15 @@ impl<L: Listener> Driver<L> {
         self.session.handle_net(id, net, self.start.elapsed());
     }
 
+    fn open(&mut self, id: ConnId) {
+        let opening = connect(self.endpoint.clone(), self.remarks.clone());
+        let wire = Wire {
+            connection: Connection::Opening(Box::pin(opening)),
+            ..Wire::default()
+        };
+        self.wires.0.push((id, wire));
+    }
+
     /// The session is not wanted any more.
     async fn close(mut self) {
         // Whoever waits for room in the queue must not wait for the goodbye.
@@ -323,15 +338,6 @@ struct Feeding {
 }
 
 impl Wires {
-    fn open(&mut self, id: ConnId, endpoint: &Endpoint) {
-        let connection = Connection::Opening(Box::pin(connect(endpoint.clone())));
-        let wire = Wire {
-            connection,
-            ..Wire::default()
-        };
-        self.0.push((id, wire));
-    }
-
     fn get(&mut self, id: ConnId) -> Option<&mut Wire> {
         let mut wires = self.0.iter_mut();
         wires.find(|(other, _)| *other == id).map(|(_, wire)| wire)

@@ -16,6 +16,7 @@ use tokio::net::unix::pipe;
 use tokio::time::timeout;
 
 use super::disk::{self, Turn};
+use super::remark::{Remark, Remarks};
 use crate::protocol::{Endpoint, Failure, KeyFault, KeyFile, KeySource, Kind, Secret};
 
 /// Upper bound of a key file. Keys have dozens of characters, gateway tokens up to two thousand.
@@ -25,15 +26,24 @@ const MAX_BYTES: usize = 4 << 10;
 const MAX_REREAD: Duration = Duration::from_secs(1);
 
 /// The key to connect with.
-pub(super) async fn obtain(endpoint: &Endpoint) -> Result<Option<Secret>, Failure> {
+pub(super) async fn obtain(
+    endpoint: &Endpoint,
+    remarks: &Remarks,
+) -> Result<Option<Secret>, Failure> {
     match endpoint.key() {
         None => Ok(None),
         Some(KeySource::Given(key)) => Ok(Some(key.clone())),
-        Some(KeySource::File(file)) => from_file(file, endpoint.key_timeout()).await.map(Some),
+        Some(KeySource::File(file)) => from_file(file, endpoint.key_timeout(), remarks)
+            .await
+            .map(Some),
     }
 }
 
-async fn from_file(file: &KeyFile, limit: Option<Duration>) -> Result<Secret, Failure> {
+async fn from_file(
+    file: &KeyFile,
+    limit: Option<Duration>,
+    remarks: &Remarks,
+) -> Result<Secret, Failure> {
     let known = file.latest();
     let limit = match known {
         None => limit,
@@ -53,11 +63,7 @@ async fn from_file(file: &KeyFile, limit: Option<Duration>) -> Result<Secret, Fa
         }
         (Err(why), None) => Err(why.failure(file.path())),
         (Err(why), Some(known)) => {
-            gst::warning!(
-                super::CAT,
-                "{} The key that was read before stays in use.",
-                why.failure(file.path())
-            );
+            remarks(Remark::KeyKept(why.failure(file.path())));
             Ok(known)
         }
     }

@@ -21,6 +21,7 @@ mod error;
 mod key;
 mod proxy;
 mod queue;
+mod remark;
 mod response;
 mod runtime;
 mod socks;
@@ -29,14 +30,9 @@ mod throttle;
 mod tls;
 mod upgrade;
 
-use std::sync::LazyLock;
-
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError, Update};
-
-/// The elements' debug category: GStreamer keeps one for each name.
-static CAT: LazyLock<gst::DebugCategory> =
-    LazyLock::new(|| gst::DebugCategory::new("qwenasr", gst::DebugColorFlags::empty(), None));
+pub use remark::{Remark, Remarks};
 
 #[cfg(test)]
 mod scripted;

@@ -33,6 +33,10 @@ impl Listener for Heard {
     fn is_congested(&self) -> bool {
         false
     }
+
+    fn remarks(&self) -> Remarks {
+        Arc::new(|_| {})
+    }
 }
 
 impl Heard {

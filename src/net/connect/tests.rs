@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -25,9 +26,13 @@ fn settings(server: &Scripted) -> EndpointSettings {
     }
 }
 
+fn quiet() -> Remarks {
+    Arc::new(|_| {})
+}
+
 async fn open(settings: EndpointSettings) -> Result<Socket, ConnectError> {
     let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
-    let opened = timeout(LONG, connect_through(None, endpoint)).await;
+    let opened = timeout(LONG, connect_through(None, endpoint, &quiet())).await;
     opened.expect("it hangs")
 }
 
@@ -270,14 +275,25 @@ async fn a_key_file_is_read_at_each_attempt() {
         ..settings(&server)
     };
     let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
-    for (content, key) in [
-        ("sk-aaaaaaaa\n", "sk-aaaaaaaa"),
-        ("sk-bbbbbbbb", "sk-bbbbbbbb"),
-        ("", "sk-bbbbbbbb"),
+    let remarked = Arc::<Mutex<Vec<Remark>>>::default();
+    let remarks: Remarks = {
+        let remarked = remarked.clone();
+        Arc::new(move |remark| remarked.lock().unwrap().push(remark))
+    };
+    // The last of them says that the key before stays in use.
+    for (content, key, expected) in [
+        ("sk-aaaaaaaa\n", "sk-aaaaaaaa", &[false][..]),
+        ("sk-bbbbbbbb", "sk-bbbbbbbb", &[false]),
+        ("", "sk-bbbbbbbb", &[true, false]),
     ] {
         std::fs::write(&path, content).unwrap();
         let before = server.heard().len();
-        connect_through(None, endpoint.clone()).await.unwrap();
+        connect_through(None, endpoint.clone(), &remarks)
+            .await
+            .unwrap();
+        let kept = std::mem::take(&mut *remarked.lock().unwrap());
+        let kept = kept.iter().map(|r| matches!(r, Remark::KeyKept(_)));
+        assert_eq!(kept.collect::<Vec<_>>(), expected, "{content:?}");
         let heard = server.heard_text()[before..].to_owned();
         assert!(
             heard.contains(&format!("Authorization: Bearer {key}\r\n")),

@@ -5,6 +5,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use super::*;
@@ -42,7 +43,7 @@ impl Drop for Place {
 }
 
 async fn key(file: &KeyFile, limit: Option<Duration>) -> Result<String, Failure> {
-    let read = timeout(LONG, from_file(file, limit))
+    let read = timeout(LONG, from_file(file, limit, &(Arc::new(|_| {}) as Remarks)))
         .await
         .expect("it hangs");
     read.map(|key| key.reveal().to_owned())
