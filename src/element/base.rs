@@ -133,10 +133,13 @@ pub trait Feed {
 
     /// Takes a buffer that lies within the segment.
     fn feed(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        if self.base().input().needs_run() && !self.start(&buffer)? {
-            return Ok(());
+        let mut placed = self.base().input().place(buffer);
+        if let Placed::Nowhere(buffer) = placed {
+            if !self.start(&buffer)? {
+                return Ok(());
+            }
+            placed = self.base().input().place(buffer);
         }
-        let placed = self.base().input().place(buffer);
         self.follow(placed)
     }
 
@@ -157,7 +160,8 @@ pub trait Feed {
 
     fn follow(&self, placed: Placed) -> Result<(), gst::FlowError> {
         match placed {
-            Placed::Nowhere => Err(gst::FlowError::Flushing),
+            // A flush has ended the session that was just started.
+            Placed::Nowhere(_) => Err(gst::FlowError::Flushing),
             Placed::Held => Ok(()),
             Placed::Fed(feeding) => self.push(feeding),
             Placed::Restart { buffers, back } => {

@@ -70,8 +70,8 @@ impl Default for Input {
 
 /// Where a buffer was placed.
 pub enum Placed {
-    /// There is no session.
-    Nowhere,
+    /// There is no session: the buffer comes back.
+    Nowhere(gst::Buffer),
     /// The buffer is held back.
     Held,
     Fed(Feeding),
@@ -101,14 +101,21 @@ impl Input {
         &self.segment
     }
 
-    /// The part of the buffer that lies within the segment.
-    pub fn clip(&self, buffer: gst::Buffer) -> Option<gst::Buffer> {
-        gst_audio::audio_buffer_clip(
+    /// The part of the buffer that lies within the segment, and its running time if it has one.
+    pub fn clip(&self, buffer: gst::Buffer) -> Option<(gst::Buffer, Option<gst::ClockTime>)> {
+        let buffer = gst_audio::audio_buffer_clip(
             buffer,
             self.segment.upcast_ref(),
             self.rate,
             SAMPLE_BYTES as u32,
-        )
+        )?;
+        let running_time = self.running_time(&buffer);
+        Some((buffer, running_time))
+    }
+
+    /// The running time at which a buffer starts.
+    pub fn running_time(&self, buffer: &gst::BufferRef) -> Option<gst::ClockTime> {
+        self.segment.to_running_time(buffer.pts()?)
     }
 
     /// Whether the next audio needs a session to be started first.
@@ -200,7 +207,7 @@ impl Input {
         let start = self.segment.position().or(self.segment.start());
         match &mut self.run {
             Some(run) => run.place(buffer, start.unwrap_or_default()),
-            None => Placed::Nowhere,
+            None => Placed::Nowhere(buffer),
         }
     }
 

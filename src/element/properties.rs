@@ -297,14 +297,16 @@ settings! {
             "Turn detection", "Who decides where an utterance ends";
         "vad-threshold" vad_threshold: Option<f64> = None, READY.range(-1.0, 1.0), "VAD threshold",
             "Sensitivity of the voice activity detection, the service's or the element's; lower \
-             hears more. A server of one's own keeps its default while this is not set";
+             hears more. A server of one's own keeps its default while this is not set, \
+             and sglang-omni takes 0 to 1";
         "vad-silence-duration" vad_silence_duration: u32 = 400, READY.range(200.0, 6000.0),
             "VAD silence duration", "Silence that ends an utterance, in milliseconds";
         "chunk-duration" chunk_duration: u32 = 100, READY.range(10.0, 5000.0), "Chunk duration",
             "Audio in one frame to the service, in milliseconds";
         "max-speed" max_speed: f64 = 0.0, READY.range(0.0, 10_000.0), "Maximum speed",
             "How many times real time audio may be sent, for files and for catching up; 0 = what \
-             the service bears: 1.25 with server-vad, 20 with manual and client-vad";
+             the service bears: 1.25 with server-vad, 20 with manual and client-vad, 5 \
+             with sglang-omni";
         "allow-insecure" allow_insecure: bool = false, READY, "Allow insecure",
             "Let the key travel over ws:// to a host that is not this machine";
         "failure-policy" failure_policy: FailurePolicy = FailurePolicy::default(), READY,

@@ -187,7 +187,7 @@ impl BaseSinkImpl for QwenAsrSink {
             return Ok(gst::FlowSuccess::Ok);
         }
         let clipped = self.base.input().clip(buffer.clone());
-        if let Some(buffer) = clipped {
+        if let Some((buffer, _)) = clipped {
             self.feed(buffer)?;
         }
         Ok(gst::FlowSuccess::Ok)

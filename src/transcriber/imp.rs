@@ -55,7 +55,8 @@ impl Feed for QwenAsr {
             (timing.live, timing.upstream) = (live, upstream);
         }
         // Before any text could be missed.
-        self.note_lag(first);
+        let said = self.input().running_time(first);
+        self.note_lag(said);
         let live = self.timing().live;
         let draining = self.input().draining();
         if !live {
@@ -141,18 +142,18 @@ impl QwenAsr {
         }
         gst::trace!(CAT, imp = self, "{buffer:?}");
         let clipped = self.input().clip(buffer);
-        let Some(buffer) = clipped else { return Ok(()) };
-        self.note_lag(&buffer);
+        let Some((buffer, said)) = clipped else {
+            return Ok(());
+        };
+        self.note_lag(said);
         self.feed(buffer)
     }
 
-    /// Looks at how late live audio comes.
-    fn note_lag(&self, buffer: &gst::BufferRef) {
+    /// Looks at how late live audio comes, given its running time.
+    fn note_lag(&self, said: Option<gst::ClockTime>) {
         if !self.timing().has_deadlines() {
             return;
         }
-        let segment = self.input().segment().clone();
-        let said = buffer.pts().and_then(|pts| segment.to_running_time(pts));
         if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
             self.timing().observe(said, now);
         }
