@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use super::backlog::{Backlog, Replay};
 use super::liveness::Liveness;
+use super::numbers::Numbers;
 use super::outbox::Outbox;
-use super::reporter::{Numbers, Reporter};
+use super::reporter::Reporter;
 use super::utterances::{Ended, Utterances};
 use super::{Config, ConnId, Notice, Warning};
 use crate::audio::samples;

@@ -10,6 +10,7 @@ mod backlog;
 mod connection;
 mod connections;
 mod liveness;
+mod numbers;
 mod outage;
 mod outbox;
 mod pacer;

@@ -11,6 +11,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::numbers::{BEGIN_TOLERANCE, Numbers, span_of};
 use super::outbox::Outbox;
 use super::utterances::Ended;
 use super::{ConnId, Notice};
@@ -20,111 +21,6 @@ use crate::transcript::{Transcript, Utterance};
 /// Number of reported utterances remembered, so that none is reported again after a replay. A
 /// replay starts with the earliest unreported utterance, so it contains few reported ones.
 const MAX_REPORTED: usize = 64;
-
-/// Maximum distance between the starts of the same utterance when it is recognised again: services
-/// start afresh with the replay, and do not reproduce a start to the millisecond.
-const BEGIN_TOLERANCE: Duration = Duration::from_millis(500);
-
-/// An utterance that a lost connection left open.
-#[derive(Debug)]
-struct Interrupted {
-    /// The longest text received for it.
-    transcript: Transcript,
-    /// A later connection has found it, and will report it.
-    is_resumed: bool,
-}
-
-impl Interrupted {
-    fn is_awaited(&self) -> bool {
-        !self.is_resumed
-    }
-
-    /// Whether an utterance with this span is the same one, or the rest of it: it covers the start,
-    /// or starts later within it, as happens if audio was lost or the service segments it
-    /// differently.
-    fn is_heard_in(&self, span: Span) -> bool {
-        let own = span_of(&self.transcript);
-        span.contains(own.start + BEGIN_TOLERANCE / 2) || own.contains(span.start)
-    }
-}
-
-/// Assigns numbers to utterances: new ones, except for those that are recognised again.
-#[derive(Debug, Default)]
-pub(super) struct Numbers {
-    next: Utterance,
-    /// In the order of their starts.
-    interrupted: Vec<Interrupted>,
-}
-
-impl Numbers {
-    /// The number of an utterance that a connection has found, given its start.
-    pub fn give(&mut self, start: Timestamp) -> Utterance {
-        let awaited = self.interrupted.iter_mut().filter(|i| i.is_awaited());
-        let distance = |i: &Interrupted| span_of(&i.transcript).start.abs_diff(start);
-        let nearest = awaited.min_by_key(|i| distance(i));
-        match nearest.filter(|i| distance(i) <= BEGIN_TOLERANCE) {
-            Some(interrupted) => {
-                interrupted.is_resumed = true;
-                interrupted.transcript.utterance
-            }
-            None => {
-                self.next += 1;
-                self.next - 1
-            }
-        }
-    }
-
-    fn remove(&mut self, number: Utterance) -> Option<Interrupted> {
-        let is_it = |i: &Interrupted| i.transcript.utterance == number;
-        let at = self.interrupted.iter().position(is_it)?;
-        Some(self.interrupted.remove(at))
-    }
-
-    /// Keeps the longer text of the utterance. Returns another utterance that it replaces: the same
-    /// one, whose start the two connections placed differently.
-    fn interrupt(&mut self, mut transcript: Transcript) -> Option<Transcript> {
-        let most_of = |a: Transcript, b: Transcript| {
-            if a.text.len() > b.text.len() {
-                (a, b)
-            } else {
-                (b, a)
-            }
-        };
-        if let Some(before) = self.remove(transcript.utterance) {
-            transcript = most_of(before.transcript, transcript).0;
-        }
-        let span = span_of(&transcript);
-        let overlaps = |i: &Interrupted| i.is_awaited() && span_of(&i.transcript).overlaps(span);
-        let same = self.interrupted.iter().position(overlaps);
-        let mut replaced = None;
-        if let Some(at) = same {
-            let other = self.interrupted.remove(at).transcript;
-            let (most, less) = most_of(other, transcript);
-            (transcript, replaced) = (most, Some(less));
-        }
-        let starts_before = |i: &Interrupted| i.transcript.start <= transcript.start;
-        let at = self.interrupted.partition_point(starts_before);
-        self.interrupted.insert(
-            at,
-            Interrupted {
-                transcript,
-                is_resumed: false,
-            },
-        );
-        replaced
-    }
-
-    /// Removes the first interrupted utterance not found again, given the span of a reported one,
-    /// if it is part of that one or precedes it. The flag is true if it is part of it.
-    fn next_before(&mut self, span: Span) -> Option<(Transcript, bool)> {
-        let at = self.interrupted.iter().position(|i| {
-            i.is_awaited() && (span_of(&i.transcript).start <= span.start || i.is_heard_in(span))
-        })?;
-        let interrupted = self.interrupted.remove(at);
-        let is_heard = interrupted.is_heard_in(span);
-        Some((interrupted.transcript, is_heard))
-    }
-}
 
 #[derive(Debug, Default)]
 pub(super) struct Reporter {
@@ -190,7 +86,7 @@ impl Reporter {
     /// No audio will be recognised again: interrupted utterances are reported with the text
     /// received.
     pub fn flush(&mut self, out: &mut Outbox) {
-        for interrupted in std::mem::take(&mut self.numbers.interrupted) {
+        for interrupted in self.numbers.take_interrupted() {
             let mut spans = self.reported.iter().map(|(_, span)| *span);
             let is_heard = spans.any(|span| interrupted.is_heard_in(span));
             self.give_up(interrupted.transcript, is_heard, out);
@@ -255,9 +151,4 @@ impl Reporter {
         self.transcripts += 1;
         transcript.seq = self.transcripts;
     }
-}
-
-fn span_of(transcript: &Transcript) -> Span {
-    let [start, end] = [transcript.start, transcript.end].map(Timestamp::from_nanos);
-    Span::new(start, end)
 }

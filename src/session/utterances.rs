@@ -8,7 +8,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use super::reporter::Numbers;
+use super::numbers::Numbers;
 use crate::protocol::{ItemKey, ItemText};
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::{Transcript, Utterance as Number, Word};
