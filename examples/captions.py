@@ -109,6 +109,10 @@ class Captions:
         details = ", ".join(detail for detail in details if detail)
         if text.strip():
             self.say(f"{clock(start)} - {clock(end)}  {text}" + (f"  [{details}]" if details else ""))
+        elif self.unfinished:
+            # Nothing was said after all, or it stands under another utterance.
+            self.show_unfinished("")
+            print("\r", end="", flush=True)
 
     def show_unfinished(self, line):
         """Shows a line that the next one replaces."""
