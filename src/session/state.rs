@@ -166,36 +166,40 @@ impl Session {
 
     /// When to call [`Self::handle_timeout`], unless something else happens before, and why.
     pub fn poll_timeout(&self) -> Option<(Duration, Wake)> {
-        let deadlines = Wake::ALL
-            .into_iter()
-            .filter_map(|wake| Some((self.deadline(wake)?, wake)));
-        deadlines.min_by_key(|(when, _)| *when)
+        let deadlines = self.deadlines().into_iter().zip(Wake::ALL);
+        deadlines
+            .filter_map(|(when, wake)| Some((when?, wake)))
+            .min_by_key(|(when, _)| *when)
     }
 
-    /// The table of deadlines.
-    fn deadline(&self, wake: Wake) -> Option<Duration> {
+    /// The table of deadlines, in the order of [`Wake::ALL`].
+    fn deadlines(&self) -> [Option<Duration>; Wake::ALL.len()] {
         if self.is_over() {
-            return None;
+            return [None; Wake::ALL.len()];
         }
         let serving = self.connections.serving();
-        let ready = serving.filter(|serving| serving.is_ready());
+        let (ready, opening) = match serving {
+            Some(serving) if serving.is_ready() => (Some(serving), None),
+            serving => (None, serving),
+        };
         let second = self.connections.any_second();
         let is_handing_over = self.connections.second_role() == Some(Role::Retiring);
-        match (wake, self.phase) {
-            (Wake::FinishTimeout, _) => self.end.by,
-            (Wake::Retry, Phase::Waiting { until }) => Some(until),
-            (Wake::Retry, _) => None,
-            (Wake::OpenTimeout, _) => Some(serving.filter(|s| !s.is_ready())?.until),
-            (Wake::Liveness, _) => Some(ready?.liveness.next()),
-            (Wake::Quiet, _) => ready?.quiet_deadline(),
-            (Wake::Reorder, _) if is_handing_over => second?.reorder_deadline(),
-            (Wake::Reorder, _) => ready?.reorder_deadline(),
-            (Wake::Rotation, _) => Some(second?.until),
-            (Wake::Stall, _) if self.is_running() && self.replay.is_empty() => {
-                self.stall.deadline()
-            }
-            (Wake::Stall, _) => None,
-        }
+        let answering = if is_handing_over { second } else { ready };
+        let retry = match self.phase {
+            Phase::Waiting { until } => Some(until),
+            _ => None,
+        };
+        let may_stall = self.is_running() && self.replay.is_empty();
+        [
+            self.end.by,
+            retry,
+            opening.map(|connection| connection.until),
+            ready.map(|connection| connection.liveness.next()),
+            ready.and_then(Connection::quiet_deadline),
+            answering.and_then(Connection::reorder_deadline),
+            second.map(|connection| connection.until),
+            self.stall.deadline().filter(|_| may_stall),
+        ]
     }
 
     /// The session is over: it will have no more outputs.
@@ -347,8 +351,9 @@ impl Session {
 
     /// Handles the passing of time.
     pub fn handle_timeout(&mut self, now: Duration) {
-        for wake in Wake::ALL {
-            if self.deadline(wake).is_some_and(|when| when <= now) {
+        for (index, wake) in Wake::ALL.into_iter().enumerate() {
+            // Looked up again each time: what one of them does may put off another.
+            if self.deadlines()[index].is_some_and(|when| when <= now) {
                 self.wake(wake, now);
             }
         }

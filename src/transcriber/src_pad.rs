@@ -155,10 +155,11 @@ impl SrcPad {
             return;
         }
         let this = Arc::downgrade(self);
-        let started = self.pad.start_task(move || {
-            if let Some(this) = this.upgrade() {
-                this.run();
-            }
+        let pad = self.pad.downgrade();
+        let started = self.pad.start_task(move || match this.upgrade() {
+            Some(this) => this.run(),
+            // The element is gone, and never was set to NULL: the task is not to spin.
+            None => drop(pad.upgrade().map(|pad| pad.pause_task())),
         });
         if started.is_err() {
             gst::error!(CAT, obj = self.pad, "the pad's task could not be started");

@@ -124,3 +124,22 @@ fn in_a_pause_there_are_no_deadlines() {
     rig.finalise(40_000);
     assert!(rig.src_pad.shared.base.stats.max_observed_delay() >= 20_000);
 }
+
+#[test]
+fn a_task_whose_element_is_gone_pauses() {
+    let rig = Rig::new();
+    let pad = rig.src_pad.pad.clone();
+    let src_pad = Arc::new(SrcPad::new(pad.clone(), Arc::default()));
+    let queue = src_pad.queue.clone();
+    src_pad.reset();
+    src_pad.ensure_task();
+    drop(src_pad);
+    // The task waits in the queue, and holds on to what it works for until then.
+    queue.event(None, gst::event::StreamStart::new("another"));
+    let patience = std::time::Instant::now() + Duration::from_secs(10);
+    while pad.task_state() == gst::TaskState::Started {
+        assert!(std::time::Instant::now() < patience, "the task spins");
+        std::thread::yield_now();
+    }
+    pad.stop_task().unwrap();
+}
