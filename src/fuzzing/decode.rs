@@ -64,6 +64,7 @@ fn step(
                 status: number(rest, 999) as u16,
                 body: rest,
                 has_key: false,
+                retry_after: None,
             };
             check_failure(&codec.refused(&refusal));
         }

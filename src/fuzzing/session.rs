@@ -184,6 +184,7 @@ impl Driver {
                 status: code.unwrap_or(500),
                 body: rest,
                 has_key: false,
+                retry_after: rest.parse().ok().map(Duration::from_secs),
             }),
             (b'u', Wire::Opening) => {
                 let kind = if rest == "host" {

@@ -248,13 +248,16 @@ impl<L: Listener> Driver<L> {
     fn handle(&mut self, id: ConnId, happened: Happened) {
         let net = match &happened {
             Happened::Opened(Ok(())) => Net::Connected,
-            Happened::Opened(Err(ConnectError::Refused { status, body })) => {
-                Net::Refused(Refusal {
-                    status: *status,
-                    body,
-                    has_key: self.endpoint.key().is_some(),
-                })
-            }
+            Happened::Opened(Err(ConnectError::Refused {
+                status,
+                body,
+                retry_after,
+            })) => Net::Refused(Refusal {
+                status: *status,
+                body,
+                retry_after: *retry_after,
+                has_key: self.endpoint.key().is_some(),
+            }),
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
                 Net::Unreachable(failure.clone())
             }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Errors of connection attempts, as `connect` returns them to the driver.
 
+use std::time::Duration;
+
 use crate::protocol::{Failure, Kind};
 
 pub(super) const NETWORK_REMEDY: &str =
@@ -13,6 +15,8 @@ pub(super) enum ConnectError {
     Refused {
         status: u16,
         body: String,
+        /// The value of the header Retry-After.
+        retry_after: Option<Duration>,
     },
     Failed(Failure),
 }

@@ -124,6 +124,13 @@ impl Head {
         headers.flat_map(|(_, value)| value.split(',').map(str::trim))
     }
 
+    /// The time to wait before another request, if the header Retry-After says it in seconds. Its
+    /// other form, a date, would need two clocks that agree.
+    pub fn retry_after(&self) -> Option<Duration> {
+        let seconds = self.list("retry-after").next()?.parse().ok()?;
+        Some(Duration::from_secs(seconds))
+    }
+
     /// Reads the body, or as much of it as comes before a limit is reached or the connection
     /// breaks. A compressed body, which was not asked for, counts as empty.
     pub async fn read_body(&mut self, stream: &mut (impl AsyncRead + Unpin)) -> String {

@@ -49,7 +49,11 @@ where
         status @ 100..300 => return Err(no_websocket(status).into()),
         status => {
             let body = head.read_body(&mut stream).await;
-            return Err(ConnectError::Refused { status, body });
+            return Err(ConnectError::Refused {
+                status,
+                body,
+                retry_after: head.retry_after(),
+            });
         }
     }
     check(&head, &nonce).map_err(|why| disagreement(endpoint, why))?;

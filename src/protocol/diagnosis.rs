@@ -6,7 +6,12 @@
 use serde_json::Value;
 
 use super::json::text_of;
-use super::{Failure, Kind, Profile, Quote, Recognition, Refusal, Statement};
+use super::{Failure, Invitation, Kind, Profile, Quote, Recognition, Refusal, Statement};
+
+/// Close codes of WebSocket's registry: a server that is restarted or drained, and one, or the
+/// router before it, that has no room.
+const RESTART: u16 = 1012;
+const TRY_AGAIN_LATER: u16 = 1013;
 
 /// What the diagnosis needs to know about the server of a connection.
 #[derive(Debug)]
@@ -38,6 +43,11 @@ impl Peer {
             let how = code.map_or("without a word".to_owned(), |code| {
                 format!("with code {code}")
             });
+            let invitation = match code {
+                Some(RESTART) => Invitation::AtOnce,
+                Some(TRY_AGAIN_LATER) => Invitation::Soon,
+                _ => Invitation::None,
+            };
             Failure::new(
                 Kind::Lost,
                 Statement::from(format!("The service closed the connection {how}"))
@@ -45,6 +55,7 @@ impl Peer {
                     .then("."),
                 "Check the network and the service's status, then start again.",
             )
+            .inviting(invitation)
         };
         failure.with_close_code(code)
     }
@@ -63,6 +74,8 @@ impl Peer {
             .quoting_within(": ", message, "")
             .then(").");
         Failure::new(cause.kind, what, cause.remedy)
+            .inviting(cause.invitation)
+            .with_retry_after(refusal.retry_after)
             .with_http_status(status)
             .with_code(code)
     }
@@ -70,6 +83,7 @@ impl Peer {
     fn cause_of(&self, status: u16, has_key: bool) -> Cause {
         match status {
             401 | 403 if !self.official => gateway(status, has_key),
+            422 | 429 | 502..=504 if !self.official => busy(status),
             401 => Cause::new(
                 Kind::Unauthorized,
                 "The service did not accept the API key",
@@ -215,6 +229,7 @@ struct Cause {
     kind: Kind,
     what: &'static str,
     remedy: String,
+    invitation: Invitation,
 }
 
 impl Cause {
@@ -223,7 +238,34 @@ impl Cause {
             kind,
             what,
             remedy: remedy.into(),
+            invitation: Invitation::None,
         }
+    }
+}
+
+/// Why a fleet of servers, or the router before it, has no room. That changes within seconds: the
+/// limits of the service's accounts take a minute.
+fn busy(status: u16) -> Cause {
+    let (kind, what, remedy) = match status {
+        422 => (
+            Kind::NotFound,
+            "No server behind this address takes the connection",
+            "Check the model and url properties; a server may also still be starting.",
+        ),
+        429 => (
+            Kind::Limit,
+            "The server, or a router before it, limits the number of connections",
+            "Open fewer connections, or raise the limit.",
+        ),
+        _ => (
+            Kind::Unreachable,
+            "No server behind this address is available",
+            "Try again later; if it stays so, check the servers, or add some.",
+        ),
+    };
+    Cause {
+        invitation: Invitation::Soon,
+        ..Cause::new(kind, what, remedy)
     }
 }
 

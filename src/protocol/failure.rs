@@ -5,6 +5,7 @@
 //! next.
 
 use std::fmt;
+use std::time::Duration;
 
 use super::{Quote, Statement};
 
@@ -66,6 +67,22 @@ pub struct Failure {
     pub code: Option<Quote>,
     /// No peer answered: the network may be down, and another attempt costs the service nothing.
     pub unanswered: bool,
+    /// How the server, or a router before it, wants to be called on again, if it says so.
+    pub invitation: Invitation,
+    /// The least time before the next attempt, by the server's own word.
+    pub retry_after: Option<Duration>,
+}
+
+/// When to call again on a server that answers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Invitation {
+    /// It says nothing about that.
+    #[default]
+    None,
+    /// It has no room at the moment, and one of its like may have: soon.
+    Soon,
+    /// It leaves, and others take over its connections: at once.
+    AtOnce,
 }
 
 impl Failure {
@@ -78,11 +95,23 @@ impl Failure {
             close_code: None,
             code: None,
             unanswered: false,
+            invitation: Invitation::None,
+            retry_after: None,
         }
     }
 
     pub fn unanswered(mut self) -> Self {
         self.unanswered = true;
+        self
+    }
+
+    pub fn inviting(mut self, invitation: Invitation) -> Self {
+        self.invitation = invitation;
+        self
+    }
+
+    pub fn with_retry_after(mut self, wait: Option<Duration>) -> Self {
+        self.retry_after = wait;
         self
     }
 

@@ -49,7 +49,7 @@ use std::time::Duration;
 
 pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, is_localhost, redacted};
-pub use failure::{Failure, Kind};
+pub use failure::{Failure, Invitation, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
 pub use key::{KeyFault, KeyFile, KeySource, Secret};
 pub use statement::{Quote, Statement};
@@ -92,6 +92,8 @@ pub enum TurnDetection {
 pub struct Refusal<'a> {
     pub status: u16,
     pub body: &'a str,
+    /// When the server wants to see the client again, counted from now.
+    pub retry_after: Option<Duration>,
     /// Whether the request had an API key.
     pub has_key: bool,
 }

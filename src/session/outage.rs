@@ -5,11 +5,15 @@
 
 use std::time::Duration;
 
-use super::retry::{History, RetryPolicy, Verdict, verdict};
-use crate::protocol::Failure;
+use super::retry::{History, MIN_WAIT, RetryPolicy, Verdict, verdict};
+use crate::protocol::{Failure, Invitation};
 
 /// A connection that served this long was sound: its failure starts another outage.
 const GOOD_CONNECTION: Duration = Duration::from_secs(10);
+
+/// A server that leaves is one of a fleet, and another one takes over: that is no outage. While the
+/// fleet looks for that one, its refusals are part of the move.
+const MAX_MOVE: Duration = Duration::from_secs(2);
 
 #[derive(Debug)]
 pub(super) struct Outage {
@@ -20,6 +24,11 @@ pub(super) struct Outage {
     connected_before: bool,
     /// Whether the user was told. A connection that breaks at once does not end an outage.
     reported: bool,
+    /// When a server left that sends its clients on to another one, until that is ready.
+    moving_since: Option<Duration>,
+    /// A server has left since a final arrived or a connection proved sound: a fleet whose servers
+    /// do nothing but leave is broken.
+    moved: bool,
     latest: Option<Failure>,
     /// Spreads the waits of clients that fail together.
     random: fastrand::Rng,
@@ -32,6 +41,8 @@ impl Outage {
             since: Duration::ZERO,
             connected_before: false,
             reported: false,
+            moving_since: None,
+            moved: false,
             latest: None,
             random: fastrand::Rng::with_seed(seed),
         }
@@ -40,11 +51,13 @@ impl Outage {
     /// The service accepted the session.
     pub fn ready(&mut self) {
         self.connected_before = true;
+        self.moving_since = None;
     }
 
     /// A final arrived: any later failure starts another outage.
     pub fn text_came(&mut self) {
         self.reported = false;
+        self.moved = false;
     }
 
     /// A connection failed that had `served` for this long, if at all.
@@ -58,6 +71,10 @@ impl Outage {
         if served.is_some_and(|served| served >= GOOD_CONNECTION) {
             self.retries = 0;
             self.reported = false;
+            self.moved = false;
+        }
+        if let Some(wait) = self.wait_of_move(failure, served, now) {
+            return Verdict::MoveAfter(wait);
         }
         if self.retries == 0 {
             self.since = now;
@@ -72,6 +89,27 @@ impl Outage {
             self.retries = self.retries.saturating_add(1);
         }
         verdict
+    }
+
+    /// The wait before the next attempt, if the failure is part of a move to another server.
+    fn wait_of_move(
+        &mut self,
+        failure: &Failure,
+        served: Option<Duration>,
+        now: Duration,
+    ) -> Option<Duration> {
+        let leaves = failure.invitation == Invitation::AtOnce;
+        if leaves && served.is_some() && !std::mem::replace(&mut self.moved, true) {
+            self.moving_since = Some(now);
+            return Some(Duration::ZERO);
+        }
+        let began = self.moving_since?;
+        let refused = failure.http_status == Some(503) && failure.retry_after.is_none();
+        if refused && now < began + MAX_MOVE {
+            return Some(MIN_WAIT.mul_f64(1.0 + self.random.f64()));
+        }
+        self.moving_since = None;
+        None
     }
 
     /// Whether the user has yet to be told of this outage; marks it as told.
@@ -131,6 +169,33 @@ mod tests {
         assert!(outage.is_news(lost()) && !outage.is_news(lost()));
         assert!(outage.is_news(Failure::new(Kind::Lost, "Full.", "Wait.")));
         assert_eq!(outage.take_latest().unwrap().what.to_string(), "Full.");
+    }
+
+    #[test]
+    fn a_server_that_leaves_and_one_that_has_no_room_meanwhile_are_no_outage() {
+        let leaves = lost().inviting(Invitation::AtOnce);
+        let full = Failure::new(Kind::Unreachable, "Full.", "Wait.")
+            .inviting(Invitation::Soon)
+            .with_http_status(503);
+        let moves = |verdict| matches!(verdict, Verdict::MoveAfter(_));
+        let mut outage = Outage::new(1);
+        outage.ready();
+        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, now);
+        let at_once = Verdict::MoveAfter(Duration::ZERO);
+        assert_eq!(fails(&leaves, Some(SECOND), SECOND), at_once);
+        assert!(moves(fails(&full, None, 2 * SECOND)));
+        assert!(!moves(fails(&full, None, 3 * SECOND)), "it takes too long");
+        assert!(!moves(fails(&full, None, 3 * SECOND)));
+        assert!(!moves(fails(&leaves, Some(SECOND), 4 * SECOND)), "a loop");
+        outage.text_came();
+        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, now);
+        assert!(
+            !moves(fails(&leaves, None, 9 * SECOND)),
+            "it never was there"
+        );
+        assert_eq!(fails(&leaves, Some(SECOND), 10 * SECOND), at_once);
+        let asks_for_time = full.clone().with_retry_after(Some(SECOND));
+        assert!(!moves(fails(&asks_for_time, None, 11 * SECOND)));
     }
 
     #[test]

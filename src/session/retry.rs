@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use crate::protocol::{Failure, Kind};
+use crate::protocol::{Failure, Invitation, Kind};
 
 /// Maximum of the first wait after a failure; doubles with each attempt.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
@@ -18,7 +18,16 @@ const MAX_UNANSWERED_WAIT: Duration = Duration::from_millis(1500);
 const UNANSWERED: Duration = Duration::from_secs(300);
 
 /// Lower bound of every wait, so that a random 0 is never an immediate retry.
-const MIN_WAIT: Duration = Duration::from_millis(50);
+pub(super) const MIN_WAIT: Duration = Duration::from_millis(50);
+
+/// Waits for a fleet of servers that has no room, from 200 ms to 2 s: it has room as soon as another
+/// connection ends or a server has started.
+const MIN_BUSY_WAIT: Duration = Duration::from_millis(200);
+const FIRST_BUSY_WINDOW: Duration = Duration::from_millis(400);
+const MAX_BUSY_WINDOW: Duration = Duration::from_millis(1800);
+
+/// Attempts after which a fleet that takes no such connection counts as not having the model.
+const MAX_BUSY_MISSES: u32 = 10;
 
 /// An account's rate limits recover within about a minute.
 const LIMIT_WAIT: Duration = Duration::from_secs(60);
@@ -45,6 +54,8 @@ pub struct RetryPolicy {
 pub(super) enum Verdict {
     GiveUp,
     RetryAfter(Duration),
+    /// Move to another server of the same fleet: no outage unless that fails.
+    MoveAfter(Duration),
 }
 
 /// The state of the outage at the time of the failure.
@@ -66,8 +77,10 @@ pub(super) fn verdict(
     random: f64,
 ) -> Verdict {
     let (kind, retries) = (failure.kind, history.retries);
+    let is_busy = failure.invitation == Invitation::Soon;
     let needs_mending = match kind {
         Kind::Unauthorized | Kind::Settings => true,
+        Kind::NotFound if is_busy => retries >= MAX_BUSY_MISSES,
         // A model or endpoint that existed a moment ago may be in the middle of a deployment.
         Kind::NotFound => !history.connected_before || retries >= MAX_MISSES,
         // A host name that never resolved is wrong; one that did means that DNS has failed.
@@ -78,16 +91,20 @@ pub(super) fn verdict(
     if !policy.keep_going && (needs_mending || exhausted) {
         return Verdict::GiveUp;
     }
-    let (floor, longest) = if needs_mending && kind != Kind::UnknownHost {
-        (MENDING_WAIT, MAX_MENDING_WAIT)
-    } else if kind == Kind::Limit {
-        (LIMIT_WAIT, MAX_MENDING_WAIT)
-    } else if failure.unanswered && history.lasted < UNANSWERED {
-        (Duration::ZERO, MAX_UNANSWERED_WAIT)
+    let is_recent = history.lasted < UNANSWERED;
+    let (floor, first, longest) = if needs_mending && kind != Kind::UnknownHost {
+        (MENDING_WAIT, MENDING_WAIT, MAX_MENDING_WAIT)
+    } else if is_busy && is_recent {
+        (MIN_BUSY_WAIT, FIRST_BUSY_WINDOW, MAX_BUSY_WINDOW)
+    } else if kind == Kind::Limit && !is_busy {
+        (LIMIT_WAIT, LIMIT_WAIT, MAX_MENDING_WAIT)
+    } else if failure.unanswered && is_recent {
+        (Duration::ZERO, FIRST_WAIT, MAX_UNANSWERED_WAIT)
     } else {
-        (Duration::ZERO, MAX_WAIT)
+        (Duration::ZERO, FIRST_WAIT, MAX_WAIT)
     };
-    let first = if floor.is_zero() { FIRST_WAIT } else { floor };
+    let asked_for = failure.retry_after.unwrap_or_default();
+    let floor = floor.max(asked_for.min(MAX_MENDING_WAIT));
     let window = doubled(first, retries, longest);
     let wait = floor + window.mul_f64(random.clamp(0.0, 1.0));
     Verdict::RetryAfter(wait.max(MIN_WAIT))
@@ -192,6 +209,45 @@ mod tests {
         ] {
             let verdict = verdict(&failure(kind), history(retries, true), PATIENT, random);
             assert_eq!(verdict, secs(expected), "{kind:?}");
+        }
+    }
+
+    #[test]
+    fn a_fleet_without_room_is_called_on_again_soon() {
+        let busy = |kind, retry_after: Option<u64>| {
+            failure(kind)
+                .inviting(Invitation::Soon)
+                .with_retry_after(retry_after.map(Duration::from_secs))
+        };
+        for (kind, retry_after, retries, shortest, longest) in [
+            (Kind::Unreachable, None, 0, 0.2, 0.6),
+            (Kind::Limit, Some(1), 1, 1.0, 1.8),
+            (Kind::NotFound, None, 2, 0.2, 1.8),
+            (Kind::Limit, None, 9, 0.2, 2.0),
+            (Kind::Limit, Some(90_000), 0, 600.0, 600.4),
+        ] {
+            let wait = |random| {
+                let failure = busy(kind, retry_after);
+                verdict(&failure, history(retries, false), STRICT, random)
+            };
+            assert_eq!(wait(0.0), secs(shortest), "{kind:?} {retries}");
+            assert_eq!(wait(1.0), secs(longest), "{kind:?} {retries}");
+        }
+        let gone = busy(Kind::NotFound, None);
+        let verdict = verdict(&gone, history(10, false), STRICT, 0.5);
+        assert_eq!(verdict, GiveUp, "it has no such model");
+    }
+
+    #[test]
+    fn the_service_is_obeyed_when_it_asks_for_more_time() {
+        for (kind, seconds, expected) in [
+            (Kind::Unreachable, 7, 7.0),
+            (Kind::Limit, 7, 60.0),
+            (Kind::Limit, 100, 100.0),
+        ] {
+            let failure = failure(kind).with_retry_after(Some(Duration::from_secs(seconds)));
+            let verdict = verdict(&failure, history(0, true), STRICT, 0.0);
+            assert_eq!(verdict, secs(expected), "{kind:?} {seconds}");
         }
     }
 

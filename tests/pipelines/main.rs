@@ -10,6 +10,7 @@ mod endings;
 mod errors;
 mod events;
 mod examples;
+mod fleet;
 mod frames;
 mod ingest;
 mod launch;

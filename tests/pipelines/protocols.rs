@@ -24,6 +24,8 @@ mod everywhere {
             endings::eos_before_any_audio_makes_no_connection,
             endings::eos_in_mid_word_brings_the_word,
             endings::the_same_element_can_play_again,
+            fleet::a_router_without_room_is_asked_again,
+            fleet::a_server_that_is_drained_is_no_outage,
             frames::additional_parts,
             frames::garbage_unknown_and_enormous_frames,
             matrix::every_fault_at_every_moment,

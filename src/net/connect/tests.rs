@@ -164,7 +164,9 @@ async fn refusals_are_quoted_whole() {
             vec![HEAD, say(head), say("\r\n\r\n"), say(body)],
         ] {
             match failure(script).await {
-                ConnectError::Refused { status: was, body } => {
+                ConnectError::Refused {
+                    status: was, body, ..
+                } => {
                     assert_eq!((was, body.as_str()), (status, expected), "{answer:?}");
                 }
                 error => panic!("{answer:?}: {error:?}"),

@@ -185,3 +185,23 @@ async fn what_is_no_response_is_known_by_its_beginning() {
         assert!(matches!(error, Err(HeadError::Closed)), "{part:?}");
     }
 }
+
+#[tokio::test]
+async fn a_wait_is_told_in_seconds_or_not_at_all() {
+    for (value, expected) in [
+        ("1", Some(1)),
+        (" 120 ", Some(120)),
+        ("1.5", None),
+        ("-1", None),
+        ("Fri, 27 Nov 2026 22:00:00 GMT", None),
+        ("99999999999999999999", None),
+    ] {
+        let raw = format!("HTTP/1.1 503 No\r\nRetry-After: {value}\r\n\r\n");
+        let head = Head::read(&mut packets([raw])).await.unwrap();
+        assert_eq!(
+            head.retry_after(),
+            expected.map(Duration::from_secs),
+            "{value}"
+        );
+    }
+}

@@ -1,10 +1,16 @@
 // SPDX-License-Identifier: MPL-2.0
-use crate::protocol::{Protocol, Recognition, Refusal, TurnDetection};
+use std::time::Duration;
+
+use crate::protocol::{Codec, Protocol, Recognition, Refusal, TurnDetection};
 
 use super::*;
 
 /// The failure that a codec of this protocol makes of a refusal.
 fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure {
+    codec(protocol, official).refused(refusal)
+}
+
+fn codec(protocol: Protocol, official: bool) -> Box<dyn Codec> {
     let recognition = Recognition {
         model: "fun-asr-realtime".into(),
         language: None,
@@ -19,7 +25,7 @@ fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure
         official,
     };
     let setup = protocol.set_up(recognition).ok().unwrap();
-    (setup.codecs)().refused(refusal)
+    (setup.codecs)()
 }
 
 #[test]
@@ -53,6 +59,7 @@ fn the_service_refuses() {
             status,
             body,
             has_key: true,
+            retry_after: None,
         };
         let failure = refused(Protocol::Realtime, true, &refusal);
         assert_eq!((failure.kind, failure.http_status), (kind, Some(status)));
@@ -79,6 +86,7 @@ fn the_code_of_a_refusal_is_kept() {
             status: 403,
             body,
             has_key: true,
+            retry_after: None,
         };
         let failure = refused(Protocol::Realtime, true, &refusal);
         assert_eq!(failure.code, code.map(Quote::new), "{body}");
@@ -133,6 +141,7 @@ fn a_server_of_ones_own_or_a_gateway_refuses() {
                 status,
                 body,
                 has_key,
+                retry_after: None,
             };
             let text = refused(protocol, false, &refusal).to_string();
             assert!(text.contains(&says), "{protocol:?} {text}");
@@ -155,9 +164,60 @@ fn a_path_that_is_not_there_is_told_the_one_of_the_protocol() {
             status: 404,
             body: r#"{"detail":"Not Found"}"#,
             has_key: false,
+            retry_after: None,
         };
         let text = refused(protocol, false, &refusal).to_string();
         assert!(text.contains("(HTTP 404: Not Found)"), "{text}");
         assert!(text.ends_with(&format!("usually {path}.")), "{text}");
+    }
+}
+
+#[test]
+fn a_fleet_without_room_invites_to_call_again() {
+    let second = Some(Duration::from_secs(1));
+    for (status, official, kind, invitation) in [
+        (422, false, Kind::NotFound, Invitation::Soon),
+        (429, false, Kind::Limit, Invitation::Soon),
+        (503, false, Kind::Unreachable, Invitation::Soon),
+        (403, false, Kind::Unauthorized, Invitation::None),
+        (400, false, Kind::Settings, Invitation::None),
+        (422, true, Kind::Settings, Invitation::None),
+        (429, true, Kind::Limit, Invitation::None),
+        (503, true, Kind::Unreachable, Invitation::None),
+    ] {
+        let refusal = Refusal {
+            status,
+            body: "",
+            has_key: true,
+            retry_after: second,
+        };
+        let failure = refused(Protocol::Realtime, official, &refusal);
+        assert_eq!(
+            (failure.kind, failure.invitation),
+            (kind, invitation),
+            "{status}"
+        );
+        assert_eq!(failure.retry_after, second);
+    }
+}
+
+#[test]
+fn a_server_says_with_its_close_code_whether_another_one_takes_over() {
+    for (code, invitation) in [
+        (Some(1012), Invitation::AtOnce),
+        (Some(1013), Invitation::Soon),
+        (Some(1011), Invitation::None),
+        (None, Invitation::None),
+    ] {
+        for protocol in [
+            Protocol::Realtime,
+            Protocol::Inference,
+            Protocol::Vllm,
+            Protocol::OpenAi,
+            Protocol::SglangOmni,
+        ] {
+            let failure = codec(protocol, false).closed(code, "service restart");
+            assert_eq!(failure.invitation, invitation, "{protocol:?} {code:?}");
+        }
     }
 }

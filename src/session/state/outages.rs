@@ -45,8 +45,14 @@ impl Session {
             // All audio was sent: only text is missing, so the session has not failed.
             Verdict::GiveUp if self.end.told => self.end_incomplete(&failure, now),
             Verdict::GiveUp => self.give_up(failure, now),
-            Verdict::RetryAfter(wait) => self.reconnect_after(wait, failure, now),
+            Verdict::RetryAfter(wait) => {
+                let was_up = !self.is_down();
+                self.reconnect_after(wait, now);
+                self.tell_of_outage(failure, was_up);
+            }
+            Verdict::MoveAfter(wait) => self.reconnect_after(wait, now),
         }
+        self.give_up_vain_waits(now);
     }
 
     pub(super) fn give_up(&mut self, failure: Failure, now: Duration) {
@@ -57,8 +63,7 @@ impl Session {
         self.outbox.notice(Notice::Failed(failure));
     }
 
-    fn reconnect_after(&mut self, wait: Duration, failure: Failure, now: Duration) {
-        let was_up = !self.is_down();
+    fn reconnect_after(&mut self, wait: Duration, now: Duration) {
         if let Some(serving) = self.connections.take_serving() {
             self.leave_to_replay(serving);
         }
@@ -70,6 +75,9 @@ impl Session {
         }
         let until = now + wait;
         self.phase = Phase::Waiting { until };
+    }
+
+    fn tell_of_outage(&mut self, failure: Failure, was_up: bool) {
         if self.outage.report() {
             self.outbox.notice(Notice::Outage(failure.clone()));
         }
@@ -78,7 +86,6 @@ impl Session {
         if self.outage.is_news(failure) || was_up {
             self.announce(State::Reconnecting, reason);
         }
-        self.give_up_vain_waits(now);
     }
 
     /// After the end of the audio, an attempt that is due only after the deadline is not worth

@@ -13,7 +13,7 @@ mod service;
 mod stalls;
 
 use super::*;
-use crate::protocol::{Codec, Frame, Incoming, ItemText, Refusal, WordTime};
+use crate::protocol::{Codec, Frame, Incoming, Invitation, ItemText, Refusal, WordTime};
 use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
 use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
@@ -92,7 +92,13 @@ impl Codec for PlainCodec {
     }
 
     fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
-        Failure::new(Kind::Lost, reason, "Start again.").with_close_code(code)
+        let invitation = match code {
+            Some(1012) => Invitation::AtOnce,
+            _ => Invitation::None,
+        };
+        Failure::new(Kind::Lost, reason, "Start again.")
+            .inviting(invitation)
+            .with_close_code(code)
     }
 
     fn refused(&self, refusal: &Refusal<'_>) -> Failure {
@@ -104,6 +110,7 @@ const REFUSAL: Refusal<'_> = Refusal {
     status: 401,
     body: "no",
     has_key: true,
+    retry_after: None,
 };
 
 fn closed(code: Option<u16>, reason: &str) -> Net<'_> {

@@ -30,6 +30,34 @@ fn an_utterance_that_was_cut_is_heard_again_and_nothing_else() {
 }
 
 #[test]
+fn a_server_that_leaves_in_the_middle_of_an_utterance_is_no_outage() {
+    let mut s = persistent(false);
+    s.speak(5000);
+    s.receive("start 0 3000");
+    s.receive("partial 0 |one");
+    s.said();
+    let states = s.states.len();
+    s.net(closed(Some(1012), "service restart"));
+    assert_eq!(s.said(), ["CLOSE"]);
+    assert_eq!(s.due(), s.now, "the next connection is opened at once");
+    s.reconnect();
+    assert_eq!(s.said(), ["CONNECT", "hello"]);
+    assert_eq!(s.states[states..], [State::Connected]);
+    assert_eq!(s.replay(), 2300, "from a little before the utterance");
+    s.receive("start 0 300");
+    s.receive("stop 0 1700");
+    s.receive("final 0 One.");
+    assert_eq!(s.said().last().unwrap(), "FINAL 0 3000..4400 One.|");
+    // The next one fails otherwise: then the user is told.
+    s.speak(1000);
+    s.net(closed(Some(1012), ""));
+    s.pass(Duration::ZERO);
+    s.lose();
+    assert_eq!(s.said(), ["CLOSE", "CONNECT", "CLOSE", "OUTAGE Lost"]);
+    assert_eq!(s.states.last(), Some(&State::Reconnecting));
+}
+
+#[test]
 fn silence_is_not_sent_again() {
     let mut s = persistent(false);
     s.speak(20_000);
