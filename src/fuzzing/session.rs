@@ -177,6 +177,8 @@ impl Driver {
                 *wire = Wire::Open;
                 Net::Connected
             }
+            (b'q', Wire::Opening) => Net::Queued,
+            (b'i', Wire::Opening) => Net::Admitted,
             (b'<', Wire::Open) => Net::Frame(Incoming::Text(rest)),
             (b'&', Wire::Open) => Net::Frame(Incoming::Binary(rest.as_bytes())),
             (b'x', Wire::Open) => Net::Closed { code, reason: rest },

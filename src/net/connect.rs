@@ -5,8 +5,6 @@
 //! environment, and leaves nothing behind but the key that was read and the address that worked. It
 //! has no time limit of its own: the driver drops the future when the session gives up.
 
-use std::time::Duration;
-
 use tokio_tungstenite::WebSocketStream;
 
 use super::dial::{self, DialError, dial};
@@ -15,7 +13,7 @@ use super::key;
 use super::proxy::Proxy;
 use super::remark::{Remark, Remarks};
 use super::stream::Stream;
-use super::throttle::Throttle;
+use super::throttle::Queue;
 use super::tls::{self, Peer};
 use super::upgrade::upgrade;
 use crate::protocol::{Endpoint, Failure, Kind, redacted};
@@ -24,20 +22,21 @@ pub(super) use super::error::ConnectError;
 
 pub(super) type Socket = WebSocketStream<Stream>;
 
-/// Spaces out the upgrades of all sessions in the process, for instance after a network outage. The
-/// service accepts 20 new connections per second, account and model, and refuses more.
-static THROTTLE: Throttle = Throttle::every(Duration::from_millis(55));
-
 /// Opens the connection.
-pub(super) async fn connect(endpoint: Endpoint, remarks: Remarks) -> Result<Socket, ConnectError> {
+pub(super) async fn connect(
+    endpoint: Endpoint,
+    remarks: Remarks,
+    queue: Queue,
+) -> Result<Socket, ConnectError> {
     let proxy = Proxy::of(&endpoint, &|name| std::env::var_os(name))?;
-    connect_through(proxy, endpoint, &remarks).await
+    connect_through(proxy, endpoint, &remarks, &queue).await
 }
 
 async fn connect_through(
     proxy: Option<Proxy>,
     endpoint: Endpoint,
     remarks: &Remarks,
+    queue: &Queue,
 ) -> Result<Socket, ConnectError> {
     let (host, port) = (host(&endpoint), port(&endpoint));
     // Before connecting, since these can fail on their own.
@@ -63,9 +62,8 @@ async fn connect_through(
             (Box::new(stream), address)
         }
     };
-    if endpoint.is_official() {
-        THROTTLE.wait().await;
-    }
+    // Only now: an attempt that finds no network takes nobody's turn.
+    queue.wait(&endpoint, key.as_ref()).await;
     if let Some(config) = tls {
         let peer = Peer {
             host,

@@ -18,6 +18,7 @@ use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken, Update};
 use super::remark::Remarks;
 use super::runtime;
+use super::throttle::Queue;
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
 use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
@@ -84,12 +85,25 @@ pub fn spawn(
 enum Connection {
     #[default]
     None,
-    Opening(Pin<Box<dyn Future<Output = Result<Socket, ConnectError>> + Send>>),
+    Opening(Opening),
     Open(Box<Socket>),
+}
+
+type Attempt = dyn Future<Output = Result<Socket, ConnectError>> + Send;
+
+struct Opening {
+    attempt: Pin<Box<Attempt>>,
+    queue: Queue,
+    /// The session knows that the attempt waits for its turn.
+    told: bool,
 }
 
 /// What a connection has to report.
 enum Happened {
+    /// It has begun to wait for its turn.
+    Queued,
+    /// It is its turn.
+    Admitted,
     Opened(Result<(), ConnectError>),
     Received(Message),
     /// Everything that was to be sent is on its way.
@@ -247,6 +261,8 @@ impl<L: Listener> Driver<L> {
 
     fn handle(&mut self, id: ConnId, happened: Happened) {
         let net = match &happened {
+            Happened::Queued => Net::Queued,
+            Happened::Admitted => Net::Admitted,
             Happened::Opened(Ok(())) => Net::Connected,
             Happened::Opened(Err(ConnectError::Refused {
                 status,
@@ -275,9 +291,14 @@ impl<L: Listener> Driver<L> {
     }
 
     fn open(&mut self, id: ConnId) {
-        let opening = connect(self.endpoint.clone(), self.remarks.clone());
+        let queue = Queue::default();
+        let attempt = connect(self.endpoint.clone(), self.remarks.clone(), queue.clone());
         let wire = Wire {
-            connection: Connection::Opening(Box::pin(opening)),
+            connection: Connection::Opening(Opening {
+                attempt: Box::pin(attempt),
+                queue,
+                told: false,
+            }),
             ..Wire::default()
         };
         self.wires.0.push((id, wire));
@@ -378,6 +399,25 @@ impl Wires {
     }
 }
 
+impl Opening {
+    /// The outcome, or else what happened on the way there.
+    fn poll(
+        &mut self,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<<Attempt as Future>::Output, Happened>> {
+        let outcome = self.attempt.as_mut().poll(cx);
+        if outcome.is_pending() && self.queue.is_waiting() != self.told {
+            self.told = !self.told;
+            return Poll::Ready(Err(if self.told {
+                Happened::Queued
+            } else {
+                Happened::Admitted
+            }));
+        }
+        outcome.map(Ok)
+    }
+}
+
 impl Wire {
     fn close(self) {
         if let Connection::Open(socket) = self.connection {
@@ -389,7 +429,11 @@ impl Wire {
         let opened = match &mut self.connection {
             Connection::None => return Poll::Pending,
             Connection::Open(_) => return self.poll_socket(cx),
-            Connection::Opening(opening) => ready!(opening.as_mut().poll(cx)),
+            Connection::Opening(opening) => ready!(opening.poll(cx)),
+        };
+        let opened = match opened {
+            Ok(opened) => opened,
+            Err(happened) => return Poll::Ready(happened),
         };
         self.connection = Connection::None;
         Poll::Ready(Happened::Opened(opened.map(|socket| {
@@ -502,5 +546,31 @@ mod tests {
         let next = timeout(LONG, wires.next()).await;
         assert!(matches!(next, Ok((_, Happened::Sent))));
         assert!(!wires.is_busy(id));
+    }
+
+    #[tokio::test]
+    async fn a_wait_for_the_turn_is_told_when_it_begins_and_ends() {
+        let queue = Queue::default();
+        let (admit, admitted) = oneshot::channel::<()>();
+        let waiting = queue.clone();
+        let attempt = async move {
+            waiting.set_waiting(true);
+            let _ = admitted.await;
+            waiting.set_waiting(false);
+            future::pending().await
+        };
+        let opening = Opening {
+            attempt: Box::pin(attempt),
+            queue,
+            told: false,
+        };
+        let wire = Wire {
+            connection: Connection::Opening(opening),
+            ..Wire::default()
+        };
+        let mut wires = Wires(vec![(ConnId::default(), wire)]);
+        assert!(matches!(wires.next().await, (_, Happened::Queued)));
+        admit.send(()).unwrap();
+        assert!(matches!(wires.next().await, (_, Happened::Admitted)));
     }
 }

@@ -1,35 +1,78 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Spaces out an operation that all sessions share: one start per interval, first come, first
-//! served.
+//! Spaces out the upgrades of all sessions of one account, for instance after a network outage, as
+//! the service takes only so many in a second: one start per interval, first come, first served.
+//! Called by `connect`.
 
+use std::collections::HashMap;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep_until};
 
+use crate::protocol::{Endpoint, Secret};
+
+/// More accounts than a process is likely to have. Keys that change would else add up.
+const MAX_ACCOUNTS: usize = 64;
+
+/// By host, model and key, of which only a hash is kept.
+type Throttles = HashMap<u64, Arc<Throttle>>;
+
+static THROTTLES: LazyLock<(RandomState, Mutex<Throttles>)> = LazyLock::new(Default::default);
+
+/// Whether a connection waits for its turn, as seen by the driver.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Queue(Arc<AtomicBool>);
+
+impl Queue {
+    pub fn is_waiting(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    pub(super) fn set_waiting(&self, waiting: bool) {
+        self.0.store(waiting, Ordering::Relaxed);
+    }
+
+    /// Waits until the service takes another connection of this account. Does nothing for servers
+    /// of one's own, which say themselves when they have no room.
+    pub async fn wait(&self, endpoint: &Endpoint, key: Option<&Secret>) {
+        if let Some(interval) = endpoint.start_interval() {
+            let throttle = throttle(endpoint, key);
+            self.set_waiting(true);
+            throttle.wait(interval).await;
+            self.set_waiting(false);
+        }
+    }
+}
+
+fn throttle(endpoint: &Endpoint, key: Option<&Secret>) -> Arc<Throttle> {
+    let (state, throttles) = &*THROTTLES;
+    let key = key.map(Secret::reveal);
+    let account = state.hash_one((endpoint.authority(), endpoint.model(), key));
+    // Every change is complete before anything that could panic.
+    let mut throttles = throttles.lock().unwrap_or_else(PoisonError::into_inner);
+    if throttles.len() >= MAX_ACCOUNTS {
+        throttles.retain(|_, throttle| Arc::strong_count(throttle) > 1);
+    }
+    throttles.entry(account).or_default().clone()
+}
+
 /// Lets one caller pass in each interval.
-#[derive(Debug)]
-pub(super) struct Throttle {
-    interval: Duration,
+#[derive(Debug, Default)]
+struct Throttle {
     /// When the previous caller passed.
-    passed: Mutex<Option<Instant>>,
+    passed: tokio::sync::Mutex<Option<Instant>>,
 }
 
 impl Throttle {
-    pub const fn every(interval: Duration) -> Self {
-        Throttle {
-            interval,
-            passed: Mutex::const_new(None),
-        }
-    }
-
     /// Waits for the caller's turn. A caller that is dropped while it waits costs the others
     /// nothing.
-    pub async fn wait(&self) {
+    async fn wait(&self, interval: Duration) {
         // The lock is the queue, and a fair one: the caller at its head holds it while it waits.
         let mut passed = self.passed.lock().await;
         if let Some(passed) = *passed {
-            sleep_until(passed + self.interval).await;
+            sleep_until(passed + interval).await;
         }
         *passed = Some(Instant::now());
     }
@@ -38,6 +81,7 @@ impl Throttle {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::protocol::{EndpointSettings, KeySource, Protocol};
 
     #[test]
     fn callers_are_spaced_out_and_those_that_gave_up_take_no_turn() {
@@ -47,21 +91,41 @@ mod tests {
             .build()
             .unwrap();
         runtime.block_on(async {
-            let throttle = Throttle::every(INTERVAL);
+            let throttle = Throttle::default();
             let start = Instant::now();
             let turn = async || {
-                throttle.wait().await;
+                throttle.wait(INTERVAL).await;
                 start.elapsed()
             };
             let given_up = async {
                 tokio::select! {
                     biased;
-                    () = throttle.wait() => unreachable!("the first has it"),
+                    () = throttle.wait(INTERVAL) => unreachable!("the first has it"),
                     () = std::future::ready(()) => {}
                 }
             };
             let (first, (), second, third) = tokio::join!(turn(), given_up, turn(), turn());
             assert!(second >= first + INTERVAL && third >= second + INTERVAL);
         });
+    }
+
+    #[test]
+    fn those_who_share_a_limit_share_a_queue() {
+        let of = |model: &str, key: &str| {
+            let key = Secret::new(key);
+            let settings = EndpointSettings {
+                model: model.to_owned(),
+                key: key.clone().map(KeySource::Given),
+                ..EndpointSettings::default()
+            };
+            let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
+            throttle(&endpoint, key.as_ref())
+        };
+        let one = of("qwen3-asr-flash-realtime", "sk-account-one");
+        let same = of("qwen3-asr-flash-realtime", "sk-account-one");
+        let other_model = of("qwen3-asr-flash-realtime-2026-02-10", "sk-account-one");
+        let other_account = of("qwen3-asr-flash-realtime", "sk-account-two");
+        assert!(Arc::ptr_eq(&one, &same));
+        assert!(!Arc::ptr_eq(&one, &other_model) && !Arc::ptr_eq(&one, &other_account));
     }
 }

@@ -65,6 +65,9 @@ where
     Ok(WebSocketStream::from_partially_read(stream, rest, role, Some(config)).await)
 }
 
+/// Tells the service of the workspace, on hosts that have none in their name.
+const WORKSPACE: &str = "X-DashScope-WorkSpace";
+
 /// The request. Its headers are spelled as in the standard, for servers that are case-sensitive.
 fn request(endpoint: &Endpoint, key: Option<&Secret>, nonce: &str) -> String {
     let target = &endpoint.url()[Position::BeforePath..Position::AfterQuery];
@@ -90,6 +93,11 @@ fn request(endpoint: &Endpoint, key: Option<&Secret>, nonce: &str) -> String {
     }
     if let Some(key) = key {
         header("Authorization", &format!("Bearer {}", key.reveal()));
+    }
+    if let Some(workspace) = endpoint.workspace()
+        && !is_given(WORKSPACE)
+    {
+        header(WORKSPACE, workspace);
     }
     for (name, value) in endpoint.headers() {
         header(name, value.reveal());
@@ -148,4 +156,43 @@ fn disagreement(endpoint: &Endpoint, why: impl std::fmt::Display) -> Failure {
         "{} did not agree to speak WebSocket: {why}.",
         endpoint.authority()
     ))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::protocol::{EndpointSettings, KeySource, Protocol};
+
+    #[test]
+    fn the_workspace_is_a_header_where_the_host_does_not_name_it() {
+        for (url, headers, expected) in [
+            (Some("wss://maas.qwencloudapi.com"), &[][..], Some("ws-1")),
+            (None, &[], None),
+            (
+                Some("wss://maas.qwencloudapi.com"),
+                &[("x-dashscope-workspace", "ws-2")],
+                Some("ws-2"),
+            ),
+        ] {
+            let secret = |text| Secret::new(text).unwrap();
+            let headers = headers.iter();
+            let settings = EndpointSettings {
+                url: url.map(str::to_owned),
+                model: "m".into(),
+                workspace: Some("ws-1".into()),
+                key: Some(KeySource::Given(secret("sk-12345678"))),
+                headers: headers
+                    .map(|(name, value): &(&str, &str)| ((*name).to_owned(), secret(value)))
+                    .collect(),
+                ..EndpointSettings::default()
+            };
+            let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
+            let request = request(&endpoint, None, "nonce");
+            let mut told = request.lines().filter_map(|line| {
+                let (name, value) = line.split_once(": ")?;
+                name.eq_ignore_ascii_case(WORKSPACE).then_some(value)
+            });
+            assert_eq!((told.next(), told.next()), (expected, None), "{url:?}");
+        }
+    }
 }

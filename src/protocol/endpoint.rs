@@ -48,7 +48,7 @@ pub struct EndpointSettings {
     /// The complete endpoint; overrides region and workspace.
     pub url: Option<String>,
     pub region: Region,
-    /// Workspace id; selects the workspace's own host.
+    /// Workspace id; selects the workspace's own host, or is told to the host of the URL.
     pub workspace: Option<String>,
     pub model: String,
     pub key: Option<KeySource>,
@@ -65,6 +65,8 @@ pub struct EndpointSettings {
 #[derive(Clone)]
 pub struct Endpoint {
     url: Url,
+    model: String,
+    workspace: Option<String>,
     key: Option<KeySource>,
     key_timeout: Option<Duration>,
     headers: Vec<(String, Secret)>,
@@ -79,7 +81,9 @@ impl Endpoint {
     /// [`Kind::Unauthorized`] if there is no key, or a text that is not a key.
     pub fn new(settings: EndpointSettings, protocol: Protocol) -> Result<Self, Failure> {
         let url = address(&settings, protocol)?;
+        let workspace = untold_workspace(&settings, &url)?;
         let EndpointSettings {
+            model,
             key,
             key_timeout,
             headers,
@@ -124,6 +128,8 @@ impl Endpoint {
         }
         Ok(Endpoint {
             url,
+            model: model.trim().to_owned(),
+            workspace,
             key,
             key_timeout,
             headers,
@@ -138,6 +144,33 @@ impl Endpoint {
     /// Whether this is a host of the service itself, with the service's limits.
     pub fn is_official(&self) -> bool {
         is_official(&self.url)
+    }
+
+    /// The least time between two starts of sessions that the service allows an account; `None` for
+    /// other servers. A tenth is left for others who use the account.
+    pub fn start_interval(&self) -> Option<Duration> {
+        self.is_official().then(|| {
+            if self.model.contains("livetranslate") {
+                // 10 a minute.
+                Duration::from_millis(6600)
+            } else if self.model.starts_with("qwen-audio-3.1-asr-flash-streaming") {
+                // 600 a minute.
+                Duration::from_millis(110)
+            } else {
+                // 20 a second.
+                Duration::from_millis(55)
+            }
+        })
+    }
+
+    /// The workspace, if the service's host has to be told of it by a header.
+    pub fn workspace(&self) -> Option<&str> {
+        self.workspace.as_deref()
+    }
+
+    /// The model that is asked for.
+    pub fn model(&self) -> &str {
+        &self.model
     }
 
     /// Whether the host is this machine.
@@ -263,7 +296,7 @@ fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failu
                 "Set region=beijing, and an API key of that region.",
             ));
         }
-        None => official(settings.region, settings.workspace.as_deref())?,
+        None => official(settings)?,
     };
     if matches!(url.path(), "" | "/") {
         url.set_path(profile.path);
@@ -336,35 +369,53 @@ fn parse(text: &str) -> Result<Url, Failure> {
     Ok(url)
 }
 
-fn official(region: Region, workspace: Option<&str>) -> Result<Url, Failure> {
-    let host = match workspace
-        .map(str::trim)
-        .filter(|workspace| !workspace.is_empty())
-    {
-        None => region.legacy_host().to_owned(),
-        Some(workspace) => {
-            let valid = workspace.len() <= 63
-                && workspace
-                    .bytes()
-                    .all(|b| b.is_ascii_alphanumeric() || b == b'-');
-            if !valid {
-                return Err(Failure::new(
-                    Kind::Settings,
-                    "The workspace id is not valid.",
-                    "Set the workspace property to the id that the console shows: at most 63 \
-                     letters, digits and hyphens.",
-                ));
-            }
-            format!("{workspace}.{}", region.workspace_domain())
-        }
+fn official(settings: &EndpointSettings) -> Result<Url, Failure> {
+    let host = match workspace(settings)? {
+        None => settings.region.legacy_host().to_owned(),
+        Some(workspace) => format!("{workspace}.{}", settings.region.workspace_domain()),
     };
     parse(&format!("wss://{host}"))
 }
 
+fn workspace(settings: &EndpointSettings) -> Result<Option<&str>, Failure> {
+    let Some(workspace) = settings.workspace.as_deref().map(str::trim) else {
+        return Ok(None);
+    };
+    let is_letter = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'-';
+    if workspace.len() > 63 || !workspace.bytes().all(is_letter) {
+        return Err(Failure::new(
+            Kind::Settings,
+            "The workspace id is not valid.",
+            "Set the workspace property to the id that the console shows: at most 63 letters, \
+             digits and hyphens.",
+        ));
+    }
+    Ok(Some(workspace).filter(|workspace| !workspace.is_empty()))
+}
+
+/// The workspace, if the URL is one of the service's without that workspace in its host's name.
+fn untold_workspace(settings: &EndpointSettings, url: &Url) -> Result<Option<String>, Failure> {
+    if !is_official(url) {
+        return Ok(None);
+    }
+    let host = url.host_str().unwrap_or_default();
+    let is_told = |workspace: &&str| host.split('.').next() == Some(&workspace.to_lowercase());
+    let workspace = workspace(settings)?.filter(|workspace| !is_told(workspace));
+    Ok(workspace.map(str::to_owned))
+}
+
+/// The domains of the public service: Alibaba Cloud's own, and those of Qwen Cloud, where the
+/// workspace is a header instead of a part of the host's name.
+const DOMAINS: [&str; 3] = ["aliyuncs.com", "qwencloudapi.com", "qianwenaiapi.com"];
+
 /// Whether this is a host of the public service, which requires a key; other servers may not.
 fn is_official(url: &Url) -> bool {
+    let is_in = |host: &str, domain| {
+        let rest = host.strip_suffix(domain);
+        rest.is_some_and(|rest| rest.is_empty() || rest.ends_with('.'))
+    };
     url.host_str()
-        .is_some_and(|host| host == "aliyuncs.com" || host.ends_with(".aliyuncs.com"))
+        .is_some_and(|host| DOMAINS.into_iter().any(|domain| is_in(host, domain)))
 }
 
 fn is_loopback(url: &Url) -> bool {

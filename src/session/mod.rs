@@ -100,6 +100,10 @@ impl fmt::Display for ConnId {
 /// An event on a connection.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Net<'a> {
+    /// The service takes no more connections at the moment, so that this one waits for its turn.
+    Queued,
+    /// The wait is over.
+    Admitted,
     /// The WebSocket is open.
     Connected,
     /// The server cannot be reached.

@@ -59,6 +59,10 @@ struct End {
     by: Option<Duration>,
 }
 
+/// Longest wait for a connection's turn: longer than a thousand streams take that are all back at the
+/// same time, at the slowest pace.
+const MAX_QUEUE_TIME: Duration = Duration::from_secs(2 * 3600);
+
 /// The reason for a session's next timeout.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Wake {
@@ -255,6 +259,14 @@ impl Session {
             return;
         };
         match net {
+            // How long that takes says nothing about the network.
+            Net::Queued if connection.stage == Stage::Connecting => {
+                connection.until = now + MAX_QUEUE_TIME;
+            }
+            Net::Admitted if connection.stage == Stage::Connecting => {
+                connection.until = now + self.config.connect_timeout;
+            }
+            Net::Queued | Net::Admitted => {}
             Net::Connected if connection.stage == Stage::Connecting => {
                 connection.stage = Stage::Opening;
                 connection.until = now + self.config.response_timeout;

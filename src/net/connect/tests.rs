@@ -32,7 +32,11 @@ fn quiet() -> Remarks {
 
 async fn open(settings: EndpointSettings) -> Result<Socket, ConnectError> {
     let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
-    let opened = timeout(LONG, connect_through(None, endpoint, &quiet())).await;
+    let opened = timeout(
+        LONG,
+        connect_through(None, endpoint, &quiet(), &Queue::default()),
+    )
+    .await;
     opened.expect("it hangs")
 }
 
@@ -290,7 +294,7 @@ async fn a_key_file_is_read_at_each_attempt() {
     ] {
         std::fs::write(&path, content).unwrap();
         let before = server.heard().len();
-        connect_through(None, endpoint.clone(), &remarks)
+        connect_through(None, endpoint.clone(), &remarks, &Queue::default())
             .await
             .unwrap();
         let kept = std::mem::take(&mut *remarked.lock().unwrap());

@@ -52,6 +52,60 @@ fn region_and_workspace_pick_the_host() {
 }
 
 #[test]
+fn a_workspace_is_told_where_the_host_does_not_name_it() {
+    for (url, expected) in [
+        (None, None),
+        (Some("wss://WS-1.cn-beijing.maas.aliyuncs.com"), None),
+        (
+            Some("wss://ws-10.cn-beijing.maas.aliyuncs.com"),
+            Some("ws-1"),
+        ),
+        (Some("wss://dashscope.aliyuncs.com"), Some("ws-1")),
+        (Some("wss://maas.qwencloudapi.com"), Some("ws-1")),
+        (Some("wss://maas.qianwenaiapi.com"), Some("ws-1")),
+        (Some("wss://example.org"), None),
+        (Some("wss://notqwencloudapi.com"), None),
+    ] {
+        let settings = EndpointSettings {
+            workspace: Some(" ws-1".into()),
+            ..settings(url, Some("sk-12345678"))
+        };
+        let endpoint = Endpoint::new(settings, Protocol::Realtime).unwrap();
+        assert_eq!(endpoint.workspace(), expected, "{url:?}");
+    }
+}
+
+#[test]
+fn sessions_start_at_the_pace_of_the_account() {
+    for (url, model, milliseconds) in [
+        (None, "qwen3-asr-flash-realtime", Some(55)),
+        (None, "qwen-audio-3.1-asr-flash-streaming", Some(110)),
+        (None, "qwen-audio-3.1-asr-flash-message", Some(55)),
+        (None, "fun-asr-realtime", Some(55)),
+        (None, "qwen3.8-livetranslate-flash-realtime", Some(6600)),
+        (
+            Some("wss://maas.qwencloudapi.com"),
+            "fun-asr-realtime",
+            Some(55),
+        ),
+        (
+            Some("wss://trial.ap-southeast-1.maas.aliyuncs.com"),
+            "m",
+            Some(55),
+        ),
+        (Some("ws://127.0.0.1:8000"), "Qwen/Qwen3-ASR-1.7B", None),
+    ] {
+        let settings = EndpointSettings {
+            model: model.into(),
+            ..settings(url, Some("sk-12345678"))
+        };
+        let endpoint = Endpoint::new(settings, Protocol::Inference);
+        let interval = endpoint.unwrap().start_interval();
+        assert_eq!(interval, milliseconds.map(Duration::from_millis), "{model}");
+    }
+}
+
+#[test]
 fn the_model_is_added_to_a_url_unless_it_names_one() {
     let endpoint = Endpoint::new(
         settings(Some("ws://127.0.0.1:1/x?model=y"), None),

@@ -197,3 +197,17 @@ fn what_is_heard_again_with_another_begin_is_closed_without_text() {
         "{said:?}"
     );
 }
+
+#[test]
+fn a_connection_that_waits_for_its_turn_is_not_late() {
+    let mut s = Script::with(false, |config| config.retry.max_retries = None);
+    let minute = Duration::from_secs(60);
+    s.net(Net::Queued);
+    s.said();
+    s.pass(minute);
+    assert_eq!(s.said(), [""; 0]);
+    s.net(Net::Admitted);
+    assert_eq!(s.due(), s.now + Duration::from_secs(10));
+    s.pass(minute);
+    assert_eq!(s.said(), ["CLOSE", "OUTAGE Unreachable"]);
+}
