@@ -6,7 +6,7 @@
 //! them. The stream has timestamps, with gaps, jumps and lost buffers. A [`Timeline`] records, as a
 //! table of anchors, which sample of a connection has which timestamp.
 //!
-//! The types for times and lengths of audio that all code below the captions shares are here, too.
+//! The types for times and lengths of audio that all code shares are here, too.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -18,6 +18,9 @@ use std::time::Duration;
 pub struct Timestamp(u64);
 
 impl Timestamp {
+    /// The end of the range of timestamps.
+    pub const MAX: Self = Self(u64::MAX);
+
     pub const fn from_nanos(nanos: u64) -> Self {
         Self(nanos)
     }
@@ -50,6 +53,27 @@ impl Add<Duration> for Timestamp {
     }
 }
 
+/// Saturates, too.
+impl Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, length: Duration) -> Self {
+        Self(self.0.saturating_sub(nanos(length)))
+    }
+}
+
+/// Tests count in milliseconds.
+#[cfg(test)]
+impl Timestamp {
+    pub const fn from_millis(millis: u64) -> Self {
+        Self(millis * 1_000_000)
+    }
+
+    pub const fn millis(self) -> u64 {
+        self.0 / 1_000_000
+    }
+}
+
 impl fmt::Debug for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         fmt::Debug::fmt(&Duration::from_nanos(self.0), f)
@@ -74,6 +98,12 @@ impl Span {
 
     pub fn middle(self) -> Timestamp {
         self.start + self.length() / 2
+    }
+
+    /// The span with both ends in milliseconds.
+    #[cfg(test)]
+    pub const fn from_millis(start: u64, end: u64) -> Self {
+        Self::new(Timestamp::from_millis(start), Timestamp::from_millis(end))
     }
 
     pub fn contains(self, time: Timestamp) -> bool {

@@ -2,11 +2,13 @@
 //! An utterance as everything above the protocols sees it: its number, its text so far, and the
 //! times of its words. Created by sessions; used by captions and messages. No logic.
 
+use crate::timeline::Span;
+
 /// The number of an utterance within a session, counting from 0, in the order in which the session
 /// first saw them. It is kept when the utterance is recognised again over a new connection.
 pub type Utterance = u64;
 
-/// An utterance so far, or all of it. Times are timestamps in nanoseconds.
+/// An utterance so far, or all of it.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct Transcript {
     pub utterance: Utterance,
@@ -23,19 +25,16 @@ pub struct Transcript {
     pub language: Option<String>,
     /// The detected emotion, such as `neutral`.
     pub emotion: Option<String>,
-    /// Its start, in nanoseconds.
-    pub start: u64,
-    /// Its end, in nanoseconds; in an interim transcript the end of the audio sent so far.
-    pub end: u64,
+    /// When it was spoken; an interim transcript ends with the audio sent so far.
+    pub span: Span,
     /// The words that make up `text` and `stash`, if the service gives their times.
     pub words: Vec<Word>,
 }
 
-/// A word and its times: timestamps in nanoseconds.
+/// A word, and when it was spoken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Word {
     /// The word, with its punctuation if that is to be shown.
     pub text: String,
-    pub start: u64,
-    pub end: u64,
+    pub span: Span,
 }

@@ -19,15 +19,17 @@
 //! that, and goes on after the place that corresponds to the latest word shown. Marks that arrive
 //! after their word was shown are left out.
 
+use std::time::Duration;
+
 use super::text::{ends_clause, normalise};
 use super::tokens::{Script, Token, tokens};
+use crate::timeline::Timestamp;
 
-/// A confirmed text that did not change for this long (nanoseconds of audio sent) ends with a
-/// complete word.
-pub const SETTLE_TIME: u64 = 500_000_000;
+/// A confirmed text that has not changed for this much audio ends with a complete word.
+const SETTLE_TIME: Duration = Duration::from_millis(500);
 
-/// Text that did not change for this long (nanoseconds of audio sent) is agreed on.
-pub const AGREE_TIME: u64 = 200_000_000;
+/// Text that has not changed for this much audio is agreed on.
+const AGREE_TIME: Duration = Duration::from_millis(200);
 
 /// Part of a clause that is worth showing before its deadline, in columns.
 const MIN_RUN: usize = 8;
@@ -44,8 +46,8 @@ const SCORE_DIFFERENT: i32 = -1;
 /// Since when a token and all before it have been unchanged.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
-    /// End of the audio sent by then, as a timestamp.
-    since: u64,
+    /// End of the audio sent by then.
+    since: Timestamp,
     /// Whether more than one hypothesis contained it.
     again: bool,
 }
@@ -62,25 +64,25 @@ pub(super) struct Agreement {
     done: usize,
     /// Number of tokens that are confirmed and complete.
     confirmed: usize,
-    /// End of the audio sent so far, as a timestamp.
-    audio_end: u64,
+    /// End of the audio sent so far.
+    audio_end: Timestamp,
     is_final: bool,
     /// Keys of all tokens shown.
     shown: Vec<String>,
 }
 
 impl Agreement {
-    /// Takes in a hypothesis: the confirmed `text` and the tentative `stash` after it. `audio_end`
-    /// is the timestamp up to which audio had been sent.
-    pub fn interim(&mut self, text: &str, stash: &str, audio_end: u64) {
+    /// Takes in a hypothesis: the confirmed `text` and the tentative `stash` after it. Audio had been
+    /// sent up to `audio_end`.
+    pub fn interim(&mut self, text: &str, stash: &str, audio_end: Timestamp) {
         self.audio_end = self.audio_end.max(audio_end);
         self.update(normalise(&[text, stash].concat()));
         self.confirmed = self.count_confirmed(text);
     }
 
     /// The utterance is being heard again from its start: agreement on its text begins anew. Audio
-    /// has been sent up to the timestamp `audio_end`.
-    pub fn restart(&mut self, audio_end: u64) {
+    /// has been sent up to `audio_end`.
+    pub fn restart(&mut self, audio_end: Timestamp) {
         self.audio_end = audio_end;
         self.seen.fill(Seen {
             since: audio_end,
@@ -192,10 +194,10 @@ impl Agreement {
         count.saturating_sub(usize::from(!complete))
     }
 
-    /// Number of tokens that did not change for `time` nanoseconds of audio.
-    fn unchanged_for(&self, time: u64) -> usize {
+    /// Number of tokens that have not changed for this much audio.
+    fn unchanged_for(&self, audio: Duration) -> usize {
         self.seen
-            .partition_point(|seen| self.audio_end.saturating_sub(seen.since) >= time)
+            .partition_point(|seen| self.audio_end.since(seen.since) >= audio)
     }
 
     fn count_agreed(&self) -> usize {

@@ -17,10 +17,11 @@ use std::borrow::Cow;
 use std::fmt::Debug;
 use std::time::Duration;
 
-use super::layout::{Layout, nanos};
+use super::layout::Layout;
 use super::loops::{Shortened, shorten};
 use super::text::{is_blank, normalise, same_bytes};
 use super::track::{Piece, Track};
+use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 use modes::{FinalCues, InterimLines, StableWords};
 
@@ -48,7 +49,7 @@ pub struct Captioner {
     composer: Box<dyn Composer>,
     track: Track,
     language: Option<String>,
-    settled: Option<u64>,
+    settled: Option<Timestamp>,
     /// The utterance of which a loop was cut most recently.
     looping: Option<Utterance>,
     repeats: Option<usize>,
@@ -63,16 +64,16 @@ trait Composer: Debug + Send {
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
 
     /// What starts at `time` or before must be shown now.
-    fn due(&mut self, _time: u64, _track: &mut Track, _out: &mut Vec<Piece>) {}
+    fn due(&mut self, _time: Timestamp, _track: &mut Track, _out: &mut Vec<Piece>) {}
 
     /// Where the text starts that is still held back: the track may go no further unless a deadline
     /// demands it.
-    fn held(&self) -> Option<u64> {
+    fn held(&self) -> Option<Timestamp> {
         None
     }
 
     /// Moves the track on to `time`.
-    fn advance(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
+    fn advance(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
         track.advance(time, out);
     }
 
@@ -97,9 +98,9 @@ impl Captioner {
         }
     }
 
-    /// A session's audio begins at the timestamp `time`. A later session of the same segment goes
+    /// A session's audio begins at `time`. A later session of the same segment goes
     /// on where the one before ended.
-    pub fn begin(&mut self, time: u64) {
+    pub fn begin(&mut self, time: Timestamp) {
         self.track.begin(time);
         self.settled = Some(time);
     }
@@ -111,13 +112,13 @@ impl Captioner {
     }
 
     /// Everything before this timestamp has been given out; `None` before the first session.
-    pub fn position(&self) -> Option<u64> {
+    pub fn position(&self) -> Option<Timestamp> {
         self.track.position()
     }
 
     /// All text of the audio before this timestamp has been given out, or its deadline has passed;
     /// `None` before the first session.
-    pub fn settled(&self) -> Option<u64> {
+    pub fn settled(&self) -> Option<Timestamp> {
         self.settled
     }
 
@@ -142,22 +143,21 @@ impl Captioner {
         }
     }
 
-    /// No more text will come for what was before the timestamp `time`.
-    pub fn watermark(&mut self, time: u64, out: &mut Vec<Piece>) {
+    /// No more text will come for what was before `time`.
+    pub fn watermark(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
         let held = self.composer.held();
         let time = held.map_or(time, |held| held.min(time));
         self.settled = self.settled.max(Some(time));
         self.composer.advance(time, &mut self.track, out);
     }
 
-    /// What starts at the timestamp `time` or before must be shown now, or not at all. To be called
+    /// What starts at `time` or before must be shown now, or not at all. To be called
     /// every [`HEARTBEAT`] in a live pipeline.
-    pub fn due(&mut self, time: u64, out: &mut Vec<Piece>) {
-        let soon = time.saturating_add(nanos(LEAD));
-        self.composer.due(soon, &mut self.track, out);
+    pub fn due(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
+        self.composer.due(time + LEAD, &mut self.track, out);
         self.settled = self.settled.map(|settled| settled.max(time));
         // Smaller steps would only cost.
-        let step = |position: u64| time >= position.saturating_add(nanos(HEARTBEAT));
+        let step = |position| time >= position + HEARTBEAT;
         if self.track.position().is_some_and(step) {
             self.composer.advance(time, &mut self.track, out);
         }

@@ -5,30 +5,34 @@
 //! there when so much of the audio had been sent. Both make a [`Curve`], on which the times of
 //! words and cues are interpolated.
 
+use std::time::Duration;
+
+use super::layout::scaled;
 use super::text::boundaries;
+use crate::timeline::{Span, Timestamp};
 use crate::transcript::Word;
 
-/// How much audio is sent after a word before the word is in a hypothesis, in nanoseconds.
-pub const SERVICE_DELAY: u64 = 300_000_000;
+/// How much audio is sent after a word before the word is in a hypothesis.
+const SERVICE_DELAY: Duration = Duration::from_millis(300);
 
-/// No word is shown for less time than this, in nanoseconds.
-pub const MIN_WORD_DURATION: u64 = 40_000_000;
+/// No word is shown for less time than this.
+pub const MIN_WORD_DURATION: Duration = Duration::from_millis(40);
 
 /// Upper bound of the points of a curve.
 const MAX_POINTS: usize = 256;
 
-/// How the text of an utterance grew: display columns, and the timestamps by which they had been
-/// spoken; both non-decreasing.
+/// How the text of an utterance grew: display columns, and when they had been spoken; both
+/// non-decreasing.
 #[derive(Debug)]
 pub(super) struct Curve {
     /// Starts with no column at the start of the utterance.
-    points: Vec<(usize, u64)>,
+    points: Vec<(usize, Timestamp)>,
     /// Columns of the final text; `None` while the utterance goes on.
     final_column: Option<usize>,
 }
 
 impl Curve {
-    pub fn new(start: u64) -> Self {
+    pub fn new(start: Timestamp) -> Self {
         Self {
             points: vec![(0, start)],
             final_column: None,
@@ -39,7 +43,7 @@ impl Curve {
     /// `None` if these are not the words of the text.
     ///
     /// Punctuation belongs to the word before it.
-    pub fn exact(text: &str, words: &[Word], start: u64) -> Option<Self> {
+    pub fn exact(text: &str, words: &[Word], start: Timestamp) -> Option<Self> {
         let boundaries = boundaries(text);
         let mut curve = Self::new(start);
         let mut before: Option<&Word> = None;
@@ -56,23 +60,23 @@ impl Curve {
             };
             let boundary = boundaries.get(boundary)?;
             if let Some(before) = before.replace(word) {
-                curve.point(boundary.end_column, before.end);
+                curve.point(boundary.end_column, before.span.end);
             }
-            curve.point(boundary.column, word.start);
+            curve.point(boundary.column, word.span.start);
             rest = at + spoken.len();
             if let Ok(end) = boundaries.binary_search_by_key(&rest, |boundary| boundary.end) {
-                curve.point(boundaries.get(end)?.end_column, word.end);
+                curve.point(boundaries.get(end)?.end_column, word.span.end);
             }
         }
         let columns = boundaries.last().map_or(0, |boundary| boundary.end_column);
-        curve.point(columns, before?.end);
+        curve.point(columns, before?.span.end);
         Some(curve)
     }
 
     /// Adds a point, no earlier than the one before.
-    fn point(&mut self, column: usize, time: u64) {
-        let last = self.points.last().map_or(0, |point| point.1);
-        self.points.push((column, time.max(last)));
+    fn point(&mut self, column: usize, time: Timestamp) {
+        let time = time.max(self.latest());
+        self.points.push((column, time));
     }
 
     /// The text is final and ends at the latest point.
@@ -80,23 +84,22 @@ impl Curve {
         self.final_column = self.points.last().map(|point| point.0);
     }
 
-    /// A hypothesis has `columns` of text; audio had been sent up to the timestamp `audio_end`.
+    /// A hypothesis has `columns` of text; audio had been sent up to `audio_end`.
     ///
     /// If the text got shorter, earlier points are taken to be part of it.
-    pub fn observe(&mut self, columns: usize, audio_end: u64) {
+    pub fn observe(&mut self, columns: usize, audio_end: Timestamp) {
         if columns == 0 {
             return;
         }
-        let last = self.points.last().map_or(0, |point| point.1);
-        let time = audio_end.saturating_sub(SERVICE_DELAY).max(last);
+        let time = (audio_end - SERVICE_DELAY).max(self.latest());
         for point in &mut self.points {
             point.0 = point.0.min(columns);
         }
         // Only the start and the end of a pause matter.
-        if let [.., before, last] = self.points.as_mut_slice()
-            && (before.0, last.0) == (columns, columns)
+        if let [.., before, latest] = self.points.as_mut_slice()
+            && (before.0, latest.0) == (columns, columns)
         {
-            last.1 = time;
+            latest.1 = time;
             return;
         }
         self.points.push((columns, time));
@@ -107,9 +110,9 @@ impl Curve {
 
     /// Removes the point between the two others that are closest in time.
     fn thin(&mut self) {
-        let around = |points: &[(usize, u64)]| match points {
-            [before, _, after] => after.1.saturating_sub(before.1),
-            _ => u64::MAX,
+        let around = |points: &[(usize, Timestamp)]| match points {
+            [before, _, after] => after.1.since(before.1),
+            _ => Duration::MAX,
         };
         let spans = self.points.windows(3).map(around).enumerate();
         if let Some((before, _)) = spans.min_by_key(|(_, span)| *span) {
@@ -117,8 +120,8 @@ impl Curve {
         }
     }
 
-    /// The final text has this many `columns` and ends at the timestamp `end`.
-    pub fn finish(&mut self, columns: usize, end: u64) {
+    /// The final text has this many `columns` and ends at `end`.
+    pub fn finish(&mut self, columns: usize, end: Timestamp) {
         let end = end.max(self.start());
         self.points
             .retain(|point| point.0 <= columns && point.1 <= end);
@@ -126,72 +129,77 @@ impl Curve {
         self.final_column = Some(columns);
     }
 
-    /// Start and end of the words in the ranges of columns `spans`: none before `floor`, none
+    /// When the words in the ranges of columns `words` were spoken: none before `floor`, none
     /// shorter than [`MIN_WORD_DURATION`], none overlapping.
     ///
     /// Words without enough time of their own take some of what follows; if that would exceed the
     /// end of the utterance, of what precedes. If even that is too short, they do exceed it.
-    pub fn times(&self, spans: &[(usize, usize)], floor: u64) -> Vec<(u64, u64)> {
-        let mut times = Vec::with_capacity(spans.len());
+    pub fn times(&self, words: &[(usize, usize)], floor: Timestamp) -> Vec<Span> {
+        let mut times = Vec::with_capacity(words.len());
         let floor = floor.max(self.start());
-        let mut least = floor;
-        let last = self.points.last().map_or(floor, |point| point.1);
-        for &(from, to) in spans {
-            let start = self.time_after(from).max(least);
+        let mut earliest = floor;
+        for &(from, to) in words {
+            let start = self.time_after(from).max(earliest);
             let end = match self.final_column {
-                Some(column) if to >= column => last,
+                Some(column) if to >= column => self.latest(),
                 _ => self.time_before(to),
             };
-            let end = end.max(start.saturating_add(MIN_WORD_DURATION));
-            times.push((start, end));
-            least = end;
+            let end = end.max(start + MIN_WORD_DURATION);
+            times.push(Span::new(start, end));
+            earliest = end;
         }
-        let needed = MIN_WORD_DURATION.saturating_mul(spans.len() as u64);
         let mut latest = match self.final_column {
-            Some(_) => last.max(floor.saturating_add(needed)),
-            None => u64::MAX,
+            Some(_) => self.latest().max(floor + shortest_showing(words.len())),
+            None => Timestamp::MAX,
         };
-        for (start, end) in times.iter_mut().rev() {
+        for Span { start, end } in times.iter_mut().rev() {
             *end = latest.min(*end);
             // At the very end of the range of timestamps there may be no time left.
-            *start = end.saturating_sub(MIN_WORD_DURATION).max(floor).min(*start);
+            *start = (*end - MIN_WORD_DURATION).max(floor).min(*start);
             latest = *start;
         }
         times
     }
 
     /// When the text after `column` begins to be spoken: after the pause, if there is one.
-    pub fn time_after(&self, column: usize) -> u64 {
+    pub fn time_after(&self, column: usize) -> Timestamp {
         let next = self.points.partition_point(|point| point.0 <= column);
         self.interpolate(next, column)
     }
 
     /// When the text before `column` has been spoken: before the pause, if there is one.
-    fn time_before(&self, column: usize) -> u64 {
+    fn time_before(&self, column: usize) -> Timestamp {
         let next = self.points.partition_point(|point| point.0 < column);
         self.interpolate(next, column)
     }
 
     /// The time of `column` before the point with the index `next`.
-    fn interpolate(&self, next: usize, column: usize) -> u64 {
+    fn interpolate(&self, next: usize, column: usize) -> Timestamp {
         let before = next.checked_sub(1).and_then(|index| self.points.get(index));
         match (before, self.points.get(next)) {
             (Some(before), Some(next)) => {
-                let part = column.saturating_sub(before.0) as u128;
-                let whole = next.0.saturating_sub(before.0).max(1) as u128;
-                let time = u128::from(next.1.saturating_sub(before.1)) * part / whole;
-                before
-                    .1
-                    .saturating_add(u64::try_from(time).unwrap_or(u64::MAX))
+                let part = column.saturating_sub(before.0);
+                let whole = next.0.saturating_sub(before.0);
+                before.1 + scaled(next.1.since(before.1), part, whole)
             }
             (Some(point), None) | (None, Some(point)) => point.1,
-            (None, None) => 0,
+            (None, None) => Timestamp::default(),
         }
     }
 
-    fn start(&self) -> u64 {
-        self.points.first().map_or(0, |point| point.1)
+    fn start(&self) -> Timestamp {
+        self.points.first().map(|point| point.1).unwrap_or_default()
     }
+
+    /// The time of the latest point.
+    fn latest(&self) -> Timestamp {
+        self.points.last().map(|point| point.1).unwrap_or_default()
+    }
+}
+
+/// The time in which this many words can be shown.
+fn shortest_showing(words: usize) -> Duration {
+    MIN_WORD_DURATION.saturating_mul(u32::try_from(words).unwrap_or(u32::MAX))
 }
 
 #[cfg(test)]
@@ -199,19 +207,21 @@ mod tests {
     use super::super::tokens::tokens;
     use super::*;
 
-    const MS: u64 = 1_000_000;
+    /// A timestamp in milliseconds.
+    const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
     fn curve(start: u64, seen: &[(usize, u64)]) -> Curve {
-        let mut curve = Curve::new(start * MS);
+        let mut curve = Curve::new(AT(start));
         for (columns, audio_end) in seen {
-            curve.observe(*columns, audio_end * MS);
+            curve.observe(*columns, AT(*audio_end));
         }
         curve
     }
 
-    fn times(curve: &Curve, spans: &[(usize, usize)], floor: u64) -> Vec<(u64, u64)> {
-        let times = curve.times(spans, floor * MS);
-        times.iter().map(|(s, e)| (s / MS, e / MS)).collect()
+    fn times(curve: &Curve, words: &[(usize, usize)], floor: u64) -> Vec<(u64, u64)> {
+        let times = curve.times(words, AT(floor));
+        let in_millis = |span: &Span| (span.start.millis(), span.end.millis());
+        times.iter().map(in_millis).collect()
     }
 
     #[test]
@@ -227,8 +237,7 @@ mod tests {
     fn spoken(words: &[(&str, u64, u64)]) -> Vec<Word> {
         let word = |(text, start, end): &(&str, u64, u64)| Word {
             text: (*text).to_owned(),
-            start: start * MS,
-            end: end * MS,
+            span: Span::from_millis(*start, *end),
         };
         words.iter().map(word).collect()
     }
@@ -258,7 +267,7 @@ mod tests {
                 &[(0, 100), (200, 300), (400, 500)],
             ),
         ] {
-            let mut curve = Curve::exact(text, &spoken(words), 0).unwrap();
+            let mut curve = Curve::exact(text, &spoken(words), AT(0)).unwrap();
             curve.close();
             let spans: Vec<_> = tokens(text).iter().map(|s| (s.from, s.to)).collect();
             let times = times(&curve, &spans, 0);
@@ -272,15 +281,15 @@ mod tests {
 
     #[test]
     fn times_of_other_words_are_none() {
-        assert!(Curve::exact("one", &[], 0).is_none());
-        assert!(Curve::exact("one", &spoken(&[("two", 1, 2)]), 0).is_none());
-        assert!(Curve::exact("", &spoken(&[("", 1, 2), (" ", 1, 2)]), 0).is_none());
+        assert!(Curve::exact("one", &[], AT(0)).is_none());
+        assert!(Curve::exact("one", &spoken(&[("two", 1, 2)]), AT(0)).is_none());
+        assert!(Curve::exact("", &spoken(&[("", 1, 2), (" ", 1, 2)]), AT(0)).is_none());
     }
 
     #[test]
     fn times_that_go_back_do_no_harm() {
         let words = spoken(&[("one", 900, 300), ("two", 100, 200)]);
-        let curve = Curve::exact("one two", &words, 500 * MS).unwrap();
+        let curve = Curve::exact("one two", &words, AT(500)).unwrap();
         let times = times(&curve, &[(0, 3), (4, 7)], 0);
         assert!(
             times[0].0 <= times[0].1 && times[0].1 <= times[1].0,
@@ -301,7 +310,7 @@ mod tests {
     #[test]
     fn the_last_word_ends_with_the_utterance() {
         let mut curve = curve(0, &[(5, 800), (11, 1300), (30, 1400)]);
-        curve.finish(11, 1700 * MS);
+        curve.finish(11, AT(1700));
         assert_eq!(
             times(&curve, &[(0, 5), (6, 11)], 0),
             [(0, 500), (583, 1700)]
@@ -323,7 +332,7 @@ mod tests {
             [(1000, 1040), (1040, 1080), (1080, 1120)]
         );
         let mut short = curve(1000, &[]);
-        short.finish(5, 1130 * MS);
+        short.finish(5, AT(1130));
         assert_eq!(
             times(&short, &spans, 0),
             [(1000, 1040), (1050, 1090), (1090, 1130)]
@@ -336,15 +345,15 @@ mod tests {
 
     #[test]
     fn the_curve_is_bounded_and_takes_any_number() {
-        let mut curve = Curve::new(0);
+        let mut curve = Curve::new(AT(0));
         for n in 0..10_000 {
-            curve.observe(n, n as u64 * MS);
+            curve.observe(n, AT(n as u64));
         }
         assert!(curve.points.len() <= MAX_POINTS);
-        assert_eq!(curve.time_after(5000) / 10 / MS, 470);
-        let mut curve = Curve::new(u64::MAX);
-        curve.observe(usize::MAX, 0);
-        curve.finish(0, 0);
-        curve.times(&[(0, usize::MAX), (7, 3)], u64::MAX);
+        assert_eq!(curve.time_after(5000).millis() / 10, 470);
+        let mut curve = Curve::new(Timestamp::MAX);
+        curve.observe(usize::MAX, AT(0));
+        curve.finish(0, AT(0));
+        curve.times(&[(0, usize::MAX), (7, 3)], Timestamp::MAX);
     }
 }

@@ -10,18 +10,18 @@ use std::time::Duration;
 
 use super::curve::Curve;
 use super::text::{Boundary, Break, boundaries, is_blank, normalise};
+use crate::timeline::{Span, Timestamp, nanos};
 use crate::transcript::Word;
 
-/// No cue is made shorter than this where there is time, in nanoseconds: the resolution of SubRip
-/// and WebVTT.
-const RESOLUTION: u64 = 1_000_000;
+/// No cue is made shorter than this where there is time: the resolution of SubRip and WebVTT.
+pub(super) const RESOLUTION: Duration = Duration::from_millis(1);
 
 /// By how much a cue may begin earlier or later than its first word so that it, or the one before
-/// it, is long enough to be read, in nanoseconds.
-const MAX_SHIFT: u64 = 1_000_000_000;
+/// it, is long enough to be read.
+const MAX_SHIFT: Duration = Duration::from_secs(1);
 
-/// Time per column assumed for an utterance without a duration, in nanoseconds.
-const TIME_PER_COLUMN: u64 = 1_000_000;
+/// Time per column assumed for an utterance without a duration.
+const TIME_PER_COLUMN: Duration = Duration::from_millis(1);
 
 /// Upper bound of a cue, in bytes: also without a limit of columns, and for text without width.
 pub(super) const MAX_CUE_BYTES: usize = 4096;
@@ -56,51 +56,44 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// How long a cue is shown at least, in nanoseconds: the longest showing limits the shortest.
-    pub(super) fn min_showing(&self) -> u64 {
-        nanos(self.min_duration).min(self.max_showing())
+    /// How long a cue is shown at least: the longest showing limits the shortest.
+    pub(super) fn min_showing(&self) -> Duration {
+        self.min_duration.min(self.max_showing())
     }
 
-    /// How long a cue is shown at most, in nanoseconds.
-    pub(super) fn max_showing(&self) -> u64 {
-        self.max_duration.map_or(u64::MAX, nanos)
+    /// How long a cue is shown at most.
+    pub(super) fn max_showing(&self) -> Duration {
+        self.max_duration.unwrap_or(Duration::MAX)
     }
 }
 
-/// In nanoseconds; what does not fit is as good as for ever.
-pub(super) fn nanos(duration: Duration) -> u64 {
-    u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX)
-}
-
-/// A text, and when it is spoken. Times are timestamps in nanoseconds.
+/// A text, and when it is spoken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cue {
     /// Normalised text, never blank.
     pub text: String,
-    pub start: u64,
-    /// After `start`.
-    pub end: u64,
+    /// Not empty.
+    pub span: Span,
 }
 
-/// Divides the utterance `text`, spoken from `start` to `end` (timestamps in nanoseconds), into
-/// cues.
+/// Divides the utterance `text`, spoken in `span`, into cues.
 ///
 /// Together the cues hold the whole text; only punctuation that fits in no cue together with a word
-/// is left out. The first cue starts at `start`, the final one ends at `end`, and each one ends
-/// where the next one starts, or `max_duration` after its own start. Where there is not time for
-/// all to last `min_duration`, what there is is shared out.
+/// is left out. The first cue starts and the final one ends with the utterance, and each one ends
+/// where the next one starts, or `max_duration` after its own start. Where there is not enough time
+/// for all to last `min_duration`, the time is shared out.
 ///
 /// Each cue begins with its first word where the times of the `words` are known, except where that
 /// would make one shorter than `min_duration`; otherwise the display columns of the text are taken
-/// to be spoken evenly. An utterance whose `end` is not after its `start` is given `min_duration`,
-/// or one millisecond per column.
-pub(super) fn cues(text: &str, words: &[Word], start: u64, end: u64, layout: &Layout) -> Vec<Cue> {
+/// to be spoken evenly. An utterance without a duration is given `min_duration`, or one millisecond
+/// per column.
+pub(super) fn cues(text: &str, words: &[Word], span: Span, layout: &Layout) -> Vec<Cue> {
     let text = normalise(text);
     if is_blank(&text) {
         return Vec::new();
     }
-    let curve = Curve::exact(&text, words, start);
-    let division = Division::new(&text, curve.as_ref(), start, end, layout);
+    let curve = Curve::exact(&text, words, span.start);
+    let division = Division::new(&text, curve.as_ref(), span, layout);
     let parts = division.parts(&division.cue_ends());
     division.timed(&parts)
 }
@@ -111,13 +104,13 @@ struct TimedBoundary {
     boundary: Boundary,
     /// When the text before it has been spoken or, where word times are known, when the text after
     /// it begins.
-    time: u64,
+    time: Timestamp,
 }
 
 /// The text of a cue, and when the next one begins.
 struct Part<'a> {
     text: &'a str,
-    end: u64,
+    end: Timestamp,
 }
 
 /// A normalised text and the limits of its cues.
@@ -125,39 +118,38 @@ struct Division<'a> {
     text: &'a str,
     /// Start and end of the text and all places in between.
     points: Vec<TimedBoundary>,
-    start: u64,
-    end: u64,
+    span: Span,
     max_columns: usize,
-    min_duration: u64,
-    max_duration: u64,
+    min_duration: Duration,
+    max_duration: Duration,
 }
 
 impl<'a> Division<'a> {
-    fn new(text: &'a str, curve: Option<&Curve>, start: u64, end: u64, layout: &Layout) -> Self {
+    fn new(text: &'a str, curve: Option<&Curve>, span: Span, layout: &Layout) -> Self {
         let min_duration = layout.min_showing();
         let boundaries = boundaries(text);
         let columns = boundaries.last().map_or(0, |boundary| boundary.end_column);
-        let end = if end > start {
-            end
-        } else if min_duration > 0 {
-            start.saturating_add(min_duration)
-        } else {
-            start.saturating_add(TIME_PER_COLUMN.saturating_mul(columns as u64))
-        };
-        let evenly = |column: usize| scaled(end - start, column as u64, columns as u64);
+        let Span { start, mut end } = span;
+        if end <= start {
+            let columns = u32::try_from(columns).unwrap_or(u32::MAX);
+            let length = Some(min_duration).filter(|length| !length.is_zero());
+            end = start + length.unwrap_or(TIME_PER_COLUMN.saturating_mul(columns));
+        }
+        let span = Span::new(start, end);
+        let evenly = |column: usize| start + scaled(span.length(), column, columns);
         let timed = |boundary: Boundary| TimedBoundary {
             time: match (boundary.end, curve) {
                 (0, _) => start,
+                // `end` is not before `start`.
                 (_, Some(curve)) => curve.time_after(boundary.column).clamp(start, end),
-                (_, None) => start.saturating_add(evenly(boundary.end_column)),
+                (_, None) => evenly(boundary.end_column),
             },
             boundary,
         };
         Self {
             text,
             points: boundaries.into_iter().map(timed).collect(),
-            start,
-            end,
+            span,
             max_columns: layout.max_chars.unwrap_or(usize::MAX),
             min_duration,
             max_duration: layout.max_showing(),
@@ -166,8 +158,7 @@ impl<'a> Division<'a> {
 
     /// The least number of cues that the limits may allow.
     fn least_cues(&self, columns: usize) -> usize {
-        let duration = self.end.saturating_sub(self.start);
-        let by_time = duration.div_ceil(self.max_duration);
+        let by_time = nanos(self.span.length()).div_ceil(nanos(self.max_duration).max(1));
         columns
             .div_ceil(self.max_columns)
             .max(usize::try_from(by_time).unwrap_or(usize::MAX))
@@ -239,7 +230,7 @@ impl<'a> Division<'a> {
         let bytes = close.boundary.end.saturating_sub(open.boundary.start);
         bytes <= MAX_CUE_BYTES
             && columns_between(open, close) <= self.max_columns
-            && (!inner || close.time.saturating_sub(open.time) <= self.max_duration)
+            && (!inner || close.time.since(open.time) <= self.max_duration)
     }
 
     /// Cost of showing the text from `open` to `close` as one cue.
@@ -249,12 +240,10 @@ impl<'a> Division<'a> {
         }
         let off = columns_between(open, close).abs_diff(share) as u64;
         let share = share as u64;
-        let imbalance = scaled(scaled(COST_IMBALANCE, off, share), off, share);
-        let duration = close.time.saturating_sub(open.time);
-        let short = match self.min_duration.saturating_sub(duration) {
-            0 => 0,
-            missing => scaled(COST_SHORT, missing, self.min_duration),
-        };
+        let imbalance = fraction(fraction(COST_IMBALANCE, off, share), off, share);
+        let duration = close.time.since(open.time);
+        let missing = self.min_duration.saturating_sub(duration);
+        let short = fraction(COST_SHORT, nanos(missing), nanos(self.min_duration));
         COST_CUE + imbalance.min(MAX_COST_IMBALANCE) + short
     }
 
@@ -280,11 +269,12 @@ impl<'a> Division<'a> {
 
     /// The cues of `parts`, with times that keep to the limits.
     fn timed(&self, parts: &[Part]) -> Vec<Cue> {
-        let count = parts.len() as u64;
+        let count = u32::try_from(parts.len()).unwrap_or(u32::MAX).max(1);
         // At the very end of the range of timestamps there is only room before.
-        let start = self.start.min(u64::MAX - count);
-        let end = self.end.max(start + count); // cannot overflow, see above
-        let share = (end - start) / count.max(1); // `end` is not before `start`
+        let least = Duration::from_nanos(count.into());
+        let start = self.span.start.min(Timestamp::MAX - least);
+        let end = self.span.end.max(start + least);
+        let share = end.since(start) / count;
         let least = self.min_duration.max(RESOLUTION).min(share);
         let mut ends: Vec<_> = parts.iter().map(|part| part.end).collect();
         lengthen(&mut ends, start, end, least);
@@ -292,10 +282,10 @@ impl<'a> Division<'a> {
         let mut cues = Vec::with_capacity(parts.len());
         let mut begin = start;
         for (part, next) in parts.iter().zip(&ends) {
+            let end = *next.min(&(begin + self.max_duration));
             cues.push(Cue {
                 text: part.text.to_owned(),
-                start: begin,
-                end: begin.saturating_add(self.max_duration).min(*next),
+                span: Span::new(begin, end),
             });
             begin = *next;
         }
@@ -306,30 +296,29 @@ impl<'a> Division<'a> {
 /// Moves `ends`, where cues that touch each other have been spoken, so that every cue between
 /// `start` and `end` lasts at least `least`, for which there must be time; but none by more than
 /// [`MAX_SHIFT`]. The final cue ends at `end`.
-fn lengthen(ends: &mut [u64], start: u64, end: u64, least: u64) {
+fn lengthen(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: Duration) {
     let spoken = ends.to_vec();
     space_out(ends, start, end, least);
     for (cue_end, spoken) in ends.iter_mut().zip(spoken) {
-        let latest = spoken.saturating_add(MAX_SHIFT);
-        *cue_end = latest.min(*cue_end).max(spoken.saturating_sub(MAX_SHIFT));
+        *cue_end = (spoken + MAX_SHIFT).min(*cue_end).max(spoken - MAX_SHIFT);
     }
     space_out(ends, start, end, least.min(RESOLUTION));
 }
 
 /// Moves `ends` by as little as leaves `least` between each two of them, `start` and `end`.
-fn space_out(ends: &mut [u64], start: u64, end: u64, least: u64) {
+fn space_out(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: Duration) {
     if let Some(last) = ends.last_mut() {
         *last = end;
     }
     let mut begin = start;
     for cue_end in ends.iter_mut() {
-        *cue_end = begin.saturating_add(least).max(*cue_end);
+        *cue_end = (begin + least).max(*cue_end);
         begin = *cue_end;
     }
     let mut latest = end;
     for cue_end in ends.iter_mut().rev() {
         *cue_end = latest.min(*cue_end);
-        latest = cue_end.saturating_sub(least);
+        latest = *cue_end - least;
     }
 }
 
@@ -351,10 +340,15 @@ fn columns_between(open: &TimedBoundary, close: &TimedBoundary) -> usize {
         .saturating_sub(open.boundary.column)
 }
 
-/// `value * part / whole`, at most `u64::MAX`; `whole` is not 0.
-fn scaled(value: u64, part: u64, whole: u64) -> u64 {
-    let scaled = u128::from(value) * u128::from(part) / u128::from(whole.max(1));
-    u64::try_from(scaled).unwrap_or(u64::MAX)
+/// `value * part / whole`, at most `u64::MAX`; 0 of nothing.
+fn fraction(value: u64, part: u64, whole: u64) -> u64 {
+    let fraction = u128::from(value) * u128::from(part) / u128::from(whole.max(1));
+    u64::try_from(fraction).unwrap_or(u64::MAX)
+}
+
+/// The share of a length of time that falls to `part` columns of `whole`.
+pub(super) fn scaled(length: Duration, part: usize, whole: usize) -> Duration {
+    Duration::from_nanos(fraction(nanos(length), part as u64, whole as u64))
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@
 
 use super::layout::MAX_CUE_BYTES;
 use super::text::{Boundary, Break, boundaries, is_blank, normalise, same_bytes};
+use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// The lines of one utterance.
@@ -21,7 +22,7 @@ pub(super) struct RollingLines {
     /// Where its lines end, except for the current one, in bytes.
     breaks: Vec<usize>,
     /// End of the audio that the shown text is of.
-    audio_end: u64,
+    audio_end: Timestamp,
 }
 
 impl RollingLines {
@@ -34,15 +35,16 @@ impl RollingLines {
         }
     }
 
-    /// End of the audio that the shown text is of, as a timestamp.
-    pub fn audio_end(&self) -> u64 {
+    /// End of the audio that the shown text is of.
+    pub fn audio_end(&self) -> Timestamp {
         self.audio_end
     }
 
     /// Whether more has been shown than this hypothesis knows: the utterance is being heard again
     /// over a new connection, from its start.
     pub fn is_ahead_of(&self, transcript: &Transcript) -> bool {
-        transcript.end < self.audio_end && normalise(&whole(transcript)).len() < self.text.len()
+        transcript.span.end < self.audio_end
+            && normalise(&whole(transcript)).len() < self.text.len()
     }
 
     /// Whether the text of the utterance, now that it has become `transcript`, has words at its end
@@ -56,7 +58,7 @@ impl RollingLines {
     /// first lines that have become full since the previous call with words that nobody has seen
     /// yet, then the current line. Nothing if there is nothing to read.
     pub fn show(&mut self, transcript: &Transcript) -> Vec<String> {
-        self.audio_end = transcript.end;
+        self.audio_end = transcript.span.end;
         self.lines(&whole(transcript))
     }
 

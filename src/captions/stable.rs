@@ -9,28 +9,30 @@
 //! an utterance wait until the utterances before it are final, unless they are due.
 
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use super::agreement::Agreement;
 use super::curve::{Curve, MIN_WORD_DURATION};
 use super::layout::Cue;
 use super::tokens::Token;
+use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
 /// Upper bound of the utterances that are open at the same time.
 const MAX_OPEN: usize = 64;
 
-/// By how much the words of an utterance may be late at its end, in nanoseconds: another utterance
-/// may begin there, and wants its words shown in time. Words for which that leaves no time of their
-/// own are shown together.
-const MAX_DELAY: u64 = 1_000_000_000;
+/// By how much the words of an utterance may be late at its end: another utterance may begin there,
+/// and wants its words shown in time. Words for which that leaves no time of their own are shown
+/// together.
+const MAX_DELAY: Duration = Duration::from_secs(1);
 
-/// Turns the growing texts of utterances into words. Times are timestamps in nanoseconds.
+/// Turns the growing texts of utterances into words.
 #[derive(Debug, Default)]
 pub(super) struct Stable {
     /// The utterances of which words are still to come, in the order in which they were spoken.
     open: Vec<Open>,
     /// End of the latest word that was given out.
-    shown_until: u64,
+    shown_until: Timestamp,
     /// The latest utterances that had to be closed before their final text came.
     closed: VecDeque<Utterance>,
 }
@@ -41,7 +43,7 @@ impl Stable {
     /// short again, and the end of the audio sent goes back.
     ///
     /// Adds to `out` the words that need not wait any longer. All before `taken` is on the track.
-    pub fn interim(&mut self, transcript: &Transcript, taken: u64, out: &mut Vec<Cue>) {
+    pub fn interim(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
         if let Some(open) = self.open(transcript, taken, out) {
             open.interim(transcript);
             self.flush(taken, out);
@@ -53,7 +55,7 @@ impl Stable {
     ///
     /// Adds to `out` the rest of its words, unless an utterance before it is open: then they come
     /// after those, or when they are due.
-    pub fn finalise(&mut self, transcript: &Transcript, taken: u64, out: &mut Vec<Cue>) {
+    pub fn finalise(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
         if let Some(open) = self.open(transcript, taken, out) {
             open.finalise(transcript);
             self.flush(taken, out);
@@ -61,7 +63,7 @@ impl Stable {
     }
 
     /// No more transcripts come: adds all words that are left to `out`.
-    pub fn end(&mut self, taken: u64, out: &mut Vec<Cue>) {
+    pub fn end(&mut self, taken: Timestamp, out: &mut Vec<Cue>) {
         self.open.iter_mut().for_each(Open::give_up);
         self.flush(taken, out);
     }
@@ -70,7 +72,7 @@ impl Stable {
     ///
     /// Adds to `out` the words that do, except one that may still grow. To be called whenever the
     /// deadline moves.
-    pub fn due(&mut self, position: u64, taken: u64, out: &mut Vec<Cue>) {
+    pub fn due(&mut self, position: Timestamp, taken: Timestamp, out: &mut Vec<Cue>) {
         for open in &mut self.open {
             if open.next_start(self.shown_until) <= position {
                 open.show_due(position, taken, &mut self.shown_until, out);
@@ -86,7 +88,7 @@ impl Stable {
     ///
     /// It is the start of the first known word that was not given out. Of an utterance without one
     /// it is the time up to which the text is known, at first its start.
-    pub fn held(&self) -> Option<u64> {
+    pub fn held(&self) -> Option<Timestamp> {
         let starts = self.open.iter();
         starts.map(|open| open.next_start(self.shown_until)).min()
     }
@@ -96,12 +98,11 @@ impl Stable {
     fn open(
         &mut self,
         transcript: &Transcript,
-        taken: u64,
+        taken: Timestamp,
         out: &mut Vec<Cue>,
     ) -> Option<&mut Open> {
-        let Transcript {
-            utterance, start, ..
-        } = *transcript;
+        let utterance = transcript.utterance;
+        let start = transcript.span.start;
         if let Some(index) = self
             .open
             .iter()
@@ -121,7 +122,7 @@ impl Stable {
     }
 
     /// Gives up the first utterance; whatever comes for it is ignored.
-    fn close_first(&mut self, taken: u64, out: &mut Vec<Cue>) {
+    fn close_first(&mut self, taken: Timestamp, out: &mut Vec<Cue>) {
         if let Some(first) = self.open.first_mut() {
             first.give_up();
             self.closed.push_back(first.utterance);
@@ -134,7 +135,7 @@ impl Stable {
 
     /// Gives out what is ready of the first utterance, and of the next ones as long as those before
     /// are final.
-    fn flush(&mut self, taken: u64, out: &mut Vec<Cue>) {
+    fn flush(&mut self, taken: Timestamp, out: &mut Vec<Cue>) {
         let mut finished = 0;
         for open in &mut self.open {
             open.show_ready(taken, &mut self.shown_until, out);
@@ -151,17 +152,17 @@ impl Stable {
 #[derive(Debug)]
 struct Open {
     utterance: Utterance,
-    start: u64,
+    start: Timestamp,
     /// End of the audio sent by the time of its newest hypothesis, or of the utterance once that is
-    /// final, as a timestamp.
-    audio_end: u64,
+    /// final.
+    audio_end: Timestamp,
     agreement: Agreement,
     curve: Curve,
     is_final: bool,
 }
 
 impl Open {
-    fn new(utterance: Utterance, start: u64) -> Self {
+    fn new(utterance: Utterance, start: Timestamp) -> Self {
         Self {
             utterance,
             start,
@@ -174,35 +175,34 @@ impl Open {
 
     fn interim(&mut self, transcript: &Transcript) {
         let Transcript {
-            text,
-            stash,
-            words,
-            end,
-            ..
+            text, stash, words, ..
         } = transcript;
+        let end = transcript.span.end;
         let is_shorter = text.len() + stash.len() < self.agreement.text().len();
-        if is_shorter && *end < self.audio_end {
+        if is_shorter && end < self.audio_end {
             // It is heard again, from its start. What was shown of it stays shown.
-            self.agreement.restart(*end);
+            self.agreement.restart(end);
             self.curve = Curve::new(self.start);
         }
-        self.audio_end = *end;
-        self.agreement.interim(text, stash, *end);
+        self.audio_end = end;
+        self.agreement.interim(text, stash, end);
         match Curve::exact(self.agreement.text(), words, self.start) {
             Some(curve) => self.curve = curve,
-            None => self.curve.observe(self.agreement.columns(), *end),
+            None => self.curve.observe(self.agreement.columns(), end),
         }
     }
 
     fn finalise(&mut self, transcript: &Transcript) {
-        self.audio_end = transcript.end;
+        self.audio_end = transcript.span.end;
         self.agreement.finalise(&transcript.text);
         match Curve::exact(self.agreement.text(), &transcript.words, self.start) {
             Some(mut curve) => {
                 curve.close();
                 self.curve = curve;
             }
-            None => self.curve.finish(self.agreement.columns(), transcript.end),
+            None => self
+                .curve
+                .finish(self.agreement.columns(), transcript.span.end),
         }
         self.is_final = true;
     }
@@ -214,19 +214,25 @@ impl Open {
     }
 
     /// When the next word starts at the earliest; all before `floor` is taken.
-    fn next_start(&self, floor: u64) -> u64 {
+    fn next_start(&self, floor: Timestamp) -> Timestamp {
         self.curve
             .time_after(self.agreement.next_column())
             .max(floor)
     }
 
-    fn show_ready(&mut self, taken: u64, floor: &mut u64, out: &mut Vec<Cue>) {
+    fn show_ready(&mut self, taken: Timestamp, floor: &mut Timestamp, out: &mut Vec<Cue>) {
         let words = self.words(self.agreement.ready(), taken.max(*floor));
-        let count = self.show(&words, u64::MAX, floor, out);
+        let count = self.show(&words, Timestamp::MAX, floor, out);
         self.agreement.show(count);
     }
 
-    fn show_due(&mut self, position: u64, taken: u64, floor: &mut u64, out: &mut Vec<Cue>) {
+    fn show_due(
+        &mut self,
+        position: Timestamp,
+        taken: Timestamp,
+        floor: &mut Timestamp,
+        out: &mut Vec<Cue>,
+    ) {
         let words = self.words(self.agreement.ready_if_due(), taken.max(*floor));
         let count = self.show(&words, position, floor, out);
         self.agreement.show(count);
@@ -234,13 +240,11 @@ impl Open {
 
     /// The words that these tokens make, or several words in one where there is no time for each,
     /// all before `taken` being taken.
-    fn words<'a>(&self, tokens: &'a [Token], taken: u64) -> Vec<&'a [Token]> {
+    fn words<'a>(&self, tokens: &'a [Token], taken: Timestamp) -> Vec<&'a [Token]> {
         let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).collect();
-        let time = self
-            .audio_end
-            .saturating_add(MAX_DELAY)
-            .saturating_sub(taken);
-        let count = usize::try_from(time / MIN_WORD_DURATION).unwrap_or(usize::MAX);
+        let time = (self.audio_end + MAX_DELAY).since(taken);
+        let count = time.as_nanos() / MIN_WORD_DURATION.as_nanos();
+        let count = usize::try_from(count).unwrap_or(usize::MAX);
         if words.len() <= count {
             return words;
         }
@@ -259,7 +263,13 @@ impl Open {
 
     /// Adds to `out` the words that start at `latest` or before, from `floor` on. Returns the
     /// number of tokens in them.
-    fn show(&self, words: &[&[Token]], latest: u64, floor: &mut u64, out: &mut Vec<Cue>) -> usize {
+    fn show(
+        &self,
+        words: &[&[Token]],
+        latest: Timestamp,
+        floor: &mut Timestamp,
+        out: &mut Vec<Cue>,
+    ) -> usize {
         let ends = words
             .iter()
             .filter_map(|word| word.first().zip(word.last()));
@@ -267,17 +277,16 @@ impl Open {
         let spans: Vec<_> = ends.iter().map(|(a, b)| (a.from, b.to)).collect();
         let times = self.curve.times(&spans, *floor);
         let mut count = 0;
-        for ((word, (first, last)), (start, end)) in words.iter().zip(&ends).zip(times) {
-            if start > latest {
+        for ((word, (first, last)), span) in words.iter().zip(&ends).zip(times) {
+            if span.start > latest {
                 break;
             }
             let text = self.agreement.text().get(first.start..last.end);
             out.push(Cue {
                 text: text.unwrap_or_default().to_owned(),
-                start,
-                end,
+                span,
             });
-            *floor = end;
+            *floor = span.end;
             count += word.len();
         }
         count

@@ -4,25 +4,31 @@
 //! Invariant: pieces of text and gaps follow each other without overlap, hole or step back, and
 //! none is without duration. Overlays, encoders and muxers rely on that. Only where nobody waits
 //! for it, text that is late keeps its time all the same, though it does not overlap earlier text.
-//! Times are timestamps in nanoseconds.
 
 use std::time::Duration;
 
 use super::layout::Cue;
+use crate::timeline::{Span, Timestamp};
+
+/// The shortest duration there is.
+const INSTANT: Duration = Duration::from_nanos(1);
 
 /// One thing to put on the pad.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Piece {
     Text {
         text: String,
-        start: u64,
+        start: Timestamp,
         duration: Duration,
         /// When it should have started: earlier than `start` if it came too late. `None` if it only
         /// goes on: the piece before has the same text.
-        intended: Option<u64>,
+        intended: Option<Timestamp>,
     },
     /// Nothing is shown.
-    Gap { start: u64, duration: Duration },
+    Gap {
+        start: Timestamp,
+        duration: Duration,
+    },
     /// The text that follows is in this language, a code such as `en`.
     Language(String),
     /// The text of an utterance is complete.
@@ -33,9 +39,9 @@ pub enum Piece {
 #[derive(Debug, Default)]
 pub(super) struct Track {
     /// `None` until it is known where the audio begins.
-    position: Option<u64>,
+    position: Option<Timestamp>,
     /// End of the latest text.
-    text_end: u64,
+    text_end: Timestamp,
     held: Option<Held>,
     keeps_late_text: bool,
 }
@@ -45,17 +51,17 @@ pub(super) struct Track {
 struct Held {
     text: String,
     /// Until when, if none does.
-    until: u64,
+    until: Timestamp,
 }
 
 impl Track {
     /// The track begins here, unless it has begun already.
-    pub fn begin(&mut self, time: u64) {
+    pub fn begin(&mut self, time: Timestamp) {
         self.position.get_or_insert(time);
     }
 
     /// Everything before this is on the track; `None` if it has not begun.
-    pub fn position(&self) -> Option<u64> {
+    pub fn position(&self) -> Option<Timestamp> {
         self.position
     }
 
@@ -65,7 +71,7 @@ impl Track {
     }
 
     /// Where text that should start at `time` would start.
-    pub fn next_start(&self, time: u64) -> u64 {
+    pub fn next_start(&self, time: Timestamp) -> Timestamp {
         self.position.map_or(time, |position| position.max(time))
     }
 
@@ -74,8 +80,9 @@ impl Track {
     /// A cue that cannot start in time starts as soon as the track allows, and its showing time
     /// gives way, so that delays do not add up from cue to cue: it still ends where it would have
     /// ended, but is shown for as long as it took to say, or for `min_showing` if that is shorter.
-    pub fn text(&mut self, cue: Cue, min_showing: u64, out: &mut Vec<Piece>) {
-        let Cue { text, start, end } = cue;
+    pub fn text(&mut self, cue: Cue, min_showing: Duration, out: &mut Vec<Piece>) {
+        let Cue { text, span } = cue;
+        let Span { start, end } = span;
         self.advance(start, out);
         self.held = None;
         let begin = if self.keeps_late_text {
@@ -83,10 +90,8 @@ impl Track {
         } else {
             self.next_start(start)
         };
-        let length = end.saturating_sub(start).min(min_showing).max(1);
-        let end = end
-            .max(start.saturating_add(min_showing))
-            .max(begin.saturating_add(length));
+        let length = span.length().min(min_showing).max(INSTANT);
+        let end = end.max(start + min_showing).max(begin + length);
         self.push(text, begin, end, Some(start), out);
     }
 
@@ -98,9 +103,9 @@ impl Track {
     pub fn lines(
         &mut self,
         lines: Vec<String>,
-        start: u64,
-        end: u64,
-        max_showing: u64,
+        start: Timestamp,
+        end: Timestamp,
+        max_showing: Duration,
         out: &mut Vec<Piece>,
     ) {
         let Some(current) = lines.last() else {
@@ -108,15 +113,15 @@ impl Track {
         };
         self.advance(start, out);
         let begin = self.next_start(start);
-        let count = lines.len() as u64;
-        let share = (end.saturating_sub(begin) / count).max(1);
+        let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
+        let share = (end.since(begin) / count).max(INSTANT); // there is a line
         if self.held.as_ref().is_none_or(|held| held.text != *current) {
             self.held = Some(Held {
                 text: current.clone(),
-                until: begin.saturating_add(max_showing),
+                until: begin + max_showing,
             });
         }
-        let ends = (1..count).map(|n| begin.saturating_add(share.saturating_mul(n)));
+        let ends = (1..count).map(|n| begin + share.saturating_mul(n));
         for (text, end) in lines.into_iter().zip(ends.chain([end])) {
             let begin = self.next_start(begin);
             self.push(text, begin, end, Some(begin), out);
@@ -129,7 +134,7 @@ impl Track {
     }
 
     /// Nothing new is shown before `time` that is not on the track already.
-    pub fn advance(&mut self, time: u64, out: &mut Vec<Piece>) {
+    pub fn advance(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
         let mut position = *self.position.get_or_insert(time);
         if let Some(held) = &self.held
             && held.until.min(time) > position
@@ -143,7 +148,7 @@ impl Track {
             self.position = Some(time);
             out.push(Piece::Gap {
                 start: position,
-                duration: Duration::from_nanos(time - position),
+                duration: time.since(position),
             });
         }
     }
@@ -151,19 +156,19 @@ impl Track {
     fn push(
         &mut self,
         text: String,
-        start: u64,
-        end: u64,
-        intended: Option<u64>,
+        start: Timestamp,
+        end: Timestamp,
+        intended: Option<Timestamp>,
         out: &mut Vec<Piece>,
     ) {
         // Only at the very end of the range of timestamps there is no time left.
-        let duration = end.saturating_sub(start).max(1);
-        self.text_end = start.saturating_add(duration);
+        let duration = end.since(start).max(INSTANT);
+        self.text_end = start + duration;
         self.position = self.position.max(Some(self.text_end));
         out.push(Piece::Text {
             text,
             start,
-            duration: Duration::from_nanos(duration),
+            duration,
             intended,
         });
     }
@@ -173,12 +178,16 @@ impl Track {
 mod tests {
     use super::*;
 
+    /// A timestamp; these tests count in nanoseconds.
+    const AT: fn(u64) -> Timestamp = Timestamp::from_nanos;
+    const NS: fn(u64) -> Duration = Duration::from_nanos;
+
     fn piece(start: u64, end: u64, intended: Option<u64>) -> Piece {
         Piece::Text {
             text: "x".into(),
-            start,
-            duration: Duration::from_nanos(end - start),
-            intended,
+            start: AT(start),
+            duration: NS(end - start),
+            intended: intended.map(AT),
         }
     }
 
@@ -192,21 +201,23 @@ mod tests {
 
     fn gap(start: u64, end: u64) -> Piece {
         Piece::Gap {
-            start,
-            duration: Duration::from_nanos(end - start),
+            start: AT(start),
+            duration: NS(end - start),
         }
     }
 
     fn track() -> (Track, Vec<Piece>) {
         let mut track = Track::default();
-        track.begin(100);
-        track.begin(7);
+        track.begin(AT(100));
+        track.begin(AT(7));
         (track, Vec::new())
     }
 
     fn cue(start: u64, end: u64) -> Cue {
-        let text = "x".into();
-        Cue { text, start, end }
+        Cue {
+            text: "x".into(),
+            span: Span::new(AT(start), AT(end)),
+        }
     }
 
     fn lines<const COUNT: usize>(lines: [&str; COUNT]) -> Vec<String> {
@@ -216,10 +227,10 @@ mod tests {
     #[test]
     fn text_and_gaps_cover_the_time() {
         let (mut track, mut out) = track();
-        track.text(cue(150, 200), 10, &mut out);
-        track.text(cue(200, 230), 10, &mut out);
-        track.advance(300, &mut out);
-        track.advance(250, &mut out);
+        track.text(cue(150, 200), NS(10), &mut out);
+        track.text(cue(200, 230), NS(10), &mut out);
+        track.advance(AT(300), &mut out);
+        track.advance(AT(250), &mut out);
         assert_eq!(
             out,
             [gap(100, 150), text(150, 200), text(200, 230), gap(230, 300)]
@@ -229,10 +240,10 @@ mod tests {
     #[test]
     fn late_text_is_shown_late_and_still_long_enough() {
         let (mut track, mut out) = track();
-        track.advance(500, &mut out);
+        track.advance(AT(500), &mut out);
         out.clear();
-        track.text(cue(100, 450), 30, &mut out);
-        track.text(cue(450, 460), 30, &mut out);
+        track.text(cue(100, 450), NS(30), &mut out);
+        track.text(cue(450, 460), NS(30), &mut out);
         assert_eq!(
             out,
             [piece(500, 530, Some(100)), piece(530, 540, Some(450))],
@@ -243,21 +254,21 @@ mod tests {
     #[test]
     fn lag_does_not_add_up() {
         let (mut track, mut out) = track();
-        track.text(cue(100, 200), 30, &mut out);
+        track.text(cue(100, 200), NS(30), &mut out);
         for n in 0..100 {
-            track.text(cue(110 + 10 * n, 120 + 10 * n), 30, &mut out);
+            track.text(cue(110 + 10 * n, 120 + 10 * n), NS(30), &mut out);
         }
         let Some(Piece::Text { start, .. }) = out.last() else {
             panic!()
         };
-        assert_eq!(*start, 110 + 990 + 90);
+        assert_eq!(*start, AT(110 + 990 + 90));
     }
 
     #[test]
     fn the_showing_time_gives_way_to_the_next_cue() {
         let (mut track, mut out) = track();
         for n in 0..40 {
-            track.text(cue(100 + 80 * n, 130 + 80 * n), 100, &mut out);
+            track.text(cue(100 + 80 * n, 130 + 80 * n), NS(100), &mut out);
         }
         let expected = (1..40).map(|n| piece(120 + 80 * n, 200 + 80 * n, Some(100 + 80 * n)));
         assert_eq!(out[0], text(100, 200));
@@ -267,13 +278,13 @@ mod tests {
     #[test]
     fn late_text_can_keep_its_time() {
         let (mut track, mut out) = track();
-        track.text(cue(100, 200), 0, &mut out);
-        track.advance(1000, &mut out);
+        track.text(cue(100, 200), NS(0), &mut out);
+        track.advance(AT(1000), &mut out);
         out.clear();
         track.keep_late_text(true);
-        track.text(cue(150, 300), 0, &mut out);
-        track.text(cue(500, 600), 0, &mut out);
-        track.advance(1100, &mut out);
+        track.text(cue(150, 300), NS(0), &mut out);
+        track.text(cue(500, 600), NS(0), &mut out);
+        track.advance(AT(1100), &mut out);
         assert_eq!(
             out,
             [piece(200, 300, Some(150)), text(500, 600), gap(1000, 1100)],
@@ -284,20 +295,20 @@ mod tests {
     #[test]
     fn lines_fill_the_time_that_passed() {
         let (mut track, mut out) = track();
-        track.lines(lines(["x"]), 120, 150, 1000, &mut out);
-        track.lines(lines(["x"]), 120, 180, 1000, &mut out);
+        track.lines(lines(["x"]), AT(120), AT(150), NS(1000), &mut out);
+        track.lines(lines(["x"]), AT(120), AT(180), NS(1000), &mut out);
         assert_eq!(out, [gap(100, 120), text(120, 150), text(150, 180)]);
     }
 
     #[test]
     fn the_current_line_stays_until_there_is_another() {
         let (mut track, mut out) = track();
-        track.lines(lines(["x"]), 120, 150, 1000, &mut out);
+        track.lines(lines(["x"]), AT(120), AT(150), NS(1000), &mut out);
         out.clear();
-        track.advance(200, &mut out);
-        track.advance(300, &mut out);
-        track.lines(lines(["x"]), 120, 320, 1000, &mut out);
-        track.lines(lines(["x"]), 400, 410, 1000, &mut out);
+        track.advance(AT(200), &mut out);
+        track.advance(AT(300), &mut out);
+        track.lines(lines(["x"]), AT(120), AT(320), NS(1000), &mut out);
+        track.lines(lines(["x"]), AT(400), AT(410), NS(1000), &mut out);
         let shown = [
             again(150, 200),
             again(200, 300),
@@ -307,8 +318,8 @@ mod tests {
         ];
         assert_eq!(out, shown);
         out.clear();
-        track.advance(1500, &mut out);
-        track.advance(1600, &mut out);
+        track.advance(AT(1500), &mut out);
+        track.advance(AT(1600), &mut out);
         assert_eq!(
             out,
             [again(410, 1120), gap(1120, 1500), gap(1500, 1600)],
@@ -319,12 +330,12 @@ mod tests {
     #[test]
     fn a_line_that_is_taken_away_or_followed_by_a_cue_does_not_stay() {
         let (mut track, mut out) = track();
-        track.lines(lines(["x"]), 100, 150, 1000, &mut out);
+        track.lines(lines(["x"]), AT(100), AT(150), NS(1000), &mut out);
         track.clear();
-        track.advance(200, &mut out);
-        track.lines(lines(["x"]), 200, 210, 1000, &mut out);
-        track.text(cue(250, 300), 0, &mut out);
-        track.advance(400, &mut out);
+        track.advance(AT(200), &mut out);
+        track.lines(lines(["x"]), AT(200), AT(210), NS(1000), &mut out);
+        track.text(cue(250, 300), NS(0), &mut out);
+        track.advance(AT(400), &mut out);
         let expected = [
             text(100, 150),
             gap(150, 200),
@@ -339,8 +350,8 @@ mod tests {
     #[test]
     fn several_lines_share_the_time() {
         let (mut track, mut out) = track();
-        track.lines(lines(["x", "x", "x"]), 100, 110, 1000, &mut out);
-        track.lines(lines(["x", "x"]), 100, 150, 1000, &mut out);
+        track.lines(lines(["x", "x", "x"]), AT(100), AT(110), NS(1000), &mut out);
+        track.lines(lines(["x", "x"]), AT(100), AT(150), NS(1000), &mut out);
         let times = [(100, 103), (103, 106), (106, 110), (110, 130), (130, 150)];
         assert_eq!(out, times.map(|(start, end)| text(start, end)));
     }
@@ -348,9 +359,9 @@ mod tests {
     #[test]
     fn no_text_is_without_duration() {
         let (mut track, mut out) = track();
-        track.text(cue(100, 100), 0, &mut out);
-        track.lines(lines(["x", "x"]), 100, 101, 0, &mut out);
-        track.text(cue(u64::MAX, 5), 10, &mut out);
+        track.text(cue(100, 100), NS(0), &mut out);
+        track.lines(lines(["x", "x"]), AT(100), AT(101), NS(0), &mut out);
+        track.text(cue(u64::MAX, 5), NS(10), &mut out);
         for piece in out {
             let (Piece::Text { duration, .. } | Piece::Gap { duration, .. }) = piece else {
                 panic!("{piece:?}");

@@ -56,9 +56,9 @@ pub(super) fn transcript(
         .field("item-id", transcript.item_id.as_str())
         .field("seq", transcript.seq)
         .field("session-id", session_id)
-        .field("duration", clock_time(transcript.end - transcript.start))
+        .field("duration", clock_time(nanos(transcript.span.length())))
         .field_if_not_empty::<gst::List, _>("words", words(transcript, segment));
-    Clocks::new(segment, Timestamp::from_nanos(transcript.start))
+    Clocks::new(segment, transcript.span.start)
         .add_to(builder)
         .build()
 }
@@ -71,8 +71,8 @@ fn words(
     let word = |word: &Word| {
         let builder = gst::Structure::builder("word")
             .field("text", word.text.as_str())
-            .field("duration", clock_time(word.end.saturating_sub(word.start)));
-        Clocks::new(segment, Timestamp::from_nanos(word.start))
+            .field("duration", clock_time(nanos(word.span.length())));
+        Clocks::new(segment, word.span.start)
             .add_to(builder)
             .build()
     };

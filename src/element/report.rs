@@ -26,8 +26,8 @@ pub trait TextOutput: Send + 'static {
     /// An interim result; replaces the previous one of the utterance.
     fn interim(&mut self, _transcript: Transcript) {}
     fn finalise(&mut self, _transcript: Transcript) {}
-    /// No more text will come for audio before the timestamp `time`, in nanoseconds.
-    fn watermark(&mut self, _time: u64) {}
+    /// No more text will come for audio before the timestamp `time`.
+    fn watermark(&mut self, _time: Timestamp) {}
     /// The session has no more text.
     fn end(&mut self) {}
     /// See [`Listener::is_congested`]; the waker is called when the congestion ends.
@@ -276,7 +276,7 @@ impl<T: TextOutput> Listener for Report<T> {
             }
             Notice::Interim(transcript) => self.transcript(transcript, false),
             Notice::Final(transcript) => self.transcript(transcript, true),
-            Notice::Watermark { time } => self.text.watermark(time.nanos()),
+            Notice::Watermark { time } => self.text.watermark(time),
             Notice::AudioLost {
                 time,
                 duration,

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use crate::captions::{Captioner, Layout, Mode, Piece};
+use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// One captioner in each mode.
@@ -12,7 +13,7 @@ pub(super) struct Captions(Vec<Watched>);
 /// A captioner, and the end of its output so far.
 struct Watched {
     captioner: Captioner,
-    end: u64,
+    end: Timestamp,
 }
 
 impl Captions {
@@ -25,8 +26,11 @@ impl Captions {
         };
         let watched = |mode| {
             let mut captioner = Captioner::new(mode, layout);
-            captioner.begin(0);
-            Watched { captioner, end: 0 }
+            captioner.begin(Timestamp::default());
+            Watched {
+                captioner,
+                end: Timestamp::default(),
+            }
         };
         Self(
             [Mode::Final, Mode::Stable, Mode::Interim]
@@ -37,15 +41,15 @@ impl Captions {
 
     pub fn interim(&mut self, transcript: &Transcript) {
         self.each(|captioner, out| captioner.interim(transcript, out));
-        self.due(transcript.start);
+        self.due(transcript.span.start);
     }
 
     pub fn finalise(&mut self, transcript: &Transcript) {
         self.each(|captioner, out| captioner.finalise(transcript, out));
-        self.due(transcript.start);
+        self.due(transcript.span.start);
     }
 
-    pub fn watermark(&mut self, time: u64) {
+    pub fn watermark(&mut self, time: Timestamp) {
         self.each(|captioner, out| captioner.watermark(time, out));
     }
 
@@ -54,8 +58,8 @@ impl Captions {
     }
 
     /// The deadline is two seconds behind the speech.
-    fn due(&mut self, said: u64) {
-        let due = said.saturating_sub(2_000_000_000);
+    fn due(&mut self, said: Timestamp) {
+        let due = said - Duration::from_secs(2);
         self.each(|captioner, out| captioner.due(due, out));
     }
 
@@ -85,6 +89,6 @@ impl Watched {
         };
         assert_eq!(start, self.end, "{piece:?}");
         assert!(!duration.is_zero(), "{piece:?}");
-        self.end = start.saturating_add(duration.as_nanos() as u64);
+        self.end = start + duration;
     }
 }

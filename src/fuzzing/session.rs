@@ -289,7 +289,7 @@ impl Driver {
             Notice::Watermark { time } => {
                 assert!(time > self.watermark, "time goes back");
                 self.watermark = time;
-                self.captions.watermark(time.nanos());
+                self.captions.watermark(time);
             }
             Notice::Drained => {
                 assert_eq!(self.state, State::Idle);
@@ -312,16 +312,12 @@ impl Driver {
 
     fn check(&mut self, transcript: &Transcript) {
         let Transcript {
-            seq,
-            start,
-            end,
-            words,
-            ..
+            seq, span, words, ..
         } = transcript;
-        assert!(start <= end, "{transcript:?}");
+        assert!(span.start <= span.end, "{transcript:?}");
         assert!(*seq > self.seq, "{transcript:?}");
         assert!(
-            words.iter().all(|word| word.start <= word.end),
+            words.iter().all(|word| word.span.start <= word.span.end),
             "{transcript:?}"
         );
         self.seq = *seq;

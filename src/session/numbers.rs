@@ -32,7 +32,7 @@ impl Interrupted {
     /// or starts later within it, as happens if audio was lost or the service segments it
     /// differently.
     pub fn is_heard_in(&self, span: Span) -> bool {
-        let own = span_of(&self.transcript);
+        let own = self.transcript.span;
         span.contains(own.start + BEGIN_TOLERANCE / 2) || own.contains(span.start)
     }
 }
@@ -49,7 +49,7 @@ impl Numbers {
     /// The number of an utterance that a connection has found, given its start.
     pub fn give(&mut self, start: Timestamp) -> Utterance {
         let awaited = self.interrupted.iter_mut().filter(|i| i.is_awaited());
-        let distance = |i: &Interrupted| span_of(&i.transcript).start.abs_diff(start);
+        let distance = |i: &Interrupted| i.transcript.span.start.abs_diff(start);
         let nearest = awaited.min_by_key(|i| distance(i));
         match nearest.filter(|i| distance(i) <= BEGIN_TOLERANCE) {
             Some(interrupted) => {
@@ -82,8 +82,8 @@ impl Numbers {
         if let Some(before) = self.remove(transcript.utterance) {
             transcript = most_of(before.transcript, transcript).0;
         }
-        let span = span_of(&transcript);
-        let overlaps = |i: &Interrupted| i.is_awaited() && span_of(&i.transcript).overlaps(span);
+        let span = transcript.span;
+        let overlaps = |i: &Interrupted| i.is_awaited() && i.transcript.span.overlaps(span);
         let same = self.interrupted.iter().position(overlaps);
         let mut replaced = None;
         if let Some(at) = same {
@@ -91,7 +91,7 @@ impl Numbers {
             let (most, less) = most_of(other, transcript);
             (transcript, replaced) = (most, Some(less));
         }
-        let starts_before = |i: &Interrupted| i.transcript.start <= transcript.start;
+        let starts_before = |i: &Interrupted| i.transcript.span.start <= transcript.span.start;
         let at = self.interrupted.partition_point(starts_before);
         self.interrupted.insert(
             at,
@@ -107,7 +107,7 @@ impl Numbers {
     /// if it is part of that one or precedes it. The flag is true if it is part of it.
     pub fn next_before(&mut self, span: Span) -> Option<(Transcript, bool)> {
         let at = self.interrupted.iter().position(|i| {
-            i.is_awaited() && (span_of(&i.transcript).start <= span.start || i.is_heard_in(span))
+            i.is_awaited() && (i.transcript.span.start <= span.start || i.is_heard_in(span))
         })?;
         let interrupted = self.interrupted.remove(at);
         let is_heard = interrupted.is_heard_in(span);
@@ -118,9 +118,4 @@ impl Numbers {
     pub fn take_interrupted(&mut self) -> Vec<Interrupted> {
         std::mem::take(&mut self.interrupted)
     }
-}
-
-pub(super) fn span_of(transcript: &Transcript) -> Span {
-    let [start, end] = [transcript.start, transcript.end].map(Timestamp::from_nanos);
-    Span::new(start, end)
 }

@@ -11,7 +11,7 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::numbers::{BEGIN_TOLERANCE, Numbers, span_of};
+use super::numbers::{BEGIN_TOLERANCE, Numbers};
 use super::outbox::Outbox;
 use super::utterances::Ended;
 use super::{ConnId, Notice};
@@ -39,7 +39,7 @@ impl Reporter {
     /// An open utterance has new text.
     pub fn interim(&mut self, id: ConnId, mut transcript: Transcript, out: &mut Outbox) {
         // Text that was already reported before its audio was sent again is not repeated.
-        let begin = span_of(&transcript).start;
+        let begin = transcript.span.start;
         if self.was_reported(id, Span::new(begin, begin + BEGIN_TOLERANCE)) {
             return;
         }
@@ -61,7 +61,7 @@ impl Reporter {
         {
             transcript = before.transcript;
         }
-        let span = span_of(&transcript);
+        let span = transcript.span;
         if self.was_reported(
             id,
             Span::new(span.middle(), span.middle() + Duration::from_nanos(1)),
@@ -128,7 +128,7 @@ impl Reporter {
         if self.reported.len() == MAX_REPORTED {
             self.reported.pop_front();
         }
-        self.reported.push_back((id, span_of(&transcript)));
+        self.reported.push_back((id, transcript.span));
         self.open.remove(&transcript.utterance);
         self.count(&mut transcript);
         out.notice(Notice::Final(transcript));

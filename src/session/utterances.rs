@@ -406,8 +406,7 @@ impl Utterances {
             let start = start.unwrap_or_default();
             Word {
                 text: word.text,
-                start: start.nanos(),
-                end: end.unwrap_or_default().max(start).nanos(),
+                span: Span::new(start, end.unwrap_or_default().max(start)),
             }
         });
         Transcript {
@@ -419,8 +418,7 @@ impl Utterances {
             stash: text.stash,
             language: text.language,
             emotion: text.emotion,
-            start: start.nanos(),
-            end: end.unwrap_or_default().max(start).nanos(),
+            span: Span::new(start, end.unwrap_or_default().max(start)),
             words: words.collect(),
         }
     }

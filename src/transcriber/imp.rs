@@ -27,7 +27,7 @@ use crate::element::{
     Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps,
     commit_signal, is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
 };
-use crate::timeline::nanos;
+use crate::timeline::{Timestamp, nanos};
 
 #[derive(Default)]
 pub struct QwenAsr {
@@ -125,18 +125,18 @@ impl QwenAsr {
     }
 
     /// Where in the audio of a session an event comes; `None` if it is not in the midst of one.
-    fn position(&self) -> Option<u64> {
+    fn position(&self) -> Option<Timestamp> {
         // Without a session there is no text to wait for.
         let is_muted = lock(&self.muted).is_some();
-        let muted = is_muted.then_some(0);
-        muted.or_else(|| Some(self.input().position()?.nanos()))
+        let muted = is_muted.then(Timestamp::default);
+        muted.or_else(|| self.input().position())
     }
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         self.src().queue().flow()?;
         if let Some(lane) = lock(&self.muted).as_mut() {
             if let Some(pts) = buffer.pts() {
-                lane.watermark(pts.nseconds());
+                lane.watermark(Timestamp::from_nanos(pts.nseconds()));
             }
             return Ok(());
         }
@@ -162,9 +162,10 @@ impl QwenAsr {
     /// A way for the text of a session whose audio begins with this buffer.
     fn open_lane(&self, first: &gst::BufferRef) -> Lane {
         let start = self.input().segment().start();
-        let begin = first.pts().or(start).unwrap_or_default();
+        let start = first.pts().or(start).unwrap_or_default();
+        let start = Timestamp::from_nanos(start.nseconds());
         let wants_interims = self.settings().results != Results::Final;
-        Lane::new(self.src().queue(), begin.nseconds(), wants_interims)
+        Lane::new(self.src().queue(), start, wants_interims)
     }
 
     /// No more audio comes for the running session.

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use super::output_queue::{Entry, OutputQueue};
 use crate::element::{TextOutput, Waker};
+use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// A session's lane. It is closed when this is dropped, so that nothing waits behind it for ever,
@@ -18,11 +19,11 @@ pub(super) struct Lane {
 }
 
 impl Lane {
-    /// `begin` is the timestamp of the session's first audio.
-    pub fn new(queue: &Arc<OutputQueue>, begin: u64, wants_interims: bool) -> Self {
+    /// For a session whose audio starts at `start`.
+    pub fn new(queue: &Arc<OutputQueue>, start: Timestamp, wants_interims: bool) -> Self {
         Self {
             queue: queue.clone(),
-            id: queue.open_lane(begin),
+            id: queue.open_lane(start),
             wants_interims,
         }
     }
@@ -45,7 +46,7 @@ impl TextOutput for Lane {
         self.queue.put(self.id, Entry::Final(transcript));
     }
 
-    fn watermark(&mut self, time: u64) {
+    fn watermark(&mut self, time: Timestamp) {
         self.queue.put(self.id, Entry::Watermark(time));
     }
 

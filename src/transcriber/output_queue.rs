@@ -20,6 +20,7 @@ use std::time::Duration;
 
 use super::tags;
 use crate::element::Waker;
+use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
 /// Entries that may wait in a lane before its session is told to send no more audio.
@@ -31,16 +32,16 @@ const BEHIND: usize = CONGESTION / 2;
 /// Events that may wait in a lane for their place in the audio.
 const MAX_EVENTS: usize = 64;
 
-/// One thing that leaves, or of which text is to be made. Times are timestamps in nanoseconds.
+/// One thing that leaves, or of which text is to be made.
 #[derive(Debug)]
 pub(super) enum Entry {
     Event(gst::Event),
     /// The audio of a session begins here.
-    Begin(u64),
+    Begin(Timestamp),
     Interim(Transcript),
     Final(Transcript),
     /// No text will come for what was before this time.
-    Watermark(u64),
+    Watermark(Timestamp),
     /// The session has no more text.
     End,
 }
@@ -56,7 +57,7 @@ struct LaneSlot {
     id: u64,
     entries: VecDeque<Entry>,
     /// Events in the midst of its audio, and their timestamps.
-    events: VecDeque<(u64, gst::Event)>,
+    events: VecDeque<(Timestamp, gst::Event)>,
     closed: bool,
     /// Lets the session send audio again.
     waker: Option<Arc<Waker>>,
@@ -89,7 +90,7 @@ impl LaneSlot {
         self.entries.push_back(entry);
     }
 
-    fn put_event(&mut self, time: u64, event: gst::Event) {
+    fn put_event(&mut self, time: Timestamp, event: gst::Event) {
         if self.events.len() >= MAX_EVENTS
             && let Some((_, before)) = self.events.back_mut()
             && let Some(both) = tags::merged(before, &event)
@@ -101,10 +102,10 @@ impl LaneSlot {
     }
 
     /// The next event, if its time has come: all text before `settled` has left or is overdue.
-    fn pop_event(&mut self, settled: Option<u64>) -> Option<gst::Event> {
+    fn pop_event(&mut self, settled: Option<Timestamp>) -> Option<gst::Event> {
         let is_over = self.closed && self.entries.is_empty();
         let crowded = self.events.len() > MAX_EVENTS;
-        let is_due = |(time, _): &mut (u64, gst::Event)| Some(*time) <= settled;
+        let is_due = |(time, _): &mut (Timestamp, gst::Event)| Some(*time) <= settled;
         let next = self
             .events
             .pop_front_if(|event| is_over || crowded || is_due(event));
@@ -220,7 +221,7 @@ impl OutputQueue {
 
     /// An event, to leave after everything before it. In the midst of a session's audio it has a
     /// timestamp, and waits for the text of the audio before that only.
-    pub fn event(&self, time: Option<u64>, event: gst::Event) {
+    pub fn event(&self, time: Option<Timestamp>, event: gst::Event) {
         let mut state = self.lock();
         if let (Some(time), Some(Slot::Lane(lane))) = (time, state.slots.back_mut())
             && !lane.closed
@@ -243,14 +244,14 @@ impl OutputQueue {
         state.slots.is_empty() && !state.pushing
     }
 
-    /// Opens a lane for a session whose first audio has the timestamp `begin`.
-    pub fn open_lane(&self, begin: u64) -> u64 {
+    /// Opens a lane for a session whose audio starts at `start`.
+    pub fn open_lane(&self, start: Timestamp) -> u64 {
         let mut state = self.lock();
         let id = state.next_lane;
         state.next_lane += 1;
         state.slots.push_back(Slot::Lane(LaneSlot {
             id,
-            entries: VecDeque::from([Entry::Begin(begin)]),
+            entries: VecDeque::from([Entry::Begin(start)]),
             events: VecDeque::new(),
             closed: false,
             waker: None,
@@ -319,7 +320,7 @@ impl OutputQueue {
 
     /// The next entry; waits for it, up to the timeout if there is one, and then also for what is
     /// not urgent. All text before `settled` has left or is overdue, so events before it may leave.
-    pub fn next(&self, timeout: Option<Duration>, settled: Option<u64>) -> Next {
+    pub fn next(&self, timeout: Option<Duration>, settled: Option<Timestamp>) -> Next {
         let mut state = self.lock();
         state.pushing = false;
         let mut timed_out = false;
@@ -391,7 +392,7 @@ impl State {
     }
 
     /// The next entry, and whom to wake because there is room again.
-    fn pop(&mut self, settled: Option<u64>) -> Option<(Entry, Option<Arc<Waker>>)> {
+    fn pop(&mut self, settled: Option<Timestamp>) -> Option<(Entry, Option<Arc<Waker>>)> {
         loop {
             if let Slot::Lane(lane) = self.slots.front_mut()? {
                 if let Some(event) = lane.pop_event(settled) {

@@ -22,6 +22,7 @@ use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{
     Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text, post_repeats,
 };
+use crate::timeline::{Timestamp, nanos};
 use crate::transcript::Transcript;
 
 /// The formats of text: as it is, and with the escapes of markup, which are those of WebVTT, too.
@@ -135,7 +136,7 @@ impl SrcPad {
     }
 
     /// Pushes an event at once, or as [`Self::enqueue`] does if anything is still to leave.
-    pub fn push_or_enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
+    pub fn push_or_enqueue(self: &Arc<Self>, time: Option<Timestamp>, event: gst::Event) {
         if self.queue.is_idle() {
             self.pad.push_event(event);
         } else {
@@ -144,7 +145,7 @@ impl SrcPad {
     }
 
     /// An event, to leave after everything before it; see [`OutputQueue::event`].
-    pub fn enqueue(self: &Arc<Self>, time: Option<u64>, event: gst::Event) {
+    pub fn enqueue(self: &Arc<Self>, time: Option<Timestamp>, event: gst::Event) {
         self.queue.event(time, event);
         self.ensure_task();
     }
@@ -235,7 +236,7 @@ impl SrcPad {
     /// Text that is late is moved only where somebody waits for it.
     fn mind_late_text(&self, task: &mut Task, transcript: &Transcript) {
         let captioner = &mut task.captioner;
-        if captioner.position() > Some(transcript.start) {
+        if captioner.position() > Some(transcript.span.start) {
             captioner.keep_late_text(!downstream::waits_for(&self.pad));
         }
     }
@@ -253,7 +254,8 @@ impl SrcPad {
             .and_then(|due| task.segment.position_from_running_time(due));
         let Some(due) = due else { return Ok(()) };
         let mut pieces = Vec::new();
-        task.captioner.due(due.nseconds(), &mut pieces);
+        let due = Timestamp::from_nanos(due.nseconds());
+        task.captioner.due(due, &mut pieces);
         self.push_pieces(task, pieces, element)
     }
 
@@ -293,7 +295,7 @@ impl SrcPad {
         &self,
         task: &mut Task,
         text: String,
-        start: u64,
+        start: Timestamp,
         duration: Duration,
     ) -> Result<(), gst::FlowError> {
         let text = if self.wants_markup() {
@@ -303,8 +305,8 @@ impl SrcPad {
         };
         let mut buffer = gst::Buffer::from_slice(text.into_bytes());
         if let Some(buffer) = buffer.get_mut() {
-            buffer.set_pts(clock_time(start));
-            buffer.set_duration(to_clock_time(duration));
+            buffer.set_pts(clock_time(start.nanos()));
+            buffer.set_duration(clock_time(nanos(duration)));
             if std::mem::take(&mut task.discont) {
                 buffer.set_flags(gst::BufferFlags::DISCONT);
             }
@@ -325,9 +327,9 @@ impl SrcPad {
         format == Some(MARKUP)
     }
 
-    fn push_gap(&self, start: u64, duration: Duration) {
-        let gap = gst::event::Gap::builder(clock_time(start))
-            .duration(to_clock_time(duration))
+    fn push_gap(&self, start: Timestamp, duration: Duration) {
+        let gap = gst::event::Gap::builder(clock_time(start.nanos()))
+            .duration(clock_time(nanos(duration)))
             .build();
         gst::trace!(CAT, obj = self.pad, "{gap:?}");
         // Whether downstream takes it says nothing about the stream.
@@ -383,8 +385,14 @@ impl SrcPad {
     }
 
     /// Measures how late text leaves and is shown; too late is worth a warning.
-    fn observe_delay(&self, task: &mut Task, start: u64, intended: u64, element: &gst::Element) {
-        let late = to_millis(start.saturating_sub(intended));
+    fn observe_delay(
+        &self,
+        task: &mut Task,
+        start: Timestamp,
+        intended: Timestamp,
+        element: &gst::Element,
+    ) {
+        let late = to_millis(start.since(intended));
         let (allowed, tolerated) = {
             let settings = self.shared.settings();
             let allowed = settings.latency.saturating_add(settings.lateness);
@@ -411,16 +419,16 @@ impl SrcPad {
 
     /// How long after it was said text leaves now, in milliseconds; `None` where nobody waits for
     /// it.
-    fn delay(&self, task: &Task, intended: u64, element: &gst::Element) -> Option<u32> {
+    fn delay(&self, task: &Task, intended: Timestamp, element: &gst::Element) -> Option<u32> {
         let timing = *self.shared.timing();
         let lateness = gst::ClockTime::from_mseconds(self.shared.settings().lateness.into());
         let now = element
             .current_running_time()
             .filter(|_| timing.has_deadlines())?;
         // The segment has the lateness in it, and the audio took its time before.
-        let said = task.segment.to_running_time(clock_time(intended))?;
+        let said = task.segment.to_running_time(clock_time(intended.nanos()))?;
         let heard = said.checked_sub(lateness)?.saturating_add(timing.delay());
-        Some(to_millis(now.saturating_sub(heard).nseconds()))
+        Some(to_millis(now.saturating_sub(heard).into()))
     }
 }
 
@@ -457,12 +465,8 @@ fn tags_of(task: &Task, event: &gst::event::Tag) -> Option<gst::Event> {
     Some(event.build())
 }
 
-fn to_millis(nanoseconds: u64) -> u32 {
-    u32::try_from(nanoseconds / 1_000_000).unwrap_or(u32::MAX)
-}
-
-fn to_clock_time(duration: Duration) -> gst::ClockTime {
-    clock_time(u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX))
+fn to_millis(duration: Duration) -> u32 {
+    u32::try_from(duration.as_millis()).unwrap_or(u32::MAX)
 }
 
 #[cfg(test)]

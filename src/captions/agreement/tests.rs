@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
+//! What of growing and changing texts is shown, and when.
+
 use super::*;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
 /// Shows what is ready, or also what may be if it is due: words joined by `|`.
 fn show(agreement: &mut Agreement, due: bool) -> String {
@@ -24,7 +27,7 @@ type Step = (&'static str, &'static str, u64, &'static str);
 fn check(steps: &[Step], last: &str, rest: &str) {
     let mut agreement = Agreement::default();
     for (text, stash, audio_end, expected) in steps {
-        agreement.interim(text, stash, audio_end * MS);
+        agreement.interim(text, stash, AT(*audio_end));
         assert_eq!(
             show(&mut agreement, false),
             *expected,
@@ -209,14 +212,14 @@ fn agreement_takes_time_and_two_hypotheses() {
 #[test]
 fn what_is_due_is_shown_unless_it_may_grow() {
     let mut agreement = Agreement::default();
-    agreement.interim("", "so I speak Ur", 0);
+    agreement.interim("", "so I speak Ur", AT(0));
     assert_eq!(show(&mut agreement, true), "so|I|speak");
-    agreement.interim("", "so I speak Urdu", 100 * MS);
+    agreement.interim("", "so I speak Urdu", AT(100));
     assert_eq!(show(&mut agreement, true), "");
-    agreement.interim("", "so I speak Urdu", 100 * MS);
+    agreement.interim("", "so I speak Urdu", AT(100));
     assert_eq!(show(&mut agreement, true), "Urdu");
-    agreement.interim("", "so I speak Urdu.", 300 * MS);
-    agreement.interim("", "so I speak Urdu.", 600 * MS);
+    agreement.interim("", "so I speak Urdu.", AT(300));
+    agreement.interim("", "so I speak Urdu.", AT(600));
     assert_eq!(show(&mut agreement, true), "", "a late mark");
     assert_eq!(agreement.next_column(), 16);
     agreement.give_up();
@@ -226,7 +229,7 @@ fn what_is_due_is_shown_unless_it_may_grow() {
 /// What is shown of `last` after `shown` was.
 fn rest(shown: &str, last: &str) -> String {
     let mut agreement = Agreement::default();
-    agreement.interim(&format!("{shown} "), "", 0);
+    agreement.interim(&format!("{shown} "), "", AT(0));
     assert_eq!(show(&mut agreement, true).replace('|', " "), shown);
     agreement.finalise(last);
     show(&mut agreement, false).replace('|', " ")

@@ -4,17 +4,14 @@
 use std::collections::BTreeMap;
 
 use super::super::curve::MIN_WORD_DURATION;
-use super::super::layout::{Cue, Layout, MAX_CUE_BYTES, cues};
+use super::super::layout::{Cue, Layout, MAX_CUE_BYTES, RESOLUTION, cues};
 use super::super::rolling::RollingLines;
 use super::super::stable::Stable;
 use super::super::text::is_blank;
 use super::super::track::{Piece, Track};
 use super::Composer;
+use crate::timeline::{Span, Timestamp};
 use crate::transcript::{Transcript, Utterance};
-
-/// Time for which a line of a final text is shown at least, in nanoseconds: the resolution of
-/// SubRip and WebVTT.
-const MIN_LINE_DURATION: u64 = 1_000_000;
 
 /// Utterances whose lines are on the pad and that have no final text yet, at most. There are two
 /// while one speaker follows another; more only if the service forgets some.
@@ -42,13 +39,9 @@ impl Composer for FinalCues {
 
 fn put_cues(transcript: &Transcript, layout: &Layout, track: &mut Track, out: &mut Vec<Piece>) {
     let Transcript {
-        text,
-        words,
-        start,
-        end,
-        ..
+        text, words, span, ..
     } = transcript;
-    for cue in cues(text, words, *start, *end, layout) {
+    for cue in cues(text, words, *span, layout) {
         track.text(cue, layout.min_showing(), out);
     }
 }
@@ -82,39 +75,42 @@ impl StableWords {
                 track.text(word, MIN_WORD_DURATION, out);
                 continue;
             }
-            for cue in cues(&word.text, &[], word.start, word.end, &self.layout) {
+            for cue in cues(&word.text, &[], word.span, &self.layout) {
                 track.text(cue, MIN_WORD_DURATION, out);
             }
         }
     }
 }
 
+/// Up to where the track is taken.
+fn taken(track: &Track) -> Timestamp {
+    track.next_start(Timestamp::default())
+}
+
 impl Composer for StableWords {
     fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
-        let taken = track.next_start(0);
-        self.stable.interim(transcript, taken, &mut self.words);
+        self.stable
+            .interim(transcript, taken(track), &mut self.words);
         self.put_words(track, out);
     }
 
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
-        let taken = track.next_start(0);
-        self.stable.finalise(transcript, taken, &mut self.words);
+        self.stable
+            .finalise(transcript, taken(track), &mut self.words);
         self.put_words(track, out);
     }
 
-    fn due(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
-        let taken = track.next_start(0);
-        self.stable.due(time, taken, &mut self.words);
+    fn due(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        self.stable.due(time, taken(track), &mut self.words);
         self.put_words(track, out);
     }
 
-    fn held(&self) -> Option<u64> {
+    fn held(&self) -> Option<Timestamp> {
         self.stable.held()
     }
 
     fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
-        let taken = track.next_start(0);
-        self.stable.end(taken, &mut self.words);
+        self.stable.end(taken(track), &mut self.words);
         self.stable = Stable::default();
         self.put_words(track, out);
     }
@@ -143,7 +139,13 @@ impl InterimLines {
     }
 
     /// Shows the new lines of an utterance that goes on, up to `end`.
-    fn show(&mut self, transcript: &Transcript, end: u64, track: &mut Track, out: &mut Vec<Piece>) {
+    fn show(
+        &mut self,
+        transcript: &Transcript,
+        end: Timestamp,
+        track: &mut Track,
+        out: &mut Vec<Piece>,
+    ) {
         let utterance = transcript.utterance;
         if self.open.len() >= MAX_OPEN && !self.open.contains_key(&utterance) {
             self.open.pop_first();
@@ -152,7 +154,13 @@ impl InterimLines {
         let rolling = self.open.entry(utterance).or_insert_with(new);
         let lines = rolling.show(transcript);
         self.on_screen = Some(utterance);
-        track.lines(lines, transcript.start, end, self.layout.max_showing(), out);
+        track.lines(
+            lines,
+            transcript.span.start,
+            end,
+            self.layout.max_showing(),
+            out,
+        );
     }
 
     /// Shows what is new in the final text of an utterance of which some was shown.
@@ -177,7 +185,13 @@ impl InterimLines {
         let lines = rolling.show(transcript);
         let end = self.end_of_rest(lines.len(), shown_until, transcript, track);
         self.on_screen = Some(transcript.utterance);
-        track.lines(lines, transcript.start, end, self.layout.max_showing(), out);
+        track.lines(
+            lines,
+            transcript.span.start,
+            end,
+            self.layout.max_showing(),
+            out,
+        );
     }
 
     /// Until when to show so many lines of a final text of which the audio up to `shown_until` has
@@ -187,21 +201,21 @@ impl InterimLines {
     fn end_of_rest(
         &self,
         count: usize,
-        shown_until: u64,
+        shown_until: Timestamp,
         transcript: &Transcript,
         track: &Track,
-    ) -> u64 {
-        let Transcript { start, end, .. } = transcript;
-        let (count, min_showing) = (count as u64, self.layout.min_showing());
-        let begin = track.next_start(*start);
+    ) -> Timestamp {
+        let Span { start, end } = transcript.span;
+        let count = u32::try_from(count).unwrap_or(u32::MAX);
+        let min_showing = self.layout.min_showing();
+        let shown_from = track.next_start(start);
         let wanted = min_showing.saturating_mul(count);
-        let unseen = end.saturating_sub(shown_until.max(*start));
-        let readable = begin.saturating_add(wanted);
-        readable
-            .min(end.saturating_add(min_showing))
-            .max(begin.saturating_add(wanted.min(unseen)))
-            .max(begin.saturating_add(MIN_LINE_DURATION.saturating_mul(count)))
-            .max(*end)
+        let unseen = end.since(shown_until.max(start));
+        (shown_from + wanted)
+            .min(end + min_showing)
+            .max(shown_from + wanted.min(unseen))
+            .max(shown_from + RESOLUTION.saturating_mul(count))
+            .max(end)
     }
 }
 
@@ -215,8 +229,8 @@ impl Composer for InterimLines {
             return;
         }
         self.waiting = None;
-        if transcript.end > track.next_start(transcript.start) {
-            self.show(transcript, transcript.end, track, out);
+        if transcript.span.end > track.next_start(transcript.span.start) {
+            self.show(transcript, transcript.span.end, track, out);
         } else {
             self.waiting = Some(transcript.clone());
         }
@@ -242,8 +256,8 @@ impl Composer for InterimLines {
         self.on_screen = None;
     }
 
-    fn advance(&mut self, time: u64, track: &mut Track, out: &mut Vec<Piece>) {
-        let has_time = |waiting: &mut Transcript| time > track.next_start(waiting.start);
+    fn advance(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        let has_time = |waiting: &mut Transcript| time > track.next_start(waiting.span.start);
         if let Some(waiting) = self.waiting.take_if(has_time) {
             self.show(&waiting, time, track, out);
         }

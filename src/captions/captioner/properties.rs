@@ -8,8 +8,10 @@ use proptest::sample::select;
 use super::super::curve::MIN_WORD_DURATION;
 use super::*;
 use crate::property_testing::check;
+use crate::timeline::Span;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
 /// An utterance, and how its text grew.
 #[derive(Debug, Clone)]
@@ -110,7 +112,7 @@ impl Player {
             max_duration: Some(Duration::from_secs(7)),
         };
         let mut captioner = Captioner::new(mode, layout);
-        captioner.begin(0);
+        captioner.begin(AT(0));
         Self {
             captioner,
             setting: setting.clone(),
@@ -128,9 +130,7 @@ impl Player {
             time = start + said.words as u64 * said.word;
         }
         player.deliver_late_final();
-        player
-            .captioner
-            .watermark((time + 1000) * MS, &mut player.out);
+        player.captioner.watermark(AT(time + 1000), &mut player.out);
         player.captioner.end(&mut player.out);
         player.out
     }
@@ -146,15 +146,14 @@ impl Player {
         let transcript = Transcript {
             utterance,
             text: words.collect::<Vec<_>>().join(" "),
-            start: start * MS,
-            end: end * MS,
+            span: Span::from_millis(start, end),
             ..Transcript::default()
         };
         if said.late {
             self.final_late = Some(transcript);
         } else {
             self.captioner.finalise(&transcript, &mut self.out);
-            self.captioner.watermark(end * MS, &mut self.out);
+            self.captioner.watermark(AT(end), &mut self.out);
         }
     }
 
@@ -186,13 +185,12 @@ impl Player {
                 utterance,
                 text,
                 stash,
-                start: start * MS,
-                end: audio_end * MS,
+                span: Span::from_millis(start, audio_end),
                 ..Transcript::default()
             };
             self.captioner.interim(&transcript, &mut self.out);
             if let Some(behind) = self.setting.deadline {
-                let due = audio_end.saturating_sub(behind) * MS;
+                let due = AT(audio_end.saturating_sub(behind));
                 self.captioner.due(due, &mut self.out);
             }
         }
@@ -221,7 +219,7 @@ fn pieces_follow_each_other_and_none_is_blank_or_without_duration() {
         (setting(), vec(said(), 1..6)),
         |(setting, utterances)| {
             for mode in MODES {
-                let mut end = 0;
+                let mut end = AT(0);
                 for piece in Player::play(mode, &setting, &utterances) {
                     let (start, duration) = match &piece {
                         Piece::Text {
@@ -238,7 +236,7 @@ fn pieces_follow_each_other_and_none_is_blank_or_without_duration() {
                     };
                     assert_eq!(start, end, "{mode:?}: {piece:?}");
                     assert!(!duration.is_zero(), "{mode:?}: {piece:?}");
-                    end = start + nanos(duration);
+                    end = start + duration;
                 }
             }
         },
@@ -306,7 +304,7 @@ fn without_deadlines_text_is_late_by_no_more_than_the_shortest_showing() {
                 ..setting
             };
             for (mode, shortest) in [
-                (Mode::Final, setting.min_ms * MS),
+                (Mode::Final, Duration::from_millis(setting.min_ms)),
                 (Mode::Stable, MIN_WORD_DURATION),
             ] {
                 for piece in Player::play(mode, &setting, &utterances) {
@@ -317,8 +315,8 @@ fn without_deadlines_text_is_late_by_no_more_than_the_shortest_showing() {
                     } = piece
                     {
                         assert!(
-                            start - intended <= shortest,
-                            "{mode:?}: {intended} at {start}"
+                            start.since(intended) <= shortest,
+                            "{mode:?}: {intended:?} at {start:?}"
                         );
                     }
                 }

@@ -2,9 +2,11 @@
 //! Whole captioners as scripts: transcripts in, pieces out, in words. Times are in milliseconds.
 
 use super::*;
+use crate::timeline::Span;
 use crate::transcript::Word;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
 /// A captioner, and what it has given out since that was last asked for.
 struct Script {
@@ -25,7 +27,7 @@ impl Script {
             max_duration: Some(Duration::from_millis(max_ms)),
         };
         let mut captioner = Captioner::new(mode, layout);
-        captioner.begin(0);
+        captioner.begin(AT(0));
         Self {
             captioner,
             out: Vec::new(),
@@ -45,12 +47,12 @@ impl Script {
     }
 
     fn watermark(&mut self, time: u64) -> String {
-        self.captioner.watermark(time * MS, &mut self.out);
+        self.captioner.watermark(AT(time), &mut self.out);
         self.taken()
     }
 
     fn due(&mut self, time: u64) -> String {
-        self.captioner.due(time * MS, &mut self.out);
+        self.captioner.due(AT(time), &mut self.out);
         self.taken()
     }
 
@@ -68,8 +70,8 @@ impl Script {
 /// A gap as `- 0-300`, a text as `text 300-900`, with `~` before if it goes on and `(of 200)`
 /// behind if it comes late, a language as `[en]`, the end of an utterance as a full stop.
 fn in_words(piece: Piece) -> String {
-    let span = |start: u64, duration: Duration| {
-        format!("{}-{}", start / MS, (start + nanos(duration)) / MS)
+    let span = |start: Timestamp, duration: Duration| {
+        format!("{}-{}", start.millis(), (start + duration).millis())
     };
     match piece {
         Piece::Text {
@@ -82,7 +84,7 @@ fn in_words(piece: Piece) -> String {
             match intended {
                 None => format!("~{text} {span}"),
                 Some(intended) if intended < start => {
-                    format!("{text} {span} (of {})", intended / MS)
+                    format!("{text} {span} (of {})", intended.millis())
                 }
                 Some(_) => format!("{text} {span}"),
             }
@@ -98,8 +100,7 @@ fn transcript(utterance: u64, text: &str, stash: &str, start: u64, end: u64) -> 
         utterance,
         text: text.into(),
         stash: stash.into(),
-        start: start * MS,
-        end: end * MS,
+        span: Span::from_millis(start, end),
         ..Transcript::default()
     }
 }
@@ -128,8 +129,7 @@ fn final_cues_have_the_times_of_their_words() {
     let mut s = Script::new(Mode::Final);
     let word = |text: &str, start: u64, end: u64| Word {
         text: text.into(),
-        start: start * MS,
-        end: end * MS,
+        span: Span::from_millis(start, end),
     };
     let mut said = transcript(1, "Good evening. Here is the news.", "", 500, 3500);
     said.words = vec![
@@ -193,7 +193,7 @@ fn a_late_cue_is_shown_at_once() {
 fn the_next_session_goes_on_where_the_one_before_ended() {
     let mut s = Script::new(Mode::Final);
     assert_eq!(s.finalise(0, "One.", 0, 2000), "One. 0-2000 | .");
-    s.captioner.begin(3000 * MS);
+    s.captioner.begin(AT(3000));
     assert_eq!(
         s.finalise(0, "Two.", 3000, 4000),
         "- 2000-3000 | Two. 3000-4000 | ."
@@ -215,7 +215,7 @@ fn beginnings(s: &mut Script, mode: Mode, count: u64, period: u64, length: u64) 
         let begin = s.out.drain(..).find_map(|piece| match piece {
             Piece::Text {
                 text: shown, start, ..
-            } if shown == text => Some(start / MS),
+            } if shown == text => Some(start.millis()),
             _ => None,
         });
         late.push(begin.unwrap() - start);
@@ -414,7 +414,7 @@ fn what_is_known_at_the_end_is_shown_and_the_next_session_begins_anew() {
         }
         let end = s.end();
         assert!(end.contains("word79"), "{mode:?}: {end}");
-        s.captioner.begin(9000 * MS);
+        s.captioner.begin(AT(9000));
         let shown = s.interim(0, "one two", 9000, 9900) + &s.interim(0, "one two", 9000, 10_400);
         assert!(shown.contains("one"), "{mode:?}: {shown}");
         let shown = s.finalise(0, "one two three", 9000, 10_500);
@@ -454,7 +454,7 @@ fn a_loop_is_short_and_after_it_words_are_in_time() {
             let said = transcript(1, "", &so_far, 0, 200 * n as u64);
             s.captioner.interim(&said, &mut s.out);
             let due = (200 * n as u64).saturating_sub(1000);
-            s.captioner.due(due * MS, &mut s.out);
+            s.captioner.due(AT(due), &mut s.out);
         }
         let said = transcript(1, &phrase.repeat(count), "", 0, 5000);
         s.captioner.finalise(&said, &mut s.out);
@@ -482,7 +482,7 @@ fn whatever_comes_the_next_words_are_late_by_a_second_at_most() {
         let transcript = self::transcript(2, "next", "", 5000, 5500);
         s.captioner.finalise(&transcript, &mut s.out);
         let start = s.out.drain(..).find_map(|piece| match piece {
-            Piece::Text { text, start, .. } if text == "next" => Some(start / MS),
+            Piece::Text { text, start, .. } if text == "next" => Some(start.millis()),
             _ => None,
         });
         assert!(start <= Some(6000), "{start:?}");
@@ -513,7 +513,7 @@ fn no_cue_is_large() {
                     ..Layout::default()
                 };
                 let mut captioner = Captioner::new(mode, layout);
-                captioner.begin(0);
+                captioner.begin(AT(0));
                 let mut out = Vec::new();
                 captioner.interim(&transcript(1, "", &text[..0], 0, 500), &mut out);
                 captioner.interim(&transcript(1, "", &text, 0, 1000), &mut out);

@@ -8,12 +8,14 @@ use super::*;
 
 const SECOND: u64 = 1_000_000_000;
 
+/// A timestamp; these tests count in nanoseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_nanos;
+
 #[test]
 fn cues_begin_with_their_first_word_where_its_time_is_known() {
     let word = |text: &str, start: u64, end: u64| Word {
         text: text.into(),
-        start: start * SECOND / 10,
-        end: end * SECOND / 10,
+        span: Span::from_millis(start * 100, end * 100),
     };
     // Slow at first, then fast: evenly spoken the second cue would begin in the middle.
     let words = [
@@ -27,12 +29,12 @@ fn cues_begin_with_their_first_word_where_its_time_is_known() {
         ..Layout::default()
     };
     let text = "Slowly spoken. Then fast.";
-    let cues = cues(text, &words, SECOND, 75 * SECOND / 10, &layout);
+    let cues = cues(text, &words, Span::from_millis(1000, 7500), &layout);
     let cues: Vec<_> = cues
         .iter()
-        .map(|cue| (cue.text.as_str(), cue.start, cue.end))
+        .map(|cue| (cue.text.as_str(), cue.span.start, cue.span.end))
         .collect();
-    let (first, second, end) = (SECOND, 7 * SECOND, 75 * SECOND / 10);
+    let [first, second, end] = [1000, 7000, 7500].map(Timestamp::from_millis);
     assert_eq!(
         cues,
         [
@@ -40,6 +42,10 @@ fn cues_begin_with_their_first_word_where_its_time_is_known() {
             ("Then fast.", second, end)
         ]
     );
+}
+
+fn span(start: u64, end: u64) -> Span {
+    Span::new(AT(start), AT(end))
 }
 
 /// None for 0.
@@ -57,7 +63,7 @@ fn layout(max_chars: usize, min_seconds: u64, max_seconds: u64) -> Layout {
 
 /// Texts of the cues of `text`, spoken in ten seconds.
 fn texts(text: &str, max_chars: usize) -> Vec<String> {
-    cues(text, &[], 0, 10 * SECOND, &layout(max_chars, 0, 0))
+    cues(text, &[], span(0, 10 * SECOND), &layout(max_chars, 0, 0))
         .into_iter()
         .map(|cue| cue.text)
         .collect()
@@ -66,7 +72,7 @@ fn texts(text: &str, max_chars: usize) -> Vec<String> {
 /// Starts and ends of `cues`, in milliseconds.
 fn times(cues: &[Cue]) -> Vec<(u64, u64)> {
     cues.iter()
-        .map(|cue| (cue.start / 1_000_000, cue.end / 1_000_000))
+        .map(|cue| (cue.span.start.millis(), cue.span.end.millis()))
         .collect()
 }
 
@@ -213,8 +219,7 @@ fn times_follow_columns() {
     let cues = cues(
         "aaaa bbbb. cccc dddd.",
         &[],
-        SECOND,
-        22 * SECOND,
+        span(SECOND, 22 * SECOND),
         &layout(12, 0, 0),
     );
     assert_eq!(times(&cues), [(1_000, 11_000), (11_000, 22_000)]);
@@ -248,7 +253,7 @@ fn durations() {
         ("Yes.", 0, layout(20, 0, 3), &[(0, 4)]),
     ];
     for (text, end, layout, expected) in cases {
-        let cues = cues(text, &[], 0, end * SECOND, layout);
+        let cues = cues(text, &[], span(0, end * SECOND), layout);
         assert_eq!(times(&cues), *expected, "{text:?} {layout:?}");
     }
 }
@@ -256,12 +261,12 @@ fn durations() {
 #[test]
 fn a_short_cue_gives_way_to_the_next_one() {
     // Said in 300 ms each, after a slow beginning.
-    let seconds = |tenths: [u64; 6]| tenths.map(|n| n * SECOND / 10);
+    let seconds = |tenths: [u64; 6]| tenths.map(|n| Timestamp::from_millis(n * 100));
     let mut ends = seconds([100, 103, 106, 109, 112, 200]);
-    lengthen(&mut ends, 0, 20 * SECOND, SECOND);
+    lengthen(&mut ends, AT(0), AT(20 * SECOND), Duration::from_secs(1));
     assert_eq!(ends, seconds([100, 110, 116, 119, 122, 200]));
     let mut ends = seconds([100, 140, 190, 193, 196, 200]);
-    lengthen(&mut ends, 0, 20 * SECOND, SECOND);
+    lengthen(&mut ends, AT(0), AT(20 * SECOND), Duration::from_secs(1));
     assert_eq!(ends, seconds([100, 140, 180, 183, 190, 200]));
 }
 
@@ -272,7 +277,7 @@ fn end_of_time() {
         (u64::MAX, 0),
         (u64::MAX - 1, u64::MAX),
     ] {
-        let cues = cues("one two three", &[], start, end, &layout(5, 1, 1));
+        let cues = cues("one two three", &[], span(start, end), &layout(5, 1, 1));
         assert_eq!(cues.len(), 3);
         check_times(&cues, start, end, &layout(5, 1, 1));
     }
@@ -379,29 +384,31 @@ fn check_times(cues: &[Cue], start: u64, end: u64, layout: &Layout) {
         return;
     };
     let (min, max) = (layout.min_showing(), layout.max_showing());
-    assert!(first.start == start || start > u64::MAX - SECOND);
+    assert!(first.span.start == AT(start) || start > u64::MAX - SECOND);
     for cue in cues {
-        assert!(cue.start < cue.end, "{cue:?}");
-        assert!(cue.end - cue.start <= max, "{cue:?}");
+        assert!(!cue.span.length().is_zero(), "{cue:?}");
+        assert!(cue.span.length() <= max, "{cue:?}");
     }
     for pair in cues.windows(2) {
         let (cue, next) = (&pair[0], &pair[1]);
-        assert!(cue.end <= next.start, "{cue:?} {next:?}");
+        assert!(cue.span.end <= next.span.start, "{cue:?} {next:?}");
         assert!(
-            cue.end == next.start || cue.end - cue.start == max,
+            cue.span.end == next.span.start || cue.span.length() == max,
             "{cue:?} {next:?}"
         );
     }
     if end.checked_sub(start) >= Some(cues.len() as u64) {
-        let whole = last.end == end || last.end < end && last.end - last.start == max;
+        let whole =
+            last.span.end == AT(end) || last.span.end < AT(end) && last.span.length() == max;
         assert!(whole, "{last:?}");
     }
-    if end > start && (end - start) / cues.len() as u64 >= min {
+    if end > start && Duration::from_nanos((end - start) / cues.len() as u64) >= min {
         let columns: usize = cues.iter().map(|cue| width(&cue.text)).sum();
         for cue in cues {
             // Or for as long as it took to say, so that the next one is not late.
             let spoken = (end - start) / (columns + cues.len()) as u64 * width(&cue.text) as u64;
-            assert!(cue.end - cue.start >= min.min(spoken), "{cue:?} {layout:?}");
+            let spoken = Duration::from_nanos(spoken);
+            assert!(cue.span.length() >= min.min(spoken), "{cue:?} {layout:?}");
         }
     }
 }
@@ -454,7 +461,7 @@ fn any_text_with_any_limits() {
                 ])
                 .map(Duration::from_nanos),
         };
-        let cues = cues(&text, &[], start, end, &layout);
+        let cues = cues(&text, &[], span(start, end), &layout);
         assert_eq!(cues.is_empty(), is_blank(&text), "{text:?}");
         // A full stop needs a column next to the letter.
         let roomy = layout.max_chars.is_none_or(|max| max >= 4);
@@ -469,7 +476,7 @@ fn effort_is_bounded() {
         let text = atom.repeat(5000) + "a";
         for layout in [layout(84, 1, 10), layout(0, 1, 10), layout(4999, 0, 0)] {
             let end = 7200 * SECOND;
-            let cues = cues(&text, &[], 0, end, &layout);
+            let cues = cues(&text, &[], span(0, end), &layout);
             check_times(&cues, 0, end, &layout);
         }
     }

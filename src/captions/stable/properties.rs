@@ -8,8 +8,10 @@ use proptest::sample::{Index, select};
 use super::super::text::normalise;
 use super::*;
 use crate::property_testing::check;
+use crate::timeline::Span;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
 /// Words of several scripts, with what is between them.
 const WORDS: &[&str] = &[
@@ -85,14 +87,12 @@ fn said(honest: bool) -> impl Strategy<Value = Said> {
     })
 }
 
-/// A transcript; times are in nanoseconds.
 fn said_so_far(utterance: u64, text: &str, stash: &str, start: u64, end: u64) -> Transcript {
     Transcript {
         utterance,
         text: text.into(),
         stash: stash.into(),
-        start,
-        end,
+        span: Span::from_millis(start, end),
         ..Transcript::default()
     }
 }
@@ -100,28 +100,28 @@ fn said_so_far(utterance: u64, text: &str, stash: &str, start: u64, end: u64) ->
 /// All words that are shown.
 fn show(utterances: &[Said]) -> Vec<Cue> {
     let (mut stable, mut out) = (Stable::default(), Vec::new());
-    let mut start = 1000 * MS;
+    let mut start = 1000;
     for (utterance, said) in utterances.iter().enumerate() {
         let utterance = utterance as u64;
         let mut heard = start;
         for (confirmed, guessed, wrong) in &said.hypotheses {
-            heard += 200 * MS;
+            heard += 200;
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             stable.interim(
                 &said_so_far(utterance, &said.text[..*confirmed], &stash, start, heard),
-                0,
+                AT(0),
                 &mut out,
             );
             if said.due {
-                stable.due(heard - 100 * MS, 0, &mut out);
+                stable.due(AT(heard - 100), AT(0), &mut out);
             }
         }
         stable.finalise(
-            &said_so_far(utterance, &said.text, "", start, heard + 100 * MS),
-            0,
+            &said_so_far(utterance, &said.text, "", start, heard + 100),
+            AT(0),
             &mut out,
         );
-        start = heard + 300 * MS;
+        start = heard + 300;
     }
     assert_eq!(stable.held(), None, "all is shown");
     out
@@ -135,12 +135,15 @@ fn letters(text: &str) -> String {
 #[test]
 fn words_are_in_order_and_each_has_its_time() {
     check(1000, vec(said(false), 1..4), |utterances| {
-        let mut last = 0;
+        let mut end = AT(0);
         for word in show(&utterances) {
-            assert!(last <= word.start, "{word:?} overlaps what ends at {last}");
-            assert!(word.start < word.end, "{word:?} has no duration");
+            assert!(
+                end <= word.span.start,
+                "{word:?} overlaps what ends at {end:?}"
+            );
+            assert!(word.span.start < word.span.end, "{word:?} has no duration");
             assert!(!word.text.trim().is_empty(), "{word:?} is blank");
-            last = word.end;
+            end = word.span.end;
         }
     });
 }
@@ -167,18 +170,18 @@ fn what_was_shown_does_not_depend_on_what_comes_later() {
         let all = show(std::slice::from_ref(&said));
         let (mut stable, mut before) = (Stable::default(), Vec::new());
         let count = end.index(said.hypotheses.len() + 1);
-        let mut heard = 1000 * MS;
+        let mut heard = 1000;
         for (confirmed, guessed, wrong) in &said.hypotheses[..count] {
-            heard += 200 * MS;
+            heard += 200;
             let stash = [&said.text[*confirmed..*guessed], wrong].concat();
             let text = &said.text[..*confirmed];
             stable.interim(
-                &said_so_far(0, text, &stash, 1000 * MS, heard),
-                0,
+                &said_so_far(0, text, &stash, 1000, heard),
+                AT(0),
                 &mut before,
             );
             if said.due {
-                stable.due(heard - 100 * MS, 0, &mut before);
+                stable.due(AT(heard - 100), AT(0), &mut before);
             }
         }
         assert_eq!(all[..before.len()], before);

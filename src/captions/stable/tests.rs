@@ -1,22 +1,24 @@
 // SPDX-License-Identifier: MPL-2.0
 
+//! Words of utterances as scripts: hypotheses in, words out. Times are in milliseconds.
+
 mod random;
 
 use super::super::curve::MIN_WORD_DURATION;
 use super::super::text::normalise;
 use super::super::tokens::tokens;
 use super::*;
+use crate::timeline::Span;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
-/// A transcript; times are in nanoseconds.
 fn said(utterance: Utterance, text: &str, stash: &str, start: u64, end: u64) -> Transcript {
     Transcript {
         utterance,
         text: text.into(),
         stash: stash.into(),
-        start,
-        end,
+        span: Span::from_millis(start, end),
         ..Transcript::default()
     }
 }
@@ -30,41 +32,42 @@ struct Tester {
 
 impl Tester {
     fn interim(&mut self, item: u64, text: &str, stash: &str, start: u64, heard: u64) -> String {
-        self.stable.interim(
-            &said(item, text, stash, start * MS, heard * MS),
-            0,
-            &mut self.out,
-        );
+        self.stable
+            .interim(&said(item, text, stash, start, heard), AT(0), &mut self.out);
         self.taken()
     }
 
     fn finalise(&mut self, item: u64, text: &str, start: u64, end: u64) -> String {
-        self.stable.finalise(
-            &said(item, text, "", start * MS, end * MS),
-            0,
-            &mut self.out,
-        );
+        self.stable
+            .finalise(&said(item, text, "", start, end), AT(0), &mut self.out);
         self.taken()
     }
 
     fn due(&mut self, position: u64) -> String {
-        self.stable.due(position * MS, 0, &mut self.out);
+        self.stable.due(AT(position), AT(0), &mut self.out);
         self.taken()
     }
 
     fn held(&self) -> Option<u64> {
-        self.stable.held().map(|held| held / MS)
+        self.stable.held().map(|held| held.millis())
     }
 
     fn taken(&mut self) -> String {
-        let text = |word: Cue| format!("{} {}-{}", word.text, word.start / MS, word.end / MS);
+        let text = |word: Cue| {
+            format!(
+                "{} {}-{}",
+                word.text,
+                word.span.start.millis(),
+                word.span.end.millis()
+            )
+        };
         let words: Vec<_> = self.out.drain(..).map(text).collect();
         words.join(" | ")
     }
 }
 
 #[test]
-fn an_utterance_from_begin_to_end() {
+fn an_utterance_from_start_to_end() {
     let mut t = Tester::default();
     assert_eq!(t.held(), None);
     assert_eq!(t.interim(1, "", "", 1000, 1100), "");
@@ -184,22 +187,26 @@ fn open_utterances_are_bounded() {
 #[test]
 fn any_numbers_are_taken() {
     let mut t = Tester::default();
-    let numbers = [0, 1, MS, u64::MAX / 2, u64::MAX - 1, u64::MAX];
+    let most = u64::MAX / 1_000_000;
+    let numbers = [0, 1, 1000, most / 2, most - 1, most];
     let (mut out, mut item) = (Vec::new(), 0);
     for start in numbers {
         for heard in numbers {
             for end in numbers {
                 item += 1;
                 t.stable
-                    .interim(&said(item, "a b", " c d e", start, heard), 0, &mut out);
-                t.stable.due(heard, 0, &mut out);
-                t.stable
-                    .finalise(&said(item, "a b c 你好，d", "", start, end), 0, &mut out);
+                    .interim(&said(item, "a b", " c d e", start, heard), AT(0), &mut out);
+                t.stable.due(AT(heard), AT(0), &mut out);
+                t.stable.finalise(
+                    &said(item, "a b c 你好，d", "", start, end),
+                    AT(0),
+                    &mut out,
+                );
                 t.stable.held();
             }
         }
     }
-    let ordered = |pair: &[Cue]| pair[0].end <= pair[1].start;
+    let ordered = |pair: &[Cue]| pair[0].span.end <= pair[1].span.start;
     assert!(out.windows(2).all(ordered));
 }
 
@@ -263,7 +270,7 @@ fn at_the_end_what_is_known_is_shown() {
     let mut t = Tester::default();
     t.interim(1, "", "one two", 1000, 2000);
     t.finalise(2, "three", 3000, 3500);
-    t.stable.end(0, &mut t.out);
+    t.stable.end(AT(0), &mut t.out);
     assert_eq!(t.taken(), "one 1000-1300 | two 1400-1700 | three 3000-3500");
     assert_eq!(t.held(), None);
 }

@@ -221,8 +221,8 @@ impl Script {
                 format!(
                     "{} {}..{} {}|{}",
                     t.utterance,
-                    t.start / MS,
-                    t.end / MS,
+                    t.span.start.millis(),
+                    t.span.end.millis(),
                     t.text,
                     t.stash
                 )

@@ -3,8 +3,10 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::*;
+use crate::timeline::Span;
 
-const MS: u64 = 1_000_000;
+/// A timestamp in milliseconds.
+const AT: fn(u64) -> Timestamp = Timestamp::from_millis;
 
 /// A src pad of an element, and how far its gaps have got, in milliseconds.
 struct Rig {
@@ -49,7 +51,7 @@ impl Rig {
         src_pad
             .queue
             .event(None, gst::event::Segment::new(&segment));
-        let lane = src_pad.queue.open_lane(0);
+        let lane = src_pad.queue.open_lane(AT(0));
         (0..3).for_each(|_| src_pad.run());
         Self {
             element,
@@ -69,8 +71,7 @@ impl Rig {
     fn finalise(&self, start_ms: u64) {
         self.put(Entry::Final(Transcript {
             text: "word".into(),
-            start: start_ms * MS,
-            end: (start_ms + 500) * MS,
+            span: Span::from_millis(start_ms, start_ms + 500),
             ..Transcript::default()
         }));
     }
@@ -85,7 +86,7 @@ impl Drop for Rig {
 #[test]
 fn text_that_is_shown_too_late_is_worth_a_warning_whatever_the_reason() {
     let rig = Rig::new();
-    rig.put(Entry::Watermark(20_000 * MS));
+    rig.put(Entry::Watermark(AT(20_000)));
     // Half a second is nothing, then it says what is new.
     let warnings = [19_500, 15_000, 15_200, 12_000].map(|start| {
         rig.finalise(start);
@@ -110,7 +111,7 @@ fn in_a_pause_there_are_no_deadlines() {
     rig.element.set_clock(Some(&clock)).unwrap();
     rig.element.set_base_time(a_minute_ago);
     rig.src_pad.shared.timing().live = true;
-    rig.put(Entry::Watermark(0));
+    rig.put(Entry::Watermark(AT(0)));
     rig.finalise(10_000);
     assert_eq!(rig.gaps_until.load(Ordering::Relaxed), 10_000);
     assert_eq!(rig.src_pad.shared.base.stats.max_observed_delay(), 0);

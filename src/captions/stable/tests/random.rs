@@ -29,13 +29,13 @@ fn word_times_are_about_right() {
             // What was spoken up to 300 ms ago is known.
             let known = words[..(heard - 300) / 100].join(" ");
             let (text, stash) = known.split_at(known.len().saturating_sub(10));
-            stable.interim(&said(1, text, stash, 0, heard as u64 * MS), 0, &mut out);
+            stable.interim(&said(1, text, stash, 0, heard as u64), AT(0), &mut out);
         }
         assert!(out.len() > 50);
-        stable.finalise(&said(1, &words.join(" "), "", 0, 6000 * MS), 0, &mut out);
+        stable.finalise(&said(1, &words.join(" "), "", 0, 6000), AT(0), &mut out);
         assert_eq!(out.len(), 60);
         let mut errors: Vec<_> = (0..60)
-            .map(|n| out[n].start.abs_diff(n as u64 * 100 * MS) / MS)
+            .map(|n| out[n].span.start.millis().abs_diff(n as u64 * 100))
             .collect();
         errors.sort();
         assert!(errors[30] <= 150 && errors[57] <= 400, "{errors:?}");
@@ -100,10 +100,12 @@ fn check_times(words: &[Cue]) {
     assert!(
         words
             .iter()
-            .all(|word| word.end - word.start >= MIN_WORD_DURATION)
+            .all(|word| word.span.length() >= MIN_WORD_DURATION)
     );
     assert!(
-        words.windows(2).all(|pair| pair[0].end <= pair[1].start),
+        words
+            .windows(2)
+            .all(|pair| pair[0].span.end <= pair[1].span.start),
         "{words:?}"
     );
 }
@@ -136,15 +138,11 @@ fn grow(
             1 if wrong => stash.to_uppercase(),
             _ => stash.to_owned(),
         };
-        stable.interim(
-            &said(item, text, &stash, 1000 * MS, heard * MS),
-            0,
-            &mut out,
-        );
+        stable.interim(&said(item, text, &stash, 1000, heard), AT(0), &mut out);
         if near {
             stable.due(
-                heard.saturating_sub(random.below(1000) as u64) * MS,
-                0,
+                AT(heard.saturating_sub(random.below(1000) as u64)),
+                AT(0),
                 &mut out,
             );
         }
@@ -185,7 +183,7 @@ fn growing_texts_are_shown_in_full() {
         let mut stable = Stable::default();
         let mut words = grow(&mut random, &spoken, false, 1, &mut stable);
         let early = words.len();
-        stable.finalise(&said(1, &spoken, "", 1000 * MS, 20_000 * MS), 0, &mut words);
+        stable.finalise(&said(1, &spoken, "", 1000, 20_000), AT(0), &mut words);
         check_times(&words);
         check_rest(&words[..early], &words[early..], &spoken);
         assert_eq!(stable.held(), None);
@@ -208,7 +206,7 @@ fn changing_texts_are_neither_torn_nor_shown_twice() {
             _ => spoken,
         };
         let mut after = Vec::new();
-        stable.finalise(&said(item, &last, "", 1000 * MS, 9000 * MS), 0, &mut after);
+        stable.finalise(&said(item, &last, "", 1000, 9000), AT(0), &mut after);
         check_rest(&before, &after, &last);
         check_times(&[before.as_slice(), after.as_slice()].concat());
         earlier += before.len();
@@ -234,10 +232,10 @@ fn what_agreed_to_the_end_is_the_final_text() {
                 heard += 400;
                 let confirmed = known.checked_sub(lag).map_or(0, |at| ends[at]);
                 let (text, stash) = (&text[..confirmed], &text[confirmed..ends[known]]);
-                stable.interim(&said(1, text, stash, 0, heard * MS), 0, &mut words);
+                stable.interim(&said(1, text, stash, 0, heard), AT(0), &mut words);
             }
             assert!(!words.is_empty());
-            stable.finalise(&said(1, text, "", 0, heard * MS), 0, &mut words);
+            stable.finalise(&said(1, text, "", 0, heard), AT(0), &mut words);
             let thai = text.starts_with('ส');
             let short = |word: &&Cue| word.text.chars().count() == 1 && word.text != "I";
             let short = words.iter().filter(short).count();
@@ -267,15 +265,15 @@ fn many_open_utterances_lose_nothing() {
             heard += random.below(300) as u64;
             let at = random.below(finals.len());
             let item = finals[at];
-            let start = item as u64 * 1000 * MS;
+            let start = item as u64 * 1000;
             known[item] += random.below(4);
             let text = &texts[item];
             if known[item] >= text.len() {
                 finals.swap_remove(at);
-                let end = start + heard * MS;
+                let end = start + heard;
                 stable.finalise(
                     &said(item as u64, &text.join(" "), "", start, end),
-                    0,
+                    AT(0),
                     &mut out,
                 );
             } else {
@@ -285,17 +283,17 @@ fn many_open_utterances_lose_nothing() {
                 );
                 let stash = &stash[text.len()..];
                 stable.interim(
-                    &said(item as u64, &text, stash, start, heard * MS),
-                    0,
+                    &said(item as u64, &text, stash, start, heard),
+                    AT(0),
                     &mut out,
                 );
             }
             if random.below(3) == 0 {
                 let held = stable.held();
                 let before = out.len();
-                stable.due(heard / 2 * MS, 0, &mut out);
-                let first = out.get(before).map(|word| word.start);
-                assert!(first.is_none_or(|first| first <= heard / 2 * MS));
+                stable.due(AT(heard / 2), AT(0), &mut out);
+                let first = out.get(before).map(|word| word.span.start);
+                assert!(first.is_none_or(|first| first <= AT(heard / 2)));
                 assert!(first.is_none() || first >= held);
             }
         }

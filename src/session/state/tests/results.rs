@@ -273,7 +273,13 @@ fn words_have_the_timestamps_of_their_audio() {
     let words: Vec<_> = words
         .unwrap()
         .iter()
-        .map(|word| (word.text.clone(), word.start / MS, word.end / MS))
+        .map(|word| {
+            (
+                word.text.clone(),
+                word.span.start.millis(),
+                word.span.end.millis(),
+            )
+        })
         .collect();
     assert_eq!(
         words,
