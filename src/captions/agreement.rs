@@ -228,8 +228,8 @@ impl Agreement {
     fn without_scrap(&self, end: usize) -> usize {
         let goes_on = self.tokens.get(end).is_some_and(|next| next.joins);
         let pending = self.pending(end);
-        let begin = pending.iter().rposition(|token| !token.joins);
-        let run = pending.get(begin.unwrap_or(0)..).unwrap_or_default();
+        let start = pending.iter().rposition(|token| !token.joins);
+        let run = pending.get(start.unwrap_or(0)..).unwrap_or_default();
         let (Some(first), Some(last)) = (run.first(), run.last()) else {
             return end;
         };

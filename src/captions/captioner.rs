@@ -2,12 +2,12 @@
 //! From transcripts to the text of a pad: which text, when it starts, and for how long.
 //!
 //! A [`Captioner`] belongs to one pad and is driven by that pad's thread alone. Transcripts,
-//! watermarks and deadlines go in, [`Piece`]s come out, ready to be pushed in that order. It knows
-//! no clock: time comes in as timestamps. What it promises, whatever goes in:
+//! watermarks and deadlines go in, [`Piece`]s come out, ready to be pushed in that order. It has no
+//! clock: time comes in as timestamps. What it guarantees, whatever goes in:
 //!
-//! - Pieces do not go back in time, do not overlap, and are not without duration. (With
+//! - Pieces do not go back in time, do not overlap, and have a duration. (With
 //!   [`Captioner::keep_late_text`], text may be earlier than gaps, but not than other text.)
-//! - No text is blank, and in [`Mode::Final`] and [`Mode::Stable`] none is taken back.
+//! - No text is blank, and in [`Mode::Final`] and [`Mode::Stable`] none is retracted.
 //! - Every word of a final text is in some piece, or a word that was shown earlier stands in its
 //!   place; but of words that are repeated over and over, as by a recogniser in a loop, only three.
 
@@ -37,9 +37,9 @@ const LEAD: Duration = HEARTBEAT.saturating_add(Duration::from_millis(100));
 pub enum Mode {
     /// Cues of finished utterances.
     Final,
-    /// Word for word, as soon as a word is certain or its deadline has come.
+    /// Word by word, as soon as a word is certain or its deadline has come.
     Stable,
-    /// The line that is being said, at every change.
+    /// The line that is being spoken, at every change.
     Interim,
 }
 
@@ -55,7 +55,7 @@ pub struct Captioner {
     repeats: Option<usize>,
 }
 
-/// What the modes have in common. All that is given out is put on the track.
+/// What the modes have in common. Everything they give out is put on the track.
 trait Composer: Debug + Send {
     /// Takes in a hypothesis of an utterance.
     fn interim(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
@@ -63,10 +63,10 @@ trait Composer: Debug + Send {
     /// Takes in the final text of an utterance, which may be blank.
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
 
-    /// What starts at `time` or before must be shown now.
+    /// Text that starts at `time` or before must be shown now.
     fn due(&mut self, _time: Timestamp, _track: &mut Track, _out: &mut Vec<Piece>) {}
 
-    /// Where the text starts that is still held back: the track may go no further unless a deadline
+    /// Start of the text that is still held back: the track may go no further unless a deadline
     /// demands it.
     fn held(&self) -> Option<Timestamp> {
         None
@@ -77,8 +77,8 @@ trait Composer: Debug + Send {
         track.advance(time, out);
     }
 
-    /// There will be no more transcripts of this session: what is known is final. The next session
-    /// numbers its utterances anew.
+    /// There will be no more transcripts of this session: the newest hypotheses are final. The next
+    /// session numbers its utterances anew.
     fn end(&mut self, _track: &mut Track, _out: &mut Vec<Piece>) {}
 }
 
@@ -98,15 +98,15 @@ impl Captioner {
         }
     }
 
-    /// A session's audio begins at `time`. A later session of the same segment goes
-    /// on where the one before ended.
+    /// A session's audio starts at `time`. A later session of the same segment continues where the
+    /// one before ended.
     pub fn begin(&mut self, time: Timestamp) {
         self.track.begin(time);
         self.settled = Some(time);
     }
 
-    /// Whether text that comes too late keeps its time. That is for where nobody waits for it, such
-    /// as in a file: text is moved otherwise, to where the track has got to.
+    /// Whether text that comes too late keeps its time, as is right for a file. Where text has
+    /// deadlines it is moved instead, to where the track has got to.
     pub fn keep_late_text(&mut self, keep: bool) {
         self.track.keep_late_text(keep);
     }
@@ -124,8 +124,8 @@ impl Captioner {
 
     /// Takes in a hypothesis, which replaces earlier ones of the same utterance.
     ///
-    /// An utterance that is heard again over a new connection starts over: its text is short again,
-    /// and its end, that of the audio sent so far, goes back.
+    /// An utterance that is recognised again over a new connection starts over: its text is short
+    /// again, and its end, that of the audio sent so far, goes back.
     pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
         let transcript = &*self.without_loops(transcript);
         self.announce_language(transcript, out);
@@ -151,26 +151,26 @@ impl Captioner {
         self.composer.advance(time, &mut self.track, out);
     }
 
-    /// What starts at `time` or before must be shown now, or not at all. To be called
-    /// every [`HEARTBEAT`] in a live pipeline.
+    /// Text that starts at `time` or before must be shown now, or not at all. To be called every
+    /// [`HEARTBEAT`] in a live pipeline.
     pub fn due(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
         self.composer.due(time + LEAD, &mut self.track, out);
         self.settled = self.settled.map(|settled| settled.max(time));
-        // Smaller steps would only cost.
+        // Smaller steps would cost events and tell downstream nothing.
         let step = |position| time >= position + HEARTBEAT;
         if self.track.position().is_some_and(step) {
             self.composer.advance(time, &mut self.track, out);
         }
     }
 
-    /// The session is over: what is known of utterances without a final text is all there will be.
+    /// The session is over: utterances without a final text end with their newest hypothesis.
     pub fn end(&mut self, out: &mut Vec<Piece>) {
         self.composer.end(&mut self.track, out);
         self.looping = None;
     }
 
-    /// How often the service repeated the same words, if so often that this was cut down to three
-    /// times since it was last asked for. Said once for an utterance.
+    /// How often the service repeated the same words, if a loop was cut down since the previous
+    /// call. Reported once per utterance.
     pub fn take_repeats(&mut self) -> Option<usize> {
         self.repeats.take()
     }
@@ -183,7 +183,7 @@ impl Captioner {
         if self.looping.replace(transcript.utterance) != Some(transcript.utterance) {
             self.repeats = Some(repeats);
         }
-        // What is certain of it is the beginning, as before.
+        // Its confirmed part is a prefix, as before.
         let certain = normalise(&transcript.text);
         let certain = shorten(&certain).map_or(certain, |shortened| shortened.text);
         let certain = if transcript.stash.is_empty() {
@@ -195,13 +195,13 @@ impl Captioner {
         Cow::Owned(Transcript {
             text: certain.to_owned(),
             stash: stash.to_owned(),
-            // They are of other words.
+            // Their times do not fit any more.
             words: Vec::new(),
             ..transcript.clone()
         })
     }
 
-    /// Says in which language the text is, when that changes.
+    /// Announces the language of the text when it changes.
     fn announce_language(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
         let Some(language) = &transcript.language else {
             return;

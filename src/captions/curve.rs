@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! When each part of a text was spoken.
 //!
-//! Either the service says when words were spoken, or all that is known is how much of the text was
-//! there when so much of the audio had been sent. Both make a [`Curve`], on which the times of
-//! words and cues are interpolated.
+//! Either the service says when words were spoken, or all that is known is how much text it had
+//! returned by the time a given amount of audio had been sent. Both make a [`Curve`], on which the
+//! times of words and cues are interpolated. Used by `stable` and `layout`.
 
 use std::time::Duration;
 

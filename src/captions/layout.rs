@@ -178,8 +178,8 @@ impl<'a> Division<'a> {
             return vec![last];
         }
         let share = (columns / count).max(1);
-        // For each point the least cost of the text before it, and the point where the last cue of
-        // that text begins.
+        // For each point the least cost of the text before it, and the point where the cue that
+        // ends there begins.
         let mut best = vec![(0, 0)];
         for (index, close) in self.points.iter().enumerate().skip(1) {
             let (cost, from) = self.best_cue(index, close, share, &best);
@@ -280,14 +280,14 @@ impl<'a> Division<'a> {
         lengthen(&mut ends, start, end, least);
 
         let mut cues = Vec::with_capacity(parts.len());
-        let mut begin = start;
+        let mut start = start;
         for (part, next) in parts.iter().zip(&ends) {
-            let end = *next.min(&(begin + self.max_duration));
+            let end = *next.min(&(start + self.max_duration));
             cues.push(Cue {
                 text: part.text.to_owned(),
-                span: Span::new(begin, end),
+                span: Span::new(start, end),
             });
-            begin = *next;
+            start = *next;
         }
         cues
     }
@@ -310,10 +310,10 @@ fn space_out(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: Du
     if let Some(last) = ends.last_mut() {
         *last = end;
     }
-    let mut begin = start;
+    let mut cue_start = start;
     for cue_end in ends.iter_mut() {
-        *cue_end = (begin + least).max(*cue_end);
-        begin = *cue_end;
+        *cue_end = (cue_start + least).max(*cue_end);
+        cue_start = *cue_end;
     }
     let mut latest = end;
     for cue_end in ends.iter_mut().rev() {

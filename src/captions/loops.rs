@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Recognisers that got into a loop: the same words over and over, which nobody said.
+//! Recognisers that got into a loop: they repeat words endlessly that were spoken once.
 
 use super::tokens::{Token, tokens};
 

@@ -3,8 +3,8 @@
 //!
 //! [`Captioner`] is the face of this room, see there. Behind it:
 //!
-//! - `layout`, cues of a finished utterance; `rolling`, the line that is being said; `stable`,
-//!   words that are never taken back, by `agreement` of successive hypotheses;
+//! - `layout`, cues of a finished utterance; `rolling`, the line that is being spoken; `stable`,
+//!   words that are never retracted, by `agreement` of successive hypotheses;
 //! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken;
 //! - `track`, which puts all that in order on the pad.
 

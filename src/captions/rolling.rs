@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The rolling line of [`Mode::Interim`](super::Mode::Interim): the newest words of an utterance
-//! while it is being said.
+//! while it is being spoken.
 //!
 //! Words that have been shown stay where they are. When a line is full, the words that do not fit
-//! begin a new one, and there that line begins from then on, whatever becomes of the later words.
-//! No word is skipped: lines that became full with words that nobody has seen are shown as well. So
-//! only what is really going to be shown may be asked for.
+//! begin a new one, and that line keeps its first word, whatever becomes of the later words. No
+//! word is skipped: lines that became full with words not shown before are shown as well. So only
+//! what is really going to be shown may be asked for.
 
 use super::layout::MAX_CUE_BYTES;
 use super::text::{Boundary, Break, boundaries, is_blank, normalise, same_bytes};
@@ -26,8 +26,8 @@ pub(super) struct RollingLines {
 }
 
 impl RollingLines {
-    /// Lines have at most so many display columns, of which wide characters take two; `None` is no
-    /// limit.
+    /// `max_chars` is the width of a line in display columns, of which wide characters take two;
+    /// `None` is no limit.
     pub fn new(max_chars: Option<usize>) -> Self {
         Self {
             max_chars,
@@ -55,8 +55,8 @@ impl RollingLines {
     }
 
     /// What is to be shown now that the utterance has become `transcript`, one after the other:
-    /// first lines that have become full since the previous call with words that nobody has seen
-    /// yet, then the current line. Nothing if there is nothing to read.
+    /// first lines that have become full since the previous call with words not shown before, then
+    /// the current line. Nothing if there is nothing to read.
     pub fn show(&mut self, transcript: &Transcript) -> Vec<String> {
         self.audio_end = transcript.span.end;
         self.lines(&whole(transcript))
@@ -94,7 +94,7 @@ impl RollingLines {
     }
 
     /// Forgets the breaks that the new text does not bear out. Returns up to where it is the same
-    /// as the last one, in bytes.
+    /// as the previous one, in bytes.
     fn keep_breaks(&mut self, text: &str, boundaries: &[Boundary]) -> usize {
         let seen = same_bytes(&self.text, text);
         let stays = |end: &&usize| {
@@ -145,7 +145,7 @@ impl RollingLines {
                     .iter()
                     .filter(|(_, boundary)| boundary.is_between_words())
             };
-            // Rather after what has been seen: nobody would see the words added to a full line.
+            // Preferably after what has been shown: words added to a full line would not be read.
             let best = words()
                 .rfind(|(_, boundary)| is_seen(text, seen, boundary.end))
                 .or_else(|| words().next_back())
@@ -177,7 +177,7 @@ fn is_seen(text: &str, seen: usize, end: usize) -> bool {
 }
 
 /// Where in the new `text` the `line` begins that began behind byte `shown`, going by all of its
-/// words but the last, which may have changed.
+/// words but the newest, which may have changed.
 fn find_line<'a>(
     line: &str,
     shown: usize,

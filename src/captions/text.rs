@@ -192,8 +192,8 @@ enum Follow {
 /// The text before a boundary, as far as it matters for the break there.
 #[derive(Debug, Default)]
 struct Before {
-    /// Base character of the last cluster.
-    last: Option<char>,
+    /// Base character of the latest cluster.
+    base: Option<char>,
     /// The mark that ended a sentence or clause, closing quotes skipped.
     mark: Option<(Break, Follow)>,
     /// Where the word that is not over yet began, in bytes.
@@ -214,7 +214,7 @@ impl Before {
             Some(word) if c.is_alphanumeric() || matches!(c, '\'' | '’') => Some(word),
             _ => c.is_alphanumeric().then_some(start),
         };
-        self.last = Some(c);
+        self.base = Some(c);
     }
 
     /// How good a break before `next` is; `opportunity` is what UAX #14 says.
@@ -231,7 +231,7 @@ impl Before {
             Some((kind, Follow::Anything)) if may_begin_cue(next) => return kind,
             _ => {}
         }
-        let unspaced_before = self.last.is_some_and(is_unspaced);
+        let unspaced_before = self.base.is_some_and(is_unspaced);
         match (opportunity, spaced, unspaced_before, is_unspaced(next)) {
             (false, ..) => Break::Cluster,
             (true, true, true, true) => Break::Clause,

@@ -98,7 +98,7 @@ pub(super) fn tokens(text: &str) -> Vec<Token> {
     tokens
 }
 
-/// Makes the last token, if it is blank, part of the one before.
+/// Makes the latest token, if it is blank, part of the one before.
 fn attach_blank(tokens: &mut Vec<Token>) {
     if tokens.len() > 1
         && let Some(blank) = tokens.pop_if(|last| last.key.is_empty())

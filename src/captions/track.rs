@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The text track of a pad: what was put on it so far, and where the next piece goes.
 //!
-//! Invariant: pieces of text and gaps follow each other without overlap, hole or step back, and
-//! none is without duration. Overlays, encoders and muxers rely on that. Only where nobody waits
-//! for it, text that is late keeps its time all the same, though it does not overlap earlier text.
+//! Used by the modes of the captioner. Invariant: pieces of text and gaps follow each other without
+//! overlap, hole or step back, and each has a duration. Overlays, encoders and muxers rely on that.
+//! Only where text has no deadline, late text keeps its time, but never overlaps earlier text.
 
 use std::time::Duration;
 
@@ -20,8 +20,8 @@ pub enum Piece {
         text: String,
         start: Timestamp,
         duration: Duration,
-        /// When it should have started: earlier than `start` if it came too late. `None` if it only
-        /// goes on: the piece before has the same text.
+        /// When it should have started: earlier than `start` if it came too late. `None` if it
+        /// continues the piece before, which has the same text.
         intended: Option<Timestamp>,
     },
     /// Nothing is shown.
@@ -38,7 +38,7 @@ pub enum Piece {
 /// Where the track has got to.
 #[derive(Debug, Default)]
 pub(super) struct Track {
-    /// `None` until it is known where the audio begins.
+    /// `None` until the start of the audio is known.
     position: Option<Timestamp>,
     /// End of the latest text.
     text_end: Timestamp,
@@ -46,21 +46,21 @@ pub(super) struct Track {
     keeps_late_text: bool,
 }
 
-/// The line that stays on until another one takes its place.
+/// The line that stays on screen until another one takes its place.
 #[derive(Debug)]
 struct Held {
     text: String,
-    /// Until when, if none does.
+    /// When it is taken away if none does.
     until: Timestamp,
 }
 
 impl Track {
-    /// The track begins here, unless it has begun already.
+    /// The track starts here, unless it has started already.
     pub fn begin(&mut self, time: Timestamp) {
         self.position.get_or_insert(time);
     }
 
-    /// Everything before this is on the track; `None` if it has not begun.
+    /// Everything before this is on the track; `None` if that has not started.
     pub fn position(&self) -> Option<Timestamp> {
         self.position
     }
@@ -77,26 +77,26 @@ impl Track {
 
     /// Shows a cue from its start to its end, or for `min_showing` if that is longer.
     ///
-    /// A cue that cannot start in time starts as soon as the track allows, and its showing time
-    /// gives way, so that delays do not add up from cue to cue: it still ends where it would have
-    /// ended, but is shown for as long as it took to say, or for `min_showing` if that is shorter.
+    /// A cue that cannot start in time starts as soon as the track allows. Delays must not add up
+    /// from cue to cue, so it still ends when it would have, unless that leaves it less time than
+    /// it took to say, or less than `min_showing` if that is shorter.
     pub fn text(&mut self, cue: Cue, min_showing: Duration, out: &mut Vec<Piece>) {
         let Cue { text, span } = cue;
         let Span { start, end } = span;
         self.advance(start, out);
         self.held = None;
-        let begin = if self.keeps_late_text {
+        let shown_from = if self.keeps_late_text {
             self.text_end.max(start)
         } else {
             self.next_start(start)
         };
         let length = span.length().min(min_showing).max(INSTANT);
-        let end = end.max(start + min_showing).max(begin + length);
-        self.push(text, begin, end, Some(start), out);
+        let end = end.max(start + min_showing).max(shown_from + length);
+        self.push(text, shown_from, end, Some(start), out);
     }
 
     /// Shows lines one after the other from `start`, or where the track has got to, until `end`,
-    /// for equal times. The final one stays on afterwards until something else is shown, or until
+    /// for equal times. The one at the end stays on screen until something else is shown, or until
     /// it has been there for `max_showing`.
     ///
     /// There must be time for them: `end` is after [`Self::next_start`] of `start`.
@@ -112,28 +112,28 @@ impl Track {
             return;
         };
         self.advance(start, out);
-        let begin = self.next_start(start);
+        let first_start = self.next_start(start);
         let count = u32::try_from(lines.len()).unwrap_or(u32::MAX);
-        let share = (end.since(begin) / count).max(INSTANT); // there is a line
+        let share = (end.since(first_start) / count).max(INSTANT); // there is a line
         if self.held.as_ref().is_none_or(|held| held.text != *current) {
             self.held = Some(Held {
                 text: current.clone(),
-                until: begin + max_showing,
+                until: first_start + max_showing,
             });
         }
-        let ends = (1..count).map(|n| begin + share.saturating_mul(n));
+        let ends = (1..count).map(|n| first_start + share.saturating_mul(n));
         for (text, end) in lines.into_iter().zip(ends.chain([end])) {
-            let begin = self.next_start(begin);
-            self.push(text, begin, end, Some(begin), out);
+            let start = self.next_start(first_start);
+            self.push(text, start, end, Some(start), out);
         }
     }
 
-    /// Takes away the line that would stay on.
+    /// Takes away the line that would stay on screen.
     pub fn clear(&mut self) {
         self.held = None;
     }
 
-    /// Nothing new is shown before `time` that is not on the track already.
+    /// Nothing more is to be shown before `time`.
     pub fn advance(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
         let mut position = *self.position.get_or_insert(time);
         if let Some(held) = &self.held
@@ -161,7 +161,7 @@ impl Track {
         intended: Option<Timestamp>,
         out: &mut Vec<Piece>,
     ) {
-        // Only at the very end of the range of timestamps there is no time left.
+        // At the very end of the range of timestamps there may be no time left.
         let duration = end.since(start).max(INSTANT);
         self.text_end = start + duration;
         self.position = self.position.max(Some(self.text_end));

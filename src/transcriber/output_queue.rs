@@ -7,9 +7,8 @@
 //! EOS and new segments cannot overtake text, by construction.
 //!
 //! Events that come in the midst of a session's audio wait in its lane, with their place in the
-//! audio, until all text before that place has left or is overdue. That bounds how many there are
-//! in a live pipeline; beyond [`MAX_EVENTS`], TAGs are put together and the oldest events leave
-//! early.
+//! audio, until all text before that place has left or is overdue. That bounds their number in a
+//! live pipeline; beyond [`MAX_EVENTS`], TAGs are merged and the oldest events leave early.
 //!
 //! Transcripts wait as they are, the pad's thread makes text of them. Filled by the streaming
 //! thread (events, new lanes) and network threads (lanes); emptied by the pad's thread alone.
@@ -36,7 +35,7 @@ const MAX_EVENTS: usize = 64;
 #[derive(Debug)]
 pub(super) enum Entry {
     Event(gst::Event),
-    /// The audio of a session begins here.
+    /// The audio of a session starts here.
     Begin(Timestamp),
     Interim(Transcript),
     Final(Transcript),
@@ -260,7 +259,7 @@ impl OutputQueue {
         id
     }
 
-    /// Whom to wake when a lane has become short enough for more audio.
+    /// Called when a lane has become short enough for more audio.
     pub fn set_waker(&self, lane: u64, waker: Waker) {
         if let Some(lane) = self.lock().lane(lane) {
             lane.waker = Some(Arc::new(waker));
@@ -294,8 +293,8 @@ impl OutputQueue {
         self.wake(state);
     }
 
-    /// Whether so much waits in a lane that its session should send no more audio. Its waker is
-    /// called when that is over.
+    /// Whether a lane is so full that its session should send no more audio. Its waker is called
+    /// when that is over.
     pub fn is_congested(&self, lane: u64) -> bool {
         let mut state = self.lock();
         let lane = state.lane(lane);
@@ -391,7 +390,7 @@ impl State {
         self.slots.push_back(Slot::Event(event));
     }
 
-    /// The next entry, and whom to wake because there is room again.
+    /// The next entry, and the waker to call if there is room again.
     fn pop(&mut self, settled: Option<Timestamp>) -> Option<(Entry, Option<Arc<Waker>>)> {
         loop {
             if let Slot::Lane(lane) = self.slots.front_mut()? {

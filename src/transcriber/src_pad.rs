@@ -29,11 +29,11 @@ use crate::transcript::Transcript;
 pub(super) const PLAIN: &str = "utf8";
 pub(super) const MARKUP: &str = "pango-markup";
 
-/// A longer delay is worth another warning if it has grown by this fraction, one in so many parts.
+/// A delay that has grown by one part in this many since the latest warning is worth another.
 const WARNING_STEPS: u32 = 10;
 
-/// What text may be too late because of the text before it, as `min-duration` makes it, without a
-/// warning, in milliseconds.
+/// By how much text may be late without a warning, in milliseconds: `min-duration` of the text
+/// before it makes it so.
 const TOLERATED: u32 = 1000;
 
 /// What an element and its pads have in common. The locks are held for moments only, never two at a
@@ -79,7 +79,7 @@ struct Task {
     warned: Warned,
 }
 
-/// What the latest warnings said, in milliseconds: it is not said again and again.
+/// What the latest warnings said, in milliseconds, so that they are not repeated endlessly.
 #[derive(Debug, Default, Clone, Copy)]
 struct Warned {
     /// How long after it was said text came.
@@ -233,7 +233,7 @@ impl SrcPad {
         self.push_pieces(task, pieces, element)
     }
 
-    /// Text that is late is moved only where somebody waits for it.
+    /// Late text is moved only if something downstream waits for it.
     fn mind_late_text(&self, task: &mut Task, transcript: &Transcript) {
         let captioner = &mut task.captioner;
         if captioner.position() > Some(transcript.span.start) {
@@ -241,7 +241,7 @@ impl SrcPad {
         }
     }
 
-    /// Moves on to where text would come too late, given the latency.
+    /// Moves on to the point before which, given the latency, text would come too late.
     fn beat(&self, task: &mut Task, element: &gst::Element) -> Result<(), gst::FlowError> {
         let timing = *self.shared.timing();
         if !timing.has_deadlines() {
@@ -417,8 +417,8 @@ impl SrcPad {
         }
     }
 
-    /// How long after it was said text leaves now, in milliseconds; `None` where nobody waits for
-    /// it.
+    /// How long after it was spoken text leaves now, in milliseconds; `None` where text has no
+    /// deadlines.
     fn delay(&self, task: &Task, intended: Timestamp, element: &gst::Element) -> Option<u32> {
         let timing = *self.shared.timing();
         let lateness = gst::ClockTime::from_mseconds(self.shared.settings().lateness.into());
@@ -432,7 +432,7 @@ impl SrcPad {
     }
 }
 
-/// Whether a warning about so many milliseconds says something new; what creeps up does not.
+/// Whether a warning about a delay of `millis` says something new; slow growth does not.
 fn is_news(millis: u32, warned: &mut u32) -> bool {
     let is_news = millis > warned.saturating_add(*warned / WARNING_STEPS);
     if is_news {

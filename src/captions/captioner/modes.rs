@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The three modes: what each makes of transcripts, and where it puts that on the track.
+//! The three modes: what each makes of transcripts, and where that goes on the track.
 
 use std::collections::BTreeMap;
 
@@ -46,7 +46,7 @@ fn put_cues(transcript: &Transcript, layout: &Layout, track: &mut Track, out: &m
     }
 }
 
-/// Words that are never taken back.
+/// Words that are never retracted.
 #[derive(Debug)]
 pub(super) struct StableWords {
     stable: Stable,
@@ -116,7 +116,7 @@ impl Composer for StableWords {
     }
 }
 
-/// The line that is being said, at every change.
+/// The line that is being spoken, at every change.
 #[derive(Debug)]
 pub(super) struct InterimLines {
     layout: Layout,
@@ -194,10 +194,10 @@ impl InterimLines {
         );
     }
 
-    /// Until when to show so many lines of a final text of which the audio up to `shown_until` has
-    /// been shown: each for `min_duration`, but no longer than that beyond the end of the
-    /// utterance, where another one may begin. If they come too late even for that, for as long as
-    /// they took to say.
+    /// When to take away `count` lines of a final text whose audio up to `shown_until` has been
+    /// shown: each is shown for `min_duration`, but no longer than that beyond the end of the
+    /// utterance, where another one may begin. If they come too late even for that, they are shown
+    /// for as long as they took to say.
     fn end_of_rest(
         &self,
         count: usize,
