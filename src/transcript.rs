@@ -29,6 +29,21 @@ pub struct Transcript {
     pub span: Span,
     /// The words that make up `text` and `stash`, if the service gives their times.
     pub words: Vec<Word>,
+    /// Who speaks, as a number of the service's, if it tells speakers apart.
+    pub speaker: Option<u32>,
+    /// What was said in another language, if the session translates.
+    pub translation: Option<Translation>,
+}
+
+/// The translation of an utterance so far, or all of it.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Translation {
+    /// The language translated into, a code such as `fr`.
+    pub language: String,
+    /// The confirmed part of the text (interim), or all of it (final).
+    pub text: String,
+    /// Tentative continuation of `text`; empty in a final.
+    pub stash: String,
 }
 
 /// A word, and when it was spoken.

@@ -192,10 +192,10 @@ impl Input {
             uplink.completion.interrupt();
         }
         self.capacity = settings.queue_bytes(self.rate);
-        let is_live = uplink.full == Full::DropOldest;
+        let (is_live, pause) = (uplink.full == Full::DropOldest, uplink.pause);
         self.run = Some(Run {
             uplink,
-            continuity: Continuity::new(self.rate, settings.pause(), is_live),
+            continuity: Continuity::new(self.rate, pause, is_live),
             odd_byte: None,
             held: Vec::new(),
             another_stream: false,

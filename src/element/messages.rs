@@ -53,6 +53,13 @@ pub(super) fn transcript(
             transcript.language.as_deref().unwrap_or_default(),
         )
         .field("emotion", transcript.emotion.as_deref().unwrap_or_default())
+        .field(
+            "speaker",
+            transcript
+                .speaker
+                .and_then(|speaker| i32::try_from(speaker).ok())
+                .unwrap_or(-1),
+        )
         .field("item-id", transcript.item_id.as_str())
         .field("seq", transcript.seq)
         .field("session-id", session_id)

@@ -293,6 +293,12 @@ settings! {
              qwen-audio-…-asr";
         "vocabulary-id" vocabulary_id: Option<String> = None, READY, "Vocabulary id",
             "A list of hot words that the service keeps, for the models of the inference protocol";
+        "translation-model" translation_model: Option<String> =
+            Some("qwen3.8-livetranslate-flash-realtime".into()), READY, "Translation model",
+            "Model that translates, for each language in a session of its own";
+        "translation-vocabulary" translation_vocabulary: Option<String> = None, CONNECTION,
+            "Translation vocabulary",
+            "How certain terms are to be translated: Model Studio=Model Studio,cloud=nuage";
         "turn-detection" turn_detection: TurnDetection = TurnDetection::default(), READY,
             "Turn detection", "Who decides where an utterance ends";
         "vad-threshold" vad_threshold: Option<f64> = None, READY.range(-1.0, 1.0), "VAD threshold",

@@ -9,8 +9,8 @@ use super::properties::Settings;
 use crate::audio;
 use crate::captions::Layout;
 use crate::protocol::{
-    self, Endpoint, EndpointSettings, Failure, KeySource, Recognition, Secret, Setup,
-    parse_hot_words,
+    self, Endpoint, EndpointSettings, Failure, KeySource, Recognition, Secret, Setup, Target,
+    parse_hot_words, parse_phrases,
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
 use crate::timeline::Samples;
@@ -18,9 +18,32 @@ use crate::timeline::Samples;
 /// Related services cut sessions after 120 minutes; this one documents no limit.
 const ROTATE_AFTER: Duration = Duration::from_secs(115 * 60);
 
+/// What a session is to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Job {
+    /// What the model property's model does. One that translates does so into this language, or
+    /// into its default one if there is none.
+    Model { target: Option<String> },
+    /// To translate into this language, by the translation-model property's model.
+    Translation { target: String },
+}
+
+impl Job {
+    /// The language that is translated into.
+    pub fn target(&self) -> Option<&str> {
+        match self {
+            Self::Model { target } => target.as_deref(),
+            Self::Translation { target } => Some(target),
+        }
+    }
+}
+
 /// The share of connect-timeout that reading a key file may take: less than all of it, so that the
 /// error names the file.
 const KEY_SHARE: f64 = 0.9;
+
+/// What a pause is longer than the silence that ends an utterance.
+const PAUSE_MARGIN: Duration = Duration::from_millis(200);
 
 const KEY_VARIABLE: &str = "DASHSCOPE_API_KEY";
 
@@ -31,15 +54,19 @@ impl Settings {
     }
 
     /// The endpoint; checks everything that can be checked without connecting.
-    pub fn endpoint(&self) -> Result<Endpoint, Failure> {
+    pub fn endpoint(&self, job: &Job) -> Result<Endpoint, Failure> {
+        let url = self.url.0.as_deref();
         let settings = EndpointSettings {
-            url: self.url.0.clone(),
+            url: match job {
+                Job::Model { .. } => url.map(str::to_owned),
+                Job::Translation { .. } => url.map(protocol::beside),
+            },
             region: match self.region {
                 Region::Singapore => protocol::Region::Singapore,
                 Region::Beijing => protocol::Region::Beijing,
             },
             workspace: self.workspace.clone(),
-            model: self.model().to_owned(),
+            model: self.model(job).to_owned(),
             key: self.key(),
             key_timeout: Some(
                 Duration::from_millis(self.connect_timeout.into()).mul_f64(KEY_SHARE),
@@ -47,15 +74,30 @@ impl Settings {
             headers: self.headers.0.clone(),
             allow_insecure: self.allow_insecure,
         };
-        Endpoint::new(settings, self.protocol()?)
+        Endpoint::new(settings, self.protocol(job)?)
     }
 
-    fn model(&self) -> &str {
-        self.model.as_deref().unwrap_or_default()
+    fn model(&self, job: &Job) -> &str {
+        let model = match job {
+            Job::Model { .. } => &self.model,
+            Job::Translation { .. } => &self.translation_model,
+        };
+        model.as_deref().unwrap_or_default().trim()
     }
 
-    fn protocol(&self) -> Result<protocol::Protocol, Failure> {
-        protocol::Protocol::choose(self.protocol.asked(), self.url.0.as_deref(), self.model())
+    fn protocol(&self, job: &Job) -> Result<protocol::Protocol, Failure> {
+        match job {
+            Job::Model { .. } => {
+                let (asked, url) = (self.protocol.asked(), self.url.0.as_deref());
+                protocol::Protocol::choose(asked, url, self.model(job))
+            }
+            Job::Translation { .. } => Ok(protocol::Protocol::LiveTranslate),
+        }
+    }
+
+    /// Whether the model property's model translates what it transcribes.
+    pub fn model_translates(&self) -> bool {
+        self.protocol(&Job::Model { target: None }) == Ok(protocol::Protocol::LiveTranslate)
     }
 
     /// The source of the key. A file is not read here, as that could take long.
@@ -68,9 +110,9 @@ impl Settings {
 
     /// A warning if the key from the environment, which is Alibaba Cloud's, would go to another
     /// host.
-    fn stray_key(&self) -> Option<String> {
+    fn stray_key(&self, job: &Job) -> Option<String> {
         let is_set = self.api_key.is_some() || self.api_key_file.is_some();
-        let endpoint = self.endpoint().ok().filter(|_| !is_set)?;
+        let endpoint = self.endpoint(job).ok().filter(|_| !is_set)?;
         let is_meant = endpoint.is_official() || endpoint.is_loopback();
         (endpoint.key().is_some() && !is_meant).then(|| {
             format!(
@@ -83,7 +125,7 @@ impl Settings {
 
     /// The protocol, set up for audio of `rate` Hz; `official` distinguishes the service from other
     /// servers.
-    pub fn setup(&self, rate: u32, official: bool) -> Result<Setup, Failure> {
+    pub fn setup(&self, job: &Job, rate: u32, official: bool) -> Result<Setup, Failure> {
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
                 threshold: self.vad_threshold,
@@ -91,18 +133,50 @@ impl Settings {
             },
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
         };
-        let mut setup = self.protocol()?.set_up(Recognition {
-            model: self.model().trim().to_owned(),
+        let recognition = Recognition {
+            model: self.model(job).to_owned(),
             language: self.language_code.clone(),
             context: self.context(),
             vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,
             vocabulary_id: unless_blank(self.vocabulary_id.as_deref()),
             rate,
             turn_detection,
+            translation: self.target(job)?,
             official,
-        })?;
-        setup.warnings.extend(self.stray_key());
-        Ok(setup)
+        };
+        let protocol = self.protocol(job)?;
+        match job {
+            Job::Model { .. } => {
+                let mut setup = protocol.set_up(recognition)?;
+                setup.warnings.extend(self.stray_key(job));
+                Ok(setup)
+            }
+            // The other settings are meant for the model that transcribes.
+            Job::Translation { .. } => {
+                let setup = protocol.set_up(Recognition {
+                    context: None,
+                    vocabulary: Vec::new(),
+                    vocabulary_id: None,
+                    ..recognition
+                })?;
+                Ok(Setup {
+                    warnings: Vec::new(),
+                    ..setup
+                })
+            }
+        }
+    }
+
+    /// What to translate into, and how.
+    fn target(&self, job: &Job) -> Result<Option<Target>, Failure> {
+        let Some(language) = job.target() else {
+            return Ok(None);
+        };
+        let phrases = self.translation_vocabulary.as_deref().unwrap_or_default();
+        Ok(Some(Target {
+            language: language.to_owned(),
+            phrases: parse_phrases(phrases)?,
+        }))
     }
 
     /// The configuration of the session itself.
@@ -125,7 +199,7 @@ impl Settings {
             },
             rotate_after: ROTATE_AFTER,
             is_live,
-            pause: self.pause(),
+            pause: self.pause(setup),
             seed: fastrand::u64(..),
         }
     }
@@ -149,13 +223,13 @@ impl Settings {
     }
 
     /// Silence that certainly ends an utterance; in manual mode there is no such length.
-    pub fn pause(&self) -> Duration {
-        match self.turn_detection {
+    fn pause(&self, setup: &Setup) -> Duration {
+        let asked = Duration::from_millis(self.vad_silence_duration.into());
+        match (setup.silence, self.turn_detection) {
             // Slightly more than needed: the detection works in frames of its own.
-            TurnDetection::ServerVad | TurnDetection::ClientVad => {
-                Duration::from_millis(u64::from(self.vad_silence_duration) + 200)
-            }
-            TurnDetection::Manual => Duration::ZERO,
+            (Some(silence), _) => silence + PAUSE_MARGIN,
+            (None, TurnDetection::ServerVad | TurnDetection::ClientVad) => asked + PAUSE_MARGIN,
+            (None, TurnDetection::Manual) => Duration::ZERO,
         }
     }
 

@@ -3,11 +3,13 @@
 //! [input](super::input); dropping it stops the session.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::CAT;
 use super::completion::{Completion, Ending};
 use super::properties::Settings;
 use super::report::{Report, Stats, TextOutput, post_audio_lost};
+use super::settings::Job;
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::Failure;
 use crate::timeline::Timestamp;
@@ -36,7 +38,10 @@ pub struct Uplink {
     pub(super) queue: Arc<AudioQueue>,
     pub(super) completion: Arc<Completion>,
     pub(super) full: Full,
+    job: Job,
     rate: u32,
+    /// Silence that certainly ends an utterance.
+    pub(super) pause: Duration,
     segment: gst::FormattedSegment<gst::ClockTime>,
     /// Stops the session when dropped.
     _link: Link,
@@ -45,8 +50,8 @@ pub struct Uplink {
 impl Uplink {
     /// Passes new settings to the session, after the property `changed` was set.
     pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
-        let endpoint = settings.endpoint()?;
-        let setup = settings.setup(self.rate, endpoint.is_official())?;
+        let endpoint = settings.endpoint(&self.job)?;
+        let setup = settings.setup(&self.job, self.rate, endpoint.is_official())?;
         self.queue.update(Update {
             endpoint,
             rotate: changed != "context" || !(setup.codecs)().limits().takes_context,
@@ -66,9 +71,11 @@ impl Uplink {
         live: bool,
         text: impl FnOnce() -> T,
     ) -> Result<(Self, Vec<String>), Failure> {
-        let endpoint = settings.endpoint()?;
-        let setup = settings.setup(rate, endpoint.is_official())?;
+        let job = Job::Model { target: None };
+        let endpoint = settings.endpoint(&job)?;
+        let setup = settings.setup(&job, rate, endpoint.is_official())?;
         let config = settings.session(rate, live, &setup);
+        let pause = config.pause;
         let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
         let queue = Arc::new(queue);
         let (mut text, waker) = (text(), queue.clone());
@@ -93,7 +100,9 @@ impl Uplink {
             queue,
             completion,
             full: if live { Full::DropOldest } else { Full::Wait },
+            job,
             rate,
+            pause,
             segment: segment.clone(),
             _link: link,
         };

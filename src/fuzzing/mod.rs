@@ -15,7 +15,9 @@ use std::borrow::Cow;
 pub use decode::decode;
 pub use session::session;
 
-use crate::protocol::{Protocol, Recognition, Setup, TurnDetection, parse_hot_words};
+use crate::protocol::{
+    Protocol, Recognition, Setup, Target, TurnDetection, parse_hot_words, parse_phrases,
+};
 
 /// The steps of an input: the letter, and its argument.
 fn steps(input: &str) -> impl Iterator<Item = (u8, &str)> {
@@ -36,8 +38,8 @@ fn number(text: &str, most: u64) -> u64 {
     number.min(most)
 }
 
-/// The words of the set-up: a protocol (`realtime`, `inference`, `vllm`, `openai`, `sglang-omni`)
-/// and, optionally, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`.
+/// The words of the set-up: a protocol (`realtime`, `inference`, `vllm`, `openai`, `sglang-omni`,
+/// `livetranslate`) and, optionally, `3.5`, `manual`, `8000`, `context`, `language`, `vocabulary`, `threshold`, `official`.
 /// The remaining words are for sessions.
 fn set_up(words: &str) -> Option<Setup> {
     let has = |word: &str| words.split(' ').any(|other| other == word);
@@ -52,6 +54,13 @@ fn set_up(words: &str) -> Option<Setup> {
         (Protocol::Vllm, "m")
     } else if has("openai") {
         (Protocol::OpenAi, "m")
+    } else if has("livetranslate") {
+        let model = if has("3.5") {
+            "qwen3.5-livetranslate-flash-realtime"
+        } else {
+            "qwen3.8-livetranslate-flash-realtime"
+        };
+        (Protocol::LiveTranslate, model)
     } else if has("sglang-omni") {
         (Protocol::SglangOmni, "m")
     } else {
@@ -72,6 +81,10 @@ fn set_up(words: &str) -> Option<Setup> {
         context: has("context").then(|| CONTEXT.into()),
         vocabulary: parse_hot_words(vocabulary).ok()?,
         vocabulary_id: None,
+        translation: Some(Target {
+            language: "fr".into(),
+            phrases: parse_phrases("cloud=nuage").ok()?,
+        }),
         rate: rate(words),
         turn_detection,
         official: has("official"),

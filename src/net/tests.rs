@@ -87,6 +87,7 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: RATE,
         turn_detection,
         official: false,

@@ -16,6 +16,8 @@ use super::{
 pub enum Protocol {
     /// `/api-ws/v1/realtime` of qwen3-asr-flash-realtime.
     Realtime,
+    /// The same path of the models that translate, qwen3.8-livetranslate-….
+    LiveTranslate,
     /// `/api-ws/v1/inference`, tasks with binary audio: qwen-audio-…, fun-asr-…, paraformer-….
     Inference,
     /// `/v1/realtime` of vLLM.
@@ -28,8 +30,9 @@ pub enum Protocol {
 
 impl Protocol {
     /// The first one that matches an address is chosen, unless the user asks for another.
-    const ALL: [Self; 5] = [
+    const ALL: [Self; 6] = [
         Self::Realtime,
+        Self::LiveTranslate,
         Self::Inference,
         Self::SglangOmni,
         Self::Vllm,
@@ -39,6 +42,7 @@ impl Protocol {
     pub(super) fn profile(self) -> &'static Profile {
         match self {
             Self::Realtime => &realtime::qwen::PROFILE,
+            Self::LiveTranslate => &realtime::livetranslate::PROFILE,
             Self::Inference => &inference::PROFILE,
             Self::Vllm => &vllm::PROFILE,
             Self::OpenAi => &realtime::openai::PROFILE,
@@ -52,10 +56,12 @@ impl Protocol {
     }
 
     /// Whether it satisfies a request for `asked`: the protocols of one family are told apart by
-    /// the address.
+    /// the address and the model.
     fn is_meant_by(self, asked: Self) -> bool {
         match self {
-            Self::OpenAi | Self::SglangOmni => asked == Self::Realtime || asked == self,
+            Self::OpenAi | Self::SglangOmni | Self::LiveTranslate => {
+                asked == Self::Realtime || asked == self
+            }
             other => asked == other,
         }
     }
@@ -89,10 +95,13 @@ impl Protocol {
         let url = url.map(str::trim).filter(|url| !url.is_empty());
         // `Endpoint::new` reports an invalid URL.
         let parsed = url.and_then(|url| Url::parse(url).ok());
-        let of_url = parsed.as_ref().and_then(|url| Self::of_url(url, asked));
         let of_model = Self::of_model(model.trim());
+        let of_url = parsed
+            .as_ref()
+            .and_then(|url| Self::of_url(url, asked, of_model));
         let chosen = match (asked, of_url) {
             (Some(asked), Some(of_url)) if of_url.is_meant_by(asked) => of_url,
+            (Some(asked), None) => of_model.filter(|of| of.is_meant_by(asked)).unwrap_or(asked),
             (Some(asked), _) => asked,
             (None, of_url) => of_url.or(of_model).unwrap_or(Self::Realtime),
         };
@@ -140,8 +149,9 @@ impl Protocol {
         Ok(chosen)
     }
 
-    /// The protocol that matches the address; of several, preferably the one requested.
-    fn of_url(url: &Url, asked: Option<Self>) -> Option<Self> {
+    /// The protocol that matches the address; of several, preferably that of the model, or else the
+    /// one requested.
+    fn of_url(url: &Url, asked: Option<Self>, of_model: Option<Self>) -> Option<Self> {
         let path = url.path().trim_end_matches('/');
         let says = |(name, value): (&str, &str)| {
             url.query_pairs()
@@ -153,9 +163,18 @@ impl Protocol {
                 profile.path == path && profile.query.is_none_or(says)
             })
         };
+        let is_meant = |protocol: &Self| asked.is_some_and(|asked| protocol.is_meant_by(asked));
         fitting()
-            .find(|protocol| asked.is_some_and(|asked| protocol.is_meant_by(asked)))
+            .find(|protocol| Some(*protocol) == of_model && (asked.is_none() || is_meant(protocol)))
+            .or_else(|| fitting().find(is_meant))
             .or_else(|| fitting().next())
+    }
+
+    /// Whether the path is any protocol's own.
+    pub(super) fn has_path(path: &str) -> bool {
+        let path = path.trim_end_matches('/');
+        let mut all = Self::ALL.into_iter();
+        all.any(|protocol| protocol.profile().path == path)
     }
 
     fn of_model(model: &str) -> Option<Self> {
@@ -183,6 +202,13 @@ mod tests {
             (None, "fun-asr-flash-8k-realtime", Inference),
             (None, "paraformer-realtime-v2", Inference),
             (None, "paraformer-realtime-8k-v2", Inference),
+            (None, "qwen3.8-livetranslate-flash-realtime", LiveTranslate),
+            (None, "qwen3.5-livetranslate-flash-realtime", LiveTranslate),
+            (
+                Some("wss://h/api-ws/v1/realtime"),
+                "qwen3.8-livetranslate-flash-realtime",
+                LiveTranslate,
+            ),
             (None, "whatever", Realtime),
             (Some("wss://h/api-ws/v1/inference/"), "whatever", Inference),
             (Some("wss://h/api-ws/v1/realtime"), "whatever", Realtime),
@@ -221,6 +247,13 @@ mod tests {
         let openai = Some("ws://h:8000/v1/realtime");
         assert_eq!(Protocol::choose(Some(Realtime), openai, "m"), Ok(OpenAi));
         assert_eq!(Protocol::choose(Some(Vllm), openai, "m"), Ok(Vllm));
+        let translates = "qwen3.8-livetranslate-flash-realtime";
+        for url in [None, own, Some("wss://h/api-ws/v1/realtime")] {
+            assert_eq!(
+                Protocol::choose(Some(Realtime), url, translates),
+                Ok(LiveTranslate)
+            );
+        }
         let omni = Some("ws://h:8000/v1/realtime?intent=transcription");
         assert_eq!(Protocol::choose(Some(Realtime), omni, "m"), Ok(SglangOmni));
         assert_eq!(Protocol::choose(Some(Vllm), omni, "m"), Ok(Vllm));

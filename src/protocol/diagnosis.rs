@@ -297,6 +297,9 @@ fn gateway(status: u16, has_key: bool) -> Cause {
 /// `param` is or names the rejected parameter.
 fn settings_remedy(param: &str) -> String {
     let property = match param {
+        param if param.contains("translation") => {
+            "translation-vocabulary, or the pad's language-code,"
+        }
         param if param.contains("language") => "language-code",
         param if param.contains("threshold") => "vad-threshold",
         param if param.contains("silence") => "vad-silence-duration",

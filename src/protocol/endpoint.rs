@@ -265,6 +265,28 @@ pub fn redacted(url: &str) -> String {
     shown
 }
 
+/// The address of the models that translate, beside a model at this address: the same host, without
+/// the other model's path and name. A path that is none of the protocols' own is kept, as it is that
+/// of a gateway. Any text is accepted; [`Endpoint::new`] reports one that is not a URL.
+pub fn beside(url: &str) -> String {
+    let Ok(mut parsed) = Url::parse(url.trim()) else {
+        return url.to_owned();
+    };
+    if Protocol::has_path(parsed.path()) {
+        parsed.set_path("");
+    }
+    let others: Vec<(String, String)> = parsed
+        .query_pairs()
+        .filter(|(name, _)| name != "model" && name != "intent")
+        .map(|(name, value)| (name.into_owned(), value.into_owned()))
+        .collect();
+    parsed.set_query(None);
+    if !others.is_empty() {
+        parsed.query_pairs_mut().extend_pairs(others);
+    }
+    parsed.into()
+}
+
 /// The address to connect to, including the model if the protocol has it in the query.
 fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failure> {
     let profile = protocol.profile();

@@ -73,6 +73,13 @@ impl Items {
         .map(|item| item.key)
     }
 
+    /// The open item of this id.
+    pub fn find(&self, id: &str) -> Option<ItemKey> {
+        let mut open = self.items.iter().filter(|item| !item.ended);
+        let found = open.find(|item| item.id.as_deref() == Some(id));
+        found.map(|item| item.key)
+    }
+
     /// Ends the item: no more events are expected for it.
     pub fn end(&mut self, key: ItemKey) {
         if let Some(item) = self.items.iter_mut().find(|item| item.key == key) {

@@ -78,7 +78,7 @@ pub(super) fn hint(tag: Option<&str>, supported: &[&str]) -> Result<Option<Strin
         // Cantonese may be written as an extended subtag of Chinese.
         "zh" if subtags.next() == Some("yue") => &["yue"],
         "cmn" => &["zh"],
-        "nb" | "nn" => &["no"],
+        "nb" | "nn" | "no" => &["no", "nb"],
         "tl" | "fil" => &["fil", "tl"],
         "in" => &["id"],
         primary => &[primary],
@@ -126,6 +126,7 @@ mod tests {
             assert_eq!(normalise(Some(tag)), Ok(Some(code.to_owned())), "{tag}");
         }
         assert_eq!(hint(Some("fil-PH"), &["tl"]), Ok(Some("tl".to_owned())));
+        assert_eq!(hint(Some("no"), &["nb"]), Ok(Some("nb".to_owned())));
     }
 
     #[test]

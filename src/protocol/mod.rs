@@ -18,6 +18,7 @@
 //! |---|---|---|
 //! | realtime | `realtime::qwen` | `/api-ws/v1/realtime` of the service, and compatible servers |
 //! | realtime | `realtime::openai` | `/v1/realtime` of sglang |
+//! | realtime | `realtime::livetranslate` | `/api-ws/v1/realtime` of the service's translation models |
 //! | realtime | `sglang_omni` | `/v1/realtime?intent=transcription` of sglang-omni |
 //! | inference | `inference` | `/api-ws/v1/inference` of the service |
 //! | vllm | `vllm` | `/v1/realtime` of vLLM |
@@ -38,6 +39,7 @@ mod items;
 mod json;
 mod key;
 mod language;
+mod phrases;
 mod realtime;
 mod sglang_omni;
 mod statement;
@@ -47,11 +49,14 @@ mod vllm;
 use std::ops::Add;
 use std::time::Duration;
 
+use crate::transcript::Translation;
+
 pub use choice::Protocol;
-pub use endpoint::{Endpoint, EndpointSettings, Region, is_localhost, redacted};
+pub use endpoint::{Endpoint, EndpointSettings, Region, beside, is_localhost, redacted};
 pub use failure::{Failure, Invitation, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
 pub use key::{KeyFault, KeyFile, KeySource, Secret};
+pub use phrases::{Phrase, parse as parse_phrases};
 pub use statement::{Quote, Statement};
 
 /// A frame to be sent.
@@ -113,8 +118,19 @@ pub struct Recognition {
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,
+    /// What to translate into, for the models that do.
+    pub translation: Option<Target>,
     /// Whether the host is the service itself, rather than another server that speaks its protocol.
     pub official: bool,
+}
+
+/// A translation asked for.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Target {
+    /// BCP 47 tag of the language to translate into.
+    pub language: String,
+    /// How to translate certain terms.
+    pub phrases: Vec<Phrase>,
 }
 
 /// A command from the session to the codec, to be put on the wire.
@@ -183,6 +199,10 @@ pub struct ItemText {
     pub emotion: Option<String>,
     /// The words that make up `text` and `stash`, if the service reports their times.
     pub words: Vec<WordTime>,
+    /// The number that the service gives the speaker.
+    pub speaker: Option<u32>,
+    /// The item in another language. Its stash is empty in a final, too.
+    pub translation: Option<Translation>,
 }
 
 /// A word and its times, in milliseconds of audio since the connection's first sample.
@@ -268,6 +288,8 @@ pub struct Setup {
     /// The server does not detect utterances: they have to be committed, whatever [`TurnDetection`]
     /// was requested.
     pub lacks_vad: bool,
+    /// Silence after which the server ends an utterance, whatever [`TurnDetection`] was requested.
+    pub silence: Option<Duration>,
 }
 
 /// Translates for one connection. A new connection needs a new codec.

@@ -65,6 +65,7 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
         codecs,
         warnings,
         lacks_vad: true,
+        silence: None,
     })
 }
 

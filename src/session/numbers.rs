@@ -73,7 +73,7 @@ impl Numbers {
     /// one, whose start the two connections placed differently.
     pub fn interrupt(&mut self, mut transcript: Transcript) -> Option<Transcript> {
         let most_of = |a: Transcript, b: Transcript| {
-            if a.text.len() > b.text.len() {
+            if length(&a) > length(&b) {
                 (a, b)
             } else {
                 (b, a)
@@ -118,4 +118,10 @@ impl Numbers {
     pub fn take_interrupted(&mut self) -> Vec<Interrupted> {
         std::mem::take(&mut self.interrupted)
     }
+}
+
+/// How much text there is of it, in bytes, with its translation.
+pub(super) fn length(transcript: &Transcript) -> usize {
+    let translation = transcript.translation.as_ref();
+    transcript.text.len() + translation.map_or(0, |translation| translation.text.len())
 }

@@ -11,12 +11,12 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::time::Duration;
 
-use super::numbers::{BEGIN_TOLERANCE, Numbers};
+use super::numbers::{BEGIN_TOLERANCE, Numbers, length};
 use super::outbox::Outbox;
 use super::utterances::Ended;
 use super::{ConnId, Notice};
 use crate::timeline::{Span, Timestamp};
-use crate::transcript::{Transcript, Utterance};
+use crate::transcript::{Transcript, Translation, Utterance};
 
 /// Number of reported utterances remembered, so that none is reported again after a replay. A
 /// replay starts with the earliest unreported utterance, so it contains few reported ones.
@@ -57,7 +57,7 @@ impl Reporter {
         } = ended;
         if let Some(before) = self.numbers.remove(transcript.utterance)
             && !by_service
-            && before.transcript.text.len() > transcript.text.len()
+            && length(&before.transcript) > length(&transcript)
         {
             transcript = before.transcript;
         }
@@ -117,7 +117,7 @@ impl Reporter {
 
     /// An interrupted utterance was not recognised again, or only as part of another.
     fn give_up(&mut self, interrupted: Transcript, is_heard: bool, out: &mut Outbox) {
-        if is_heard || interrupted.text.is_empty() {
+        if is_heard || length(&interrupted) == 0 {
             self.close(interrupted, out);
         } else {
             self.finalise(None, interrupted, out);
@@ -140,6 +140,10 @@ impl Reporter {
             let mut blank = Transcript {
                 text: String::new(),
                 words: Vec::new(),
+                translation: transcript.translation.map(|translation| Translation {
+                    text: String::new(),
+                    ..translation
+                }),
                 ..transcript
             };
             self.count(&mut blank);

@@ -77,6 +77,21 @@ impl Utterance {
         }
     }
 
+    /// Whether the service has given no text for it.
+    fn is_blank(&self) -> bool {
+        let ItemText {
+            text,
+            stash,
+            translation,
+            ..
+        } = &self.text;
+        let translated = translation.iter().flat_map(|t| [&t.text, &t.stash]);
+        [text, stash]
+            .into_iter()
+            .chain(translated)
+            .all(String::is_empty)
+    }
+
     /// Its start, as far as that is known.
     fn position(&self) -> Position {
         self.begin.unwrap_or(self.guess)
@@ -86,6 +101,10 @@ impl Utterance {
     fn end_as_heard(&mut self, until: Duration) {
         let stash = std::mem::take(&mut self.text.stash);
         self.text.text.push_str(&stash);
+        if let Some(translation) = &mut self.text.translation {
+            let stash = std::mem::take(&mut translation.stash);
+            translation.text.push_str(&stash);
+        }
         self.stage = Stage::Ended {
             until,
             by_service: false,
@@ -290,7 +309,7 @@ impl Utterances {
                 continue;
             }
             count += 1;
-            if utterance.text.text.is_empty() && utterance.text.stash.is_empty() {
+            if utterance.is_blank() {
                 // Late text is better than none.
                 utterance.stage = Stage::Overtaken;
             } else {
@@ -420,6 +439,8 @@ impl Utterances {
             emotion: text.emotion,
             span: Span::new(start, end.unwrap_or_default().max(start)),
             words: words.collect(),
+            speaker: text.speaker,
+            translation: text.translation,
         }
     }
 }

@@ -17,6 +17,7 @@ fn codec(protocol: Protocol, official: bool) -> Box<dyn Codec> {
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),

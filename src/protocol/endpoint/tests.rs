@@ -365,3 +365,30 @@ fn loopback_has_many_names() {
         assert_eq!(endpoint.is_loopback(), is_loopback, "{url}");
     }
 }
+
+#[test]
+fn translation_models_are_beside_the_others() {
+    for (url, expected) in [
+        ("wss://h/api-ws/v1/inference/", "wss://h/"),
+        ("ws://h:8000", "ws://h:8000/"),
+        (
+            "ws://h/api-ws/v1/realtime?model=a&x=1&user=b%20c",
+            "ws://h/?x=1&user=b+c",
+        ),
+        (
+            "ws://h:8000/v1/realtime?intent=transcription",
+            "ws://h:8000/",
+        ),
+        ("wss://gateway/speech?model=a", "wss://gateway/speech"),
+        ("not a url", "not a url"),
+    ] {
+        assert_eq!(beside(url), expected, "{url}");
+    }
+    let settings = EndpointSettings {
+        model: "qwen3.8-livetranslate-flash-realtime".into(),
+        ..settings(Some(&beside("ws://127.0.0.1:1/api-ws/v1/inference")), None)
+    };
+    let endpoint = Endpoint::new(settings, Protocol::LiveTranslate).unwrap();
+    let expected = "ws://127.0.0.1:1/api-ws/v1/realtime?model=qwen3.8-livetranslate-flash-realtime";
+    assert_eq!(endpoint.url().as_str(), expected);
+}

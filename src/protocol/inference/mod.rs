@@ -97,6 +97,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         codecs,
         warnings,
         lacks_vad: false,
+        silence: None,
     })
 }
 

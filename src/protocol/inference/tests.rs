@@ -12,6 +12,7 @@ fn recognition(model: &str) -> Recognition {
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),

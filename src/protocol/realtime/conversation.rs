@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The common part of Qwen's realtime protocol and OpenAI's: client events with ids, base64 audio,
+//! The common part of Qwen's realtime protocols and OpenAI's: client events with ids, base64 audio,
 //! and a conversation whose items are the utterances, each with the events of its transcription.
 //!
 //! Decoding tolerates what was observed on the wire: fields missing, of another type, and events
 //! doubled, late or out of order. Invariant: an item ends once, by its final text or its failure;
-//! later events for it are dropped. Both codecs own one [`Conversation`].
+//! later events for it are dropped. Each codec owns one [`Conversation`].
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,7 @@ use crate::protocol::{Event, Failure, Frame, ItemKey, ItemText, Statement, Usage
 const MAX_CONFIRMED: usize = 64;
 
 /// Prefix of the names of an item's transcription events.
-const TRANSCRIPTION: &str = "conversation.item.input_audio_transcription.";
+pub(super) const TRANSCRIPTION: &str = "conversation.item.input_audio_transcription.";
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -36,7 +36,7 @@ pub(super) enum Phase {
 /// The outcome of handling an event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Told {
-    /// The event is not one that both protocols share.
+    /// The event is not one that the protocols share.
     Unknown,
     /// Handled.
     Done,
@@ -135,7 +135,7 @@ impl Conversation {
             Some("completed") => return self.completed(event, events),
             Some("failed") => return self.failed(event, events),
             Some(rest) if rest == self.interim => {
-                let item = self.items.resolve(id_of(event).as_deref(), Unnamed::Newest);
+                let item = self.resolve(event, Unnamed::Newest);
                 return item.map_or(Told::Done, Told::Interim);
             }
             _ => {}
@@ -196,7 +196,7 @@ impl Conversation {
             events.push(Event::Warning(what.into()));
             return Told::Done;
         }
-        let Some(item) = self.resolve_oldest(event) else {
+        let Some(item) = self.resolve(event, Unnamed::Oldest) else {
             return Told::Done;
         };
         let mut text = item_text(event, "transcript");
@@ -210,7 +210,7 @@ impl Conversation {
     }
 
     fn failed(&mut self, event: &Value, events: &mut Vec<Event>) -> Told {
-        let Some(item) = self.resolve_oldest(event) else {
+        let Some(item) = self.resolve(event, Unnamed::Oldest) else {
             return Told::Done;
         };
         self.confirmed.take(item);
@@ -225,8 +225,24 @@ impl Conversation {
         self.ended(item)
     }
 
-    fn resolve_oldest(&mut self, event: &Value) -> Option<ItemKey> {
-        self.items.resolve(id_of(event).as_deref(), Unnamed::Oldest)
+    /// The open item of this id.
+    pub fn find(&self, id: &str) -> Option<ItemKey> {
+        self.items.find(id)
+    }
+
+    /// Adds an item of which nothing is known yet.
+    pub fn add_unnamed(&mut self) -> ItemKey {
+        self.items.add_unnamed()
+    }
+
+    /// The item that an event is about, unless that has ended.
+    pub fn resolve(&mut self, event: &Value, unnamed: Unnamed) -> Option<ItemKey> {
+        self.items.resolve(id_of(event).as_deref(), unnamed)
+    }
+
+    /// The item has ended.
+    pub fn end(&mut self, item: ItemKey) {
+        self.items.end(item);
     }
 
     fn ended(&mut self, item: ItemKey) -> Told {

@@ -54,6 +54,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         codecs,
         warnings,
         lacks_vad: true,
+        silence: None,
     })
 }
 

@@ -6,12 +6,10 @@
 //! by commits; interim results come in two parts: `text`, which it promises not to change, and
 //! `stash`, which may change.
 
-use std::time::Duration;
-
 use serde_json::{Value, json};
 
 use super::conversation::{Conversation, Phase, Told, item_text};
-use super::{LANGUAGES, MAX_AUDIO_BYTES, MAX_FRAME_BYTES};
+use super::{KEEP_ALIVE, LANGUAGES, MAX_AUDIO_BYTES, MAX_FRAME_BYTES, VAD_SPEED};
 use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
@@ -58,24 +56,18 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         codecs,
         warnings,
         lacks_vad: false,
+        silence: None,
     })
 }
 
 /// Maximum settings in bytes: `session.update` has to fit into a frame.
 const MAX_SETTINGS_BYTES: usize = MAX_FRAME_BYTES - 128;
 
-/// With server VAD a burst makes the service miss utterances: slightly faster than real time, so
-/// that a live stream catches up with the audio queued while connecting.
-const VAD_SPEED: f64 = 1.25;
-
 /// In manual mode 20 times real time is known to work; at about 80 times the connection is closed.
 const MANUAL_SPEED: f64 = 20.0;
 
 /// The documentation allows 60 s of continuous audio between two commits.
 const MAX_UTTERANCE_MS: u64 = 58_000;
-
-/// Gateways close connections that carry no text for 60 s.
-const KEEP_ALIVE: Duration = Duration::from_secs(50);
 
 /// One connection's codec.
 #[derive(Debug)]
@@ -103,19 +95,8 @@ impl Qwen {
                 .get("input_audio_transcription")
                 .and_then(|t| text_of(t, "model")),
         ];
-        for answering in models.into_iter().flatten() {
-            if !same_model(&self.recognition.model, answering) {
-                let asked = &self.recognition.model;
-                return Err(Failure::new(
-                    Kind::NotFound,
-                    Statement::from("The service answered with the model '")
-                        .quoting(answering)
-                        .then(&format!("' where '{asked}' was asked for.")),
-                    self.peer.model_remedy(),
-                ));
-            }
-        }
-        Ok(())
+        let mut models = models.into_iter().flatten();
+        models.try_for_each(|answering| check_model(&self.peer, answering))
     }
 
     fn session_event(
@@ -262,6 +243,25 @@ fn settings(recognition: &Recognition) -> Value {
         "input_audio_transcription": transcription,
         "turn_detection": turn_detection,
     })
+}
+
+/// Checks the model that a server says it is.
+///
+/// # Errors
+///
+/// If it is not the requested one.
+pub(super) fn check_model(peer: &Peer, answering: &str) -> Result<(), Failure> {
+    let asked = &peer.model;
+    if same_model(asked, answering) {
+        return Ok(());
+    }
+    Err(Failure::new(
+        Kind::NotFound,
+        Statement::from("The service answered with the model '")
+            .quoting(answering)
+            .then(&format!("' where '{asked}' was asked for.")),
+        peer.model_remedy(),
+    ))
 }
 
 /// Whether the answering model is the requested one: the same, or one is the other's dated

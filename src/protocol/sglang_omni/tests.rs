@@ -19,6 +19,7 @@ fn recognition(turn_detection: TurnDetection) -> Recognition {
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: RATE,
         turn_detection,
         official: false,

@@ -12,6 +12,7 @@ fn recognition() -> Recognition {
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: RATE,
         turn_detection: TurnDetection::Manual,
         official: false,

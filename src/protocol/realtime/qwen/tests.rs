@@ -15,6 +15,7 @@ fn recognition() -> Recognition {
         context: None,
         vocabulary: Vec::new(),
         vocabulary_id: None,
+        translation: None,
         rate: 16000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
@@ -249,7 +250,7 @@ fn an_utterance_as_the_documentation_and_the_wire_have_it() {
         stash: "北京的".into(),
         language: Some("zh".into()),
         emotion: Some("neutral".into()),
-        words: Vec::new(),
+        ..ItemText::default()
     };
     assert_eq!(
         decode(&mut codec, &partial),
