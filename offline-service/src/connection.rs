@@ -54,7 +54,7 @@ pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
     #[allow(clippy::result_large_err)] // as the library wants it
     let answer = |request: &Request, response: Response| {
         let record = handshake::record(number, request);
-        protocol = options.protocol(&record.path);
+        protocol = options.protocol(&record.path, &record.query);
         query.clone_from(&record.query);
         registry.request(record);
         handshake::answer(request, response, options, &faults)

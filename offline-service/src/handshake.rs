@@ -74,7 +74,11 @@ pub fn model(query: &str) -> Option<&str> {
 }
 
 fn refusal(request: &Request, options: &Options, faults: &Faults) -> Option<Refusal> {
-    if options.protocol(request.uri().path()).is_none() {
+    let uri = request.uri();
+    if options
+        .protocol(uri.path(), uri.query().unwrap_or_default())
+        .is_none()
+    {
         return Some(Refusal::new(404, "NotFound", "There is no such service."));
     }
     if let Some((status, body)) = &faults.http_status {

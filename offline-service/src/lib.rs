@@ -28,6 +28,7 @@ pub mod server;
 pub mod session;
 pub mod sphinx;
 pub mod tones;
+mod translation;
 mod vad;
 mod words;
 

@@ -17,8 +17,10 @@ use tokio::task::JoinSet;
 use crate::blocks::BlockRecogniser;
 use crate::connection;
 use crate::dialect::Protocol;
+use crate::dialect::livetranslate::is_translator;
 use crate::faults::{Faults, RawFrame};
 use crate::filter::Wire;
+use crate::handshake;
 use crate::recogniser::Factory;
 use crate::record::SessionRecord;
 use crate::registry::{Observer, Registry};
@@ -31,7 +33,8 @@ const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 /// that the real service was seen to have.
 #[derive(Clone)]
 pub struct Options {
-    /// The protocols to speak. If two have the same path, the first one is spoken there.
+    /// The protocols to speak. If two have the same path, the first one is spoken there, but for
+    /// [`Protocol::LiveTranslate`], which is spoken with the models that translate.
     /// Default: all but [`Protocol::OpenAi`].
     pub protocols: Vec<Protocol>,
     /// The API key to ask for. `None` accepts everyone. Default: `None`.
@@ -58,6 +61,8 @@ pub struct Options {
     pub segment: Duration,
     /// Whether vLLM passes on the tags that Qwen3-ASR puts before its text. Default: `true`.
     pub tags: bool,
+    /// Voices that the translation models tell apart; they take turns. Default: 1.
+    pub speakers: u64,
     /// Number of sessions at the same time. Default: 100.
     pub max_connections: usize,
     /// The names of models to serve; others are not found. `None` serves all that fit the
@@ -75,18 +80,29 @@ pub struct Options {
 }
 
 impl Options {
-    /// The protocol spoken at a path, with or without a slash at its end.
-    pub(super) fn protocol(&self, path: &str) -> Option<Protocol> {
+    /// The protocol spoken at a path, with or without a slash at its end, with the model that the
+    /// query asks for.
+    pub(super) fn protocol(&self, path: &str, query: &str) -> Option<Protocol> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let mut protocols = self.protocols.iter();
-        protocols.find(|protocol| protocol.path() == path).copied()
+        let translates = handshake::model(query).is_some_and(is_translator);
+        let fitting = || {
+            let protocols = self.protocols.iter().copied();
+            protocols.filter(|protocol| protocol.path() == path)
+        };
+        let is_meant = |protocol: &Protocol| (*protocol == Protocol::LiveTranslate) == translates;
+        fitting().find(is_meant).or_else(|| fitting().next())
     }
 }
 
 impl Default for Options {
     fn default() -> Self {
         Self {
-            protocols: vec![Protocol::Realtime, Protocol::Inference, Protocol::Vllm],
+            protocols: vec![
+                Protocol::Realtime,
+                Protocol::LiveTranslate,
+                Protocol::Inference,
+                Protocol::Vllm,
+            ],
             api_key: None,
             forbidden_key: None,
             recogniser: BlockRecogniser::factory(),
@@ -98,6 +114,7 @@ impl Default for Options {
             silence_timeout: Duration::from_secs(60),
             segment: Duration::from_secs(5),
             tags: true,
+            speakers: 1,
             max_connections: 100,
             known_models: None,
             rate_limit: true,

@@ -158,7 +158,8 @@ pub fn is_same(a: &str, b: &str) -> bool {
     a == b || letters(a).eq(letters(b))
 }
 
-fn letters(word: &str) -> impl Iterator<Item = char> {
+/// The letters and digits of a word, without capitals.
+pub fn letters(word: &str) -> impl Iterator<Item = char> {
     let letters = word.chars().filter(|c| c.is_alphanumeric());
     letters.flat_map(char::to_lowercase)
 }

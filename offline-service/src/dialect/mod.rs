@@ -5,6 +5,7 @@
 pub mod ids;
 pub mod inference;
 pub mod limits;
+pub mod livetranslate;
 pub mod openai;
 pub mod realtime;
 pub mod vllm;
@@ -22,6 +23,7 @@ use crate::record::ClientEvent;
 use crate::server::Options;
 use crate::words::Word;
 use inference::Inference;
+use livetranslate::LiveTranslate;
 use openai::OpenAi;
 use realtime::Realtime;
 use vllm::Vllm;
@@ -31,6 +33,8 @@ use vllm::Vllm;
 pub enum Protocol {
     /// That of Qwen-ASR-Realtime.
     Realtime,
+    /// That of the live translation models, at the same path.
+    LiveTranslate,
     /// That of tasks with binary audio, of Qwen-Audio-ASR, Fun-ASR and Paraformer.
     Inference,
     /// That of vLLM.
@@ -43,7 +47,7 @@ impl Protocol {
     /// Path of the service, below which there is nothing.
     pub const fn path(self) -> &'static str {
         match self {
-            Self::Realtime => "/api-ws/v1/realtime",
+            Self::Realtime | Self::LiveTranslate => "/api-ws/v1/realtime",
             Self::Inference => "/api-ws/v1/inference",
             Self::Vllm | Self::OpenAi => "/v1/realtime",
         }
@@ -63,6 +67,10 @@ impl Protocol {
                 let model = realtime::admit(handshake::model(query), options)?;
                 Box::new(Realtime::new(model, number, options, faults))
             }
+            Self::LiveTranslate => {
+                let model = realtime::admit(handshake::model(query), options)?;
+                Box::new(LiveTranslate::new(model, number, options, faults))
+            }
             Self::Inference => Box::new(Inference::new(number, options, faults)),
             Self::Vllm => Box::new(Vllm::new(number, options)),
             Self::OpenAi => Box::new(OpenAi::new(number, options, faults)),
@@ -72,7 +80,7 @@ impl Protocol {
     /// What the client is told when there are `limit` sessions already.
     pub fn too_many(self, limit: usize) -> Value {
         match self {
-            Self::Realtime => realtime::events::capacity_error(limit),
+            Self::Realtime | Self::LiveTranslate => realtime::events::capacity_error(limit),
             Self::Inference => inference::too_many(limit),
             Self::Vllm => vllm::error("processing_error", "Too many sessions"),
             Self::OpenAi => openai::error("too_many_sessions", "Too many sessions"),
@@ -82,7 +90,7 @@ impl Protocol {
     /// How long a connection may go without a text frame.
     pub fn idle_timeout(self, options: &Options) -> Option<Duration> {
         // Tasks have timeouts of their own, and the servers to host oneself none.
-        (self == Self::Realtime).then_some(options.idle_timeout)
+        matches!(self, Self::Realtime | Self::LiveTranslate).then_some(options.idle_timeout)
     }
 }
 
