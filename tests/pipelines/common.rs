@@ -57,6 +57,10 @@ impl Service {
         let url = self.url_for(self.protocol).replacen(&own, address, 1);
         let others = match self.protocol {
             Protocol::Realtime => "",
+            // With settings of its own, the detection of speech is that of the other models.
+            Protocol::LiveTranslate => {
+                "model=qwen3.8-livetranslate-flash-realtime vad-threshold=0.5"
+            }
             Protocol::Inference => "model=fun-asr-realtime",
             Protocol::Vllm => "model=qwen3-asr turn-detection=client-vad",
             Protocol::OpenAi => "model=qwen3-asr turn-detection=client-vad protocol=realtime",
@@ -485,10 +489,14 @@ fn watch(pad: &gst::Pad, left: &Arc<Mutex<Vec<Left>>>) {
     );
 }
 
-/// The numbers of the words in a text.
+/// The numbers of the words in a text, whatever the language.
 pub fn numbers(text: &str) -> Vec<u32> {
     text.split_whitespace()
-        .map(|word| word.trim_start_matches('w').parse().unwrap())
+        .map(|word| {
+            word.trim_start_matches(char::is_alphabetic)
+                .parse()
+                .unwrap()
+        })
         .collect()
 }
 

@@ -31,8 +31,8 @@ pub fn garbage_unknown_and_enormous_frames(protocol: Protocol) {
         "{\"type\":\"conversation.item.input_audio_transcription.completed\"",
         "{\"type\":\"input_audio_buffer.speech_stopped\"}",
     ];
-    // One protocol means something by these.
-    if protocol != Protocol::OpenAi {
+    // Some protocols mean something by these.
+    if !matches!(protocol, Protocol::OpenAi | Protocol::LiveTranslate) {
         texts.extend([
             "{\"type\":\"conversation.item.input_audio_transcription.delta\",\"delta\":\"x\"}",
             "{\"type\":\"session.updated\",\"session\":null}",

@@ -20,7 +20,7 @@ macro_rules! scenarios {
 
 mod everywhere {
     scenarios! {
-        realtime: Realtime, inference: Inference, vllm: Vllm, openai: OpenAi => {
+        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference, vllm: Vllm, openai: OpenAi => {
             endings::eos_before_any_audio_makes_no_connection,
             endings::eos_in_mid_word_brings_the_word,
             endings::the_same_element_can_play_again,
@@ -52,10 +52,10 @@ mod everywhere {
     }
 }
 
-/// The protocols that detect speech, take 8000 Hz, and have an end and identifiers.
+/// The protocols that detect speech, and have an end and identifiers.
 mod of_the_service {
     scenarios! {
-        realtime: Realtime, inference: Inference => {
+        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference => {
             endings::a_finish_that_takes_its_time_is_waited_for,
             endings::eos_arrives_when_the_service_closes_instead_of_finishing,
             endings::eos_arrives_when_the_service_does_not_finish,
@@ -67,6 +67,14 @@ mod of_the_service {
             timing::interim_results_come_before_the_final_and_never_go_back,
             timing::jitter_is_no_hole,
             timing::samples_cut_in_two_are_put_together,
+        }
+    }
+}
+
+/// The protocols that take 8000 Hz besides.
+mod at_the_lower_rate {
+    scenarios! {
+        realtime: Realtime, inference: Inference => {
             timing::segments_and_rates_follow_each_other_in_order,
             timing::words_have_their_times_at_the_lower_rate,
         }

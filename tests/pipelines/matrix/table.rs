@@ -276,9 +276,10 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
     };
     let first = moment == BeforeTheFirstAnswer;
     let lost = if first { "unreachable" } else { "lost" };
+    let has_models = matches!(protocol, Protocol::Realtime | Protocol::LiveTranslate);
     let none = Faults::default;
     // One that fails is not the end of the connection.
-    let has_items = matches!(protocol, Protocol::Realtime | Protocol::OpenAi);
+    let has_items = !matches!(protocol, Protocol::Inference | Protocol::Vllm);
     let items = moment.items().len();
 
     let mut rows = vec![
@@ -290,7 +291,7 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
         row("close 1007", GoesOn).first(close(1007)).outage("lost"),
         row("close 1009", GoesOn).first(close(1009)).outage("lost"),
         // Before it has said anything, this is how a host says that it lacks the model.
-        if first && protocol == Protocol::Realtime {
+        if first && has_models {
             row("close 1011", Stops("not-found"))
         } else {
             row("close 1011", GoesOn).outage("lost")
@@ -435,7 +436,7 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
 /// Whether there is nothing in this protocol that could go wrong like that.
 fn is_foreign_to(protocol: Protocol, fault: &str) -> bool {
     let foreign: &[&str] = match protocol {
-        Protocol::Realtime => &[],
+        Protocol::Realtime | Protocol::LiveTranslate => &[],
         Protocol::Inference => &["wrong model"],
         // Its errors are those of single events, and results come when an utterance is over.
         Protocol::OpenAi => &[

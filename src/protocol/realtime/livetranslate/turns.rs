@@ -300,37 +300,35 @@ impl Turns {
         let Some(turn) = self.open.get(&item) else {
             return;
         };
-        if !(turn.source.is_complete && turn.translation.is_complete) {
-            let text = turn.text(&self.target);
-            let has_text = [&turn.source, &turn.translation]
-                .iter()
-                .any(|part| !part.text.is_empty() || !part.stash.is_empty());
-            events.push(if has_text {
-                Event::Interim { item, text }
-            } else {
-                Event::ItemSeen { item }
-            });
-            return;
+        let text = turn.text(&self.target);
+        let is_complete = turn.source.is_complete && turn.translation.is_complete;
+        let trouble = turn.source.trouble.clone().filter(|_| is_complete);
+        if is_complete && trouble.is_none() {
+            events.push(Event::Final { item, text });
+        } else if turn.has_text() {
+            events.push(Event::Interim { item, text });
+        } else {
+            events.push(Event::ItemSeen { item });
         }
-        conversation.end(item);
-        let Some(mut turn) = self.open.remove(&item) else {
-            return;
-        };
-        let is_blank = !has_words(&turn.source.text) && !has_words(&turn.translation.text);
-        match turn.source.trouble.take().filter(|_| is_blank) {
-            Some(trouble) => {
-                let message = Statement::default().quoting(trouble);
-                events.push(Event::ItemFailed { item, message });
-            }
-            None => {
-                let text = turn.text(&self.target);
-                events.push(Event::Final { item, text });
-            }
+        if let Some(trouble) = trouble {
+            // The session keeps what was received.
+            let message = Statement::default().quoting(trouble);
+            events.push(Event::ItemFailed { item, message });
+        }
+        if is_complete {
+            conversation.end(item);
+            self.open.remove(&item);
         }
     }
 }
 
 impl Turn {
+    fn has_text(&self) -> bool {
+        let parts = [&self.source, &self.translation];
+        let mut texts = parts.iter().flat_map(|part| [&part.text, &part.stash]);
+        texts.any(|text| !text.is_empty())
+    }
+
     fn text(&self, target: &str) -> ItemText {
         ItemText {
             item_id: self.item_id.clone(),
