@@ -1,7 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# Fuzzes what reads the network: the codecs, and whole sessions with captions.
+# Fuzzes what reads the network: the answers of servers and proxies to a connection attempt, the
+# codecs, and whole sessions with captions.
 #
 #   tests/fuzz.sh [seconds for each target, 60] [target…]
 #
@@ -18,7 +19,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 seconds=${1:-60}
 targets=("${@:2}")
 if [ ${#targets[@]} -eq 0 ]; then
-    targets=(decode session)
+    targets=(answers decode session)
 fi
 
 install_packages "${PACKAGES[@]}"

@@ -81,7 +81,7 @@ fn check_frame(frame: &Frame) {
 }
 
 /// A message to the user is one line of limited length, and a failure names a remedy.
-fn check_failure(failure: &Failure) {
+pub(super) fn check_failure(failure: &Failure) {
     check_line(&failure.what);
     assert!(!failure.remedy.is_empty(), "{failure}");
 }

@@ -2,16 +2,18 @@
 //! Runs the inputs of the fuzz targets in `fuzz/`: whatever the network sends, nothing panics, and
 //! the guarantees of codecs and sessions hold.
 //!
-//! An input is a script with one step per line; the first line is the set-up, see [`set_up`]. The
-//! first letter of a line is the action, the rest its argument. Steps that make no sense are
+//! An input is a script with one step per line; the first line is the set-up, see [`set_up`] and
+//! [`answers`]. The first letter of a line is the action, the rest its argument. Steps that make no sense are
 //! skipped, so that every input is a script. The seeds are in `fuzz/seeds`.
 
+mod answers;
 mod captions;
 mod decode;
 mod session;
 
 use std::borrow::Cow;
 
+pub use answers::answers;
 pub use decode::decode;
 pub use session::session;
 
@@ -176,6 +178,11 @@ mod tests {
                 );
             }
         }
+    }
+
+    #[test]
+    fn mangled_answers_are_understood_or_refused() {
+        run("answers", answers, 300);
     }
 
     #[test]

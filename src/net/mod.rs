@@ -34,6 +34,8 @@ pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError, Update};
 pub use remark::{Remark, Remarks};
 
+#[cfg(any(test, fuzzing))]
+pub mod answers;
 #[cfg(test)]
 mod scripted;
 #[cfg(test)]

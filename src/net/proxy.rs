@@ -146,21 +146,27 @@ impl Proxy {
             error.mark(self.failure(Kind::Unreachable, &what))
         })?;
         dial::prepare(&stream);
-        match self.scheme {
-            Scheme::Http => self.through_http(Box::new(stream), host, port).await,
+        let stream: Stream = match self.scheme {
             Scheme::Https => {
                 let peer = Peer {
                     host: &self.host,
                     name: &format!("the proxy {self}"),
                     setting: self.variable,
                 };
-                let stream = tls::handshake(tls::config().await?, stream, peer).await?;
-                self.through_http(Box::new(stream), host, port).await
+                Box::new(tls::handshake(tls::config().await?, stream, peer).await?)
             }
+            Scheme::Http | Scheme::Socks5 { .. } => Box::new(stream),
+        };
+        self.tunnel(stream, host, port).await
+    }
+
+    /// Has the proxy at the other end of the stream connect to the host.
+    pub async fn tunnel(&self, stream: Stream, host: &str, port: u16) -> Result<Stream, Failure> {
+        match self.scheme {
+            Scheme::Http | Scheme::Https => self.through_http(stream, host, port).await,
             Scheme::Socks5 { looks_up } => {
                 let target = self.target(host, port, looks_up).await?;
-                self.through_socks(Box::new(stream), host, port, target)
-                    .await
+                self.through_socks(stream, host, port, target).await
             }
         }
     }

@@ -168,11 +168,11 @@ impl Head {
 fn check_beginning(bytes: &[u8]) -> Result<(), HeadError> {
     const PROTOCOL: &[u8] = b"HTTP/";
     const TLS_ALERT: &[u8] = &[21, 3];
-    let begins_with = |what: &[u8]| bytes.iter().zip(what).all(|(a, b)| a == b);
-    if begins_with(PROTOCOL) {
-        Ok(())
-    } else if begins_with(TLS_ALERT) {
+    let may_begin_with = |what: &[u8]| bytes.iter().zip(what).all(|(a, b)| a == b);
+    if bytes.starts_with(TLS_ALERT) {
         Err(HeadError::Tls)
+    } else if may_begin_with(PROTOCOL) || may_begin_with(TLS_ALERT) {
+        Ok(())
     } else {
         Err(HeadError::NotHttp("it does not begin with HTTP/"))
     }

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
-use tokio_tungstenite::tungstenite::handshake::derive_accept_key;
+
+use super::answers::with_accept;
 
 /// A step of a script. After the final one the server closes the connection.
 #[derive(Debug, Clone)]
@@ -106,22 +107,4 @@ async fn play(
         log.lock().unwrap().extend(&all[before..]);
     }
     Ok(())
-}
-
-fn with_accept(bytes: Vec<u8>, heard: &[u8]) -> Vec<u8> {
-    const PLACE: &[u8] = b"{accept}";
-    let place = bytes.windows(PLACE.len()).position(|text| text == PLACE);
-    let Some(at) = place else {
-        return bytes;
-    };
-    let accept = derive_accept_key(nonce(heard).as_bytes());
-    let (before, after) = (&bytes[..at], &bytes[at + PLACE.len()..]);
-    [before, accept.as_bytes(), after].concat()
-}
-
-/// The `Sec-WebSocket-Key` of the upgrade received.
-pub fn nonce(heard: &[u8]) -> String {
-    let heard = String::from_utf8_lossy(heard);
-    let (_, key) = heard.split_once("Sec-WebSocket-Key: ").unwrap();
-    key.split("\r\n").next().unwrap().to_owned()
 }

@@ -8,7 +8,8 @@ use futures_util::StreamExt;
 use tokio::time::timeout;
 use tokio_tungstenite::tungstenite::Message;
 
-use super::super::scripted::{HEAD, Line, Scripted, WELCOME, nonce, say};
+use super::super::answers::nonce;
+use super::super::scripted::{HEAD, Line, Scripted, WELCOME, say};
 use super::*;
 use crate::protocol::{EndpointSettings, KeyFile, KeySource, Protocol, Secret};
 
@@ -71,7 +72,7 @@ async fn the_request_is_what_it_should_be_to_the_byte() {
         };
         open(settings).await.unwrap();
         let heard = server.heard_text()[before..].to_owned();
-        let nonce = nonce(heard.as_bytes());
+        let nonce = nonce(heard.as_bytes()).unwrap();
         assert_eq!(nonce.len(), 24);
         let address = server.address;
         assert_eq!(

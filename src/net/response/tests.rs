@@ -180,7 +180,12 @@ async fn what_is_no_response_is_known_by_its_beginning() {
         let error = read(stays_open).await.unwrap_err();
         assert!(error.to_string().contains(says), "{bytes:?}: {error}");
     }
-    for part in ["", "HTTP/1.1 101 Swit", "HTTP/1.1 101 X\r\nA: b\r\n"] {
+    for part in [
+        "",
+        "\x15",
+        "HTTP/1.1 101 Swit",
+        "HTTP/1.1 101 X\r\nA: b\r\n",
+    ] {
         let error = read(packets([part].into_iter().filter(|part| !part.is_empty()))).await;
         assert!(matches!(error, Err(HeadError::Closed)), "{part:?}");
     }
