@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::allowance::Allowance;
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken, Update};
 use super::remark::Remarks;
@@ -136,6 +137,7 @@ struct Wire {
     flushing: bool,
     /// Messages read since anything could be written.
     reads: u32,
+    allowance: Allowance,
 }
 
 impl<L: Listener> Driver<L> {
@@ -369,6 +371,7 @@ impl Wires {
 
     fn send(&mut self, id: ConnId, message: Message) {
         if let Some(wire) = self.get(id) {
+            wire.allowance.earn(message.len());
             wire.unsent.push_back(message);
         }
     }
@@ -446,10 +449,11 @@ impl Wire {
             return Poll::Pending;
         };
         let mut socket = Pin::new(&mut **socket);
+        let allowance = &mut self.allowance;
         // Reading first: an answer that explains why writing fails must not be missed. But whoever
         // sends without end must not keep us from sending.
         if self.reads < MAX_READS
-            && let Poll::Ready(happened) = poll_read(socket.as_mut(), cx)
+            && let Poll::Ready(happened) = poll_read(socket.as_mut(), allowance, cx)
         {
             self.reads += 1;
             return Poll::Ready(happened);
@@ -457,19 +461,27 @@ impl Wire {
         let reads = std::mem::take(&mut self.reads);
         let written = poll_write(socket.as_mut(), &mut self.unsent, &mut self.flushing, cx);
         if reads == MAX_READS && written.is_pending() {
-            return poll_read(socket, cx);
+            return poll_read(socket, allowance, cx);
         }
         written
     }
 }
 
-fn poll_read(socket: Pin<&mut Socket>, cx: &mut Context<'_>) -> Poll<Happened> {
+fn poll_read(
+    socket: Pin<&mut Socket>,
+    allowance: &mut Allowance,
+    cx: &mut Context<'_>,
+) -> Poll<Happened> {
+    ready!(allowance.poll(cx));
     Poll::Ready(match ready!(socket.poll_next(cx)) {
         Some(Ok(Message::Close(Some(frame)))) => {
             Happened::Lost(Some(frame.code.into()), frame.reason.as_str().to_owned())
         }
         Some(Ok(Message::Close(None))) | None => Happened::Lost(None, String::new()),
-        Some(Ok(message)) => Happened::Received(message),
+        Some(Ok(message)) => {
+            allowance.spend(message.len());
+            Happened::Received(message)
+        }
         Some(Err(error)) => lost(error),
     })
 }

@@ -26,6 +26,10 @@ const MAX_MESSAGE_BYTES: usize = 4 << 20;
 /// frame sent. Larger messages are read in pieces.
 const READ_BUFFER_BYTES: usize = 4 << 10;
 
+/// Upper bound of what the WebSocket layer holds back while the network takes nothing: our largest
+/// frame and more. Beyond that only a peer's endless pings are left unanswered.
+const MAX_UNSENT_BYTES: usize = 1 << 20;
+
 /// Upgrades the connection with this key. Bytes that follow the response belong to the WebSocket.
 ///
 /// # Errors
@@ -59,6 +63,7 @@ where
     check(&head, &nonce).map_err(|why| disagreement(endpoint, why))?;
     let config = WebSocketConfig::default()
         .read_buffer_size(READ_BUFFER_BYTES)
+        .max_write_buffer_size(MAX_UNSENT_BYTES)
         .max_message_size(Some(MAX_MESSAGE_BYTES))
         .max_frame_size(Some(MAX_MESSAGE_BYTES));
     let (rest, role) = (head.rest, Role::Client);
