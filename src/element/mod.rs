@@ -6,6 +6,7 @@ mod base;
 mod completion;
 mod enums;
 mod input;
+mod losses;
 mod messages;
 mod properties;
 mod report;

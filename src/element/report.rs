@@ -10,6 +10,7 @@ use gst::prelude::*;
 
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
+use super::losses::Losses;
 use super::{CAT, lock, messages};
 use crate::audio::samples;
 use crate::net::{Listener, Lost, Remark, Remarks};
@@ -17,6 +18,9 @@ use crate::protocol::{Failure, Usage};
 use crate::session::{Notice, Warning};
 use crate::timeline::{Timestamp, nanos};
 use crate::transcript::Transcript;
+
+/// The reason why a full queue drops audio.
+pub(super) const TOO_SLOW: &str = "the network is too slow";
 
 /// Wakes a session that paused sending because its text output was congested.
 pub type Waker = Box<dyn Fn() + Send + Sync>;
@@ -83,6 +87,13 @@ impl Stats {
         });
     }
 
+    /// Records audio that was lost, if any was.
+    pub(super) fn count_lost(&self, lost: Option<Lost>) {
+        if let Some(lost) = lost {
+            self.with(|ledger| ledger.audio_lost += lost.duration);
+        }
+    }
+
     /// The `stats` property.
     pub fn to_structure(&self, queue_level: Duration) -> gst::Structure {
         self.with(|ledger| {
@@ -117,6 +128,7 @@ pub struct Report<T: TextOutput> {
     rate: u32,
     stats: Stats,
     completion: Arc<Completion>,
+    losses: Arc<Losses>,
     text: T,
     session_id: String,
     /// This session's share already added to the ledger.
@@ -132,6 +144,7 @@ impl<T: TextOutput> Report<T> {
         rate: u32,
         stats: Stats,
         completion: Arc<Completion>,
+        losses: Arc<Losses>,
         text: T,
     ) -> Self {
         stats.with(|ledger| ledger.sessions += 1);
@@ -141,6 +154,7 @@ impl<T: TextOutput> Report<T> {
             rate,
             stats,
             completion,
+            losses,
             text,
             session_id: String::new(),
             bytes_sent: 0,
@@ -251,6 +265,13 @@ impl<T: TextOutput> Report<T> {
         let _ = element.post_message(message);
     }
 
+    /// Reports what is lost and not reported yet.
+    fn remaining_losses(&self) {
+        if let (Some(lost), Some(element)) = (self.losses.take(), self.element.upgrade()) {
+            post_audio_lost(&element, lost, TOO_SLOW, &self.segment);
+        }
+    }
+
     fn end(&mut self, ending: Ending) {
         self.text.end();
         self.completion.set(ending);
@@ -282,9 +303,11 @@ impl<T: TextOutput> Listener for Report<T> {
                 duration,
                 reason,
             } => {
+                let lost = Lost { time, duration };
+                self.stats.count_lost(Some(lost));
+                self.remaining_losses();
                 if let Some(element) = self.element.upgrade() {
-                    let lost = Lost { time, duration };
-                    post_audio_lost(&element, &self.stats, lost, reason, &self.segment);
+                    post_audio_lost(&element, lost, reason, &self.segment);
                 }
             }
             Notice::Outage(failure) => {
@@ -296,12 +319,16 @@ impl<T: TextOutput> Listener for Report<T> {
             Notice::Rotated { session_id } => self.rotated(session_id),
             Notice::Warning(warning) => self.warning(warning),
             Notice::Failed(failure) => {
+                self.remaining_losses();
                 if let Some(element) = self.element.upgrade() {
                     post_failure(&element, &failure);
                 }
                 self.end(Ending::Failed);
             }
-            Notice::Drained => self.end(Ending::Drained),
+            Notice::Drained => {
+                self.remaining_losses();
+                self.end(Ending::Drained);
+            }
         }
     }
 
@@ -445,15 +472,13 @@ fn post_clock_warning(element: &gst::Element, text: &str, details: gst::Structur
     let _ = element.post_message(message);
 }
 
-/// Reports audio that was never sent.
-pub fn post_audio_lost(
+/// Reports audio for which there will be no text.
+pub(super) fn post_audio_lost(
     element: &gst::Element,
-    stats: &Stats,
     lost: Lost,
     reason: &str,
     segment: &gst::FormattedSegment<gst::ClockTime>,
 ) {
-    stats.with(|ledger| ledger.audio_lost += lost.duration);
     gst::debug!(CAT, obj = element, "{lost:?}: {reason}");
     post(
         element,
@@ -473,8 +498,16 @@ mod tests {
         element.set_bus(Some(&bus));
         let stats = Stats::default();
         let segment = gst::FormattedSegment::new();
-        let completion = Arc::<Completion>::default();
-        let mut report = Report::new(&element, &segment, 16_000, stats.clone(), completion, ());
+        let (completion, losses) = Default::default();
+        let mut report = Report::new(
+            &element,
+            &segment,
+            16_000,
+            stats.clone(),
+            completion,
+            losses,
+            (),
+        );
         stats.with(|ledger| ledger.state = ConnectionState::Connected);
         report.notice(Notice::Rotated {
             session_id: Some("new".into()),

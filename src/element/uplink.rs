@@ -7,8 +7,9 @@ use std::time::Duration;
 
 use super::CAT;
 use super::completion::{Completion, Ending};
+use super::losses::Losses;
 use super::properties::Settings;
-use super::report::{Report, Stats, TextOutput, post_audio_lost};
+use super::report::{Report, Stats, TOO_SLOW, TextOutput, post_audio_lost};
 use super::settings::Job;
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::Failure;
@@ -43,6 +44,7 @@ pub struct Uplink {
     /// Silence that certainly ends an utterance.
     pub(super) pause: Duration,
     segment: gst::FormattedSegment<gst::ClockTime>,
+    losses: Arc<Losses>,
     /// Stops the session when dropped.
     _link: Link,
 }
@@ -87,12 +89,14 @@ impl Uplink {
             "new session with {}",
             endpoint.authority()
         );
+        let losses = Arc::<Losses>::default();
         let report = Report::new(
             element,
             segment,
             rate,
             stats.clone(),
             completion.clone(),
+            losses.clone(),
             text,
         );
         let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
@@ -104,6 +108,7 @@ impl Uplink {
             rate,
             pause,
             segment: segment.clone(),
+            losses,
             _link: link,
         };
         Ok((uplink, setup.warnings))
@@ -121,10 +126,11 @@ impl Uplink {
             return Ok(());
         }
         match self.queue.push(jump, audio, self.full) {
-            Ok(None) => Ok(()),
-            Ok(Some(lost)) => {
-                let reason = "the network is too slow";
-                post_audio_lost(element, stats, lost, reason, &self.segment);
+            Ok(lost) => {
+                stats.count_lost(lost);
+                if let Some(lost) = self.losses.add(lost) {
+                    post_audio_lost(element, lost, TOO_SLOW, &self.segment);
+                }
                 Ok(())
             }
             Err(PushError::Interrupted) => Err(Refused::Interrupted),
