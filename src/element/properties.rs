@@ -141,17 +141,27 @@ impl Setting for Option<KeyFile> {
     }
 }
 
-/// An address that may contain a token, which is never shown.
+/// Addresses, separated by spaces, that may contain tokens, which are never shown.
 #[derive(Debug, Clone)]
-pub struct Address(pub Option<String>);
+pub struct Addresses(pub Option<String>);
 
-impl Setting for Address {
+impl Addresses {
+    /// The single addresses; none if the property is unset or blank.
+    pub fn addresses(&self) -> Vec<&str> {
+        let all = self.0.as_deref().unwrap_or_default();
+        all.split_whitespace().collect()
+    }
+}
+
+impl Setting for Addresses {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
         None::<String>.spec(name, nick, blurb, form)
     }
 
     fn value(&self) -> glib::Value {
-        self.0.as_deref().map(redacted).to_value()
+        let shown = |_| self.addresses().into_iter().map(redacted);
+        let shown = self.0.as_ref().map(|all| shown(all).collect::<Vec<_>>());
+        shown.map(|shown| shown.join(" ")).to_value()
     }
 
     fn from_value(value: &glib::Value) -> Option<Self> {
@@ -268,16 +278,17 @@ settings! {
         "api-key-file" api_key_file: Option<KeyFile> = None, CONNECTION, "API key file",
             "Path of a file that holds the key, read at each attempt to connect; api-key has \
              precedence";
-        "url" url: Address = Address(None), READY, "URL",
+        "url" url: Addresses = Addresses(None), READY, "URL",
             "Endpoint, such as ws://127.0.0.1:8765; without a path it gets the protocol's own. \
-             Overrides region and workspace";
+             Several, separated by spaces, are tried in turn. Overrides region";
         "headers" headers: Headers = Headers::default(), CONNECTION.write_only(), "Headers",
             "Further HTTP headers of the request for a connection, for gateways, write-only: \
              headers,X-Team=captions. Names and values are those of the structure";
         "region" region: Region = Region::default(), READY, "Region",
             "Where the service runs; keys are valid in one region only";
         "workspace" workspace: Option<String> = None, READY, "Workspace",
-            "Id of a workspace, to use the workspace's own host";
+            "Id of a workspace, to use the workspace's own host, or to tell the service's host of \
+             the url";
         "model" model: Option<String> = Some("qwen3-asr-flash-realtime".into()), READY, "Model",
             "Model that recognises the speech";
         "protocol" protocol: Protocol = Protocol::default(), READY, "Protocol",
@@ -320,6 +331,9 @@ settings! {
         "max-retries" max_retries: i32 = -1, READY.from(-1.0), "Maximum retries",
             "Attempts to reconnect in an outage before it is an error; -1 = for ever. Ignored with \
              failure-policy=continue";
+        "rotate-after" rotate_after: u32 = 0, READY, "Rotate after",
+            "Age at which a connection is replaced in a pause, in milliseconds; 0 = what the \
+             service calls for, 115 minutes";
         "connect-timeout" connect_timeout: u32 = 10_000, READY.from(1.0), "Connect timeout",
             "How long making the connection may take, in milliseconds";
         "response-timeout" response_timeout: u32 = 15_000, READY.from(1.0), "Response timeout",

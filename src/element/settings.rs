@@ -53,9 +53,33 @@ impl Settings {
         self.failure_policy == FailurePolicy::Continue
     }
 
-    /// The endpoint; checks everything that can be checked without connecting.
-    pub fn endpoint(&self, job: &Job) -> Result<Endpoint, Failure> {
-        let url = self.url.0.as_deref();
+    /// The endpoints, at least one, in order of preference; checks everything that can be checked
+    /// without connecting.
+    pub fn endpoints(&self, job: &Job) -> Result<Vec<Endpoint>, Failure> {
+        let addresses = self.url.addresses();
+        if addresses.is_empty() {
+            return Ok(vec![self.endpoint(job, None)?]);
+        }
+        let protocol = self.protocol(job)?;
+        let mut endpoints = Vec::with_capacity(addresses.len());
+        for address in addresses {
+            let endpoint = self.endpoint(job, Some(address))?;
+            let first = endpoints.first().unwrap_or(&endpoint);
+            let is_alike = first.is_official() == endpoint.is_official();
+            if !is_alike || self.protocol_at(job, Some(address))? != protocol {
+                return Err(Failure::new(
+                    protocol::Kind::Settings,
+                    "The addresses of the url property belong to servers of different kinds.",
+                    "Name only addresses of servers that speak the same protocol, and the public \
+                     service or one's own servers, not both.",
+                ));
+            }
+            endpoints.push(endpoint);
+        }
+        Ok(endpoints)
+    }
+
+    fn endpoint(&self, job: &Job, url: Option<&str>) -> Result<Endpoint, Failure> {
         let settings = EndpointSettings {
             url: match job {
                 Job::Model { .. } => url.map(str::to_owned),
@@ -86,10 +110,13 @@ impl Settings {
     }
 
     fn protocol(&self, job: &Job) -> Result<protocol::Protocol, Failure> {
+        self.protocol_at(job, self.url.addresses().first().copied())
+    }
+
+    fn protocol_at(&self, job: &Job, url: Option<&str>) -> Result<protocol::Protocol, Failure> {
         match job {
             Job::Model { .. } => {
-                let (asked, url) = (self.protocol.asked(), self.url.0.as_deref());
-                protocol::Protocol::choose(asked, url, self.model(job))
+                protocol::Protocol::choose(self.protocol.asked(), url, self.model(job))
             }
             Job::Translation { .. } => Ok(protocol::Protocol::LiveTranslate),
         }
@@ -112,9 +139,12 @@ impl Settings {
     /// host.
     fn stray_key(&self, job: &Job) -> Option<String> {
         let is_set = self.api_key.is_some() || self.api_key_file.is_some();
-        let endpoint = self.endpoint(job).ok().filter(|_| !is_set)?;
-        let is_meant = endpoint.is_official() || endpoint.is_loopback();
-        (endpoint.key().is_some() && !is_meant).then(|| {
+        let endpoints = self.endpoints(job).ok().filter(|_| !is_set)?;
+        let mut strangers = endpoints.iter().filter(|endpoint| {
+            let is_meant = endpoint.is_official() || endpoint.is_loopback();
+            endpoint.key().is_some() && !is_meant
+        });
+        strangers.next().map(|endpoint| {
             format!(
                 "The key in {KEY_VARIABLE} is sent to {}, which is not Alibaba Cloud's: set api-key \
                  or api-key-file to the key of that server.",
@@ -196,8 +226,12 @@ impl Settings {
                 keep_going: self.keeps_going(),
                 // Any negative number means the same as -1.
                 max_retries: u32::try_from(self.max_retries).ok(),
+                addresses: u32::try_from(self.url.addresses().len()).unwrap_or(u32::MAX),
             },
-            rotate_after: ROTATE_AFTER,
+            rotate_after: match self.rotate_after {
+                0 => ROTATE_AFTER,
+                age => millis(age),
+            },
             is_live,
             pause: self.pause(setup),
             seed: fastrand::u64(..),

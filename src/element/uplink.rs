@@ -12,7 +12,7 @@ use super::properties::Settings;
 use super::report::{Report, Stats, TOO_SLOW, TextOutput, post_audio_lost};
 use super::settings::Job;
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
-use crate::protocol::Failure;
+use crate::protocol::{Endpoint, Failure};
 use crate::timeline::Timestamp;
 
 /// Why the streaming thread cannot go on.
@@ -52,10 +52,11 @@ pub struct Uplink {
 impl Uplink {
     /// Passes new settings to the session, after the property `changed` was set.
     pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
-        let endpoint = settings.endpoint(&self.job)?;
-        let setup = settings.setup(&self.job, self.rate, endpoint.is_official())?;
+        let endpoints = settings.endpoints(&self.job)?;
+        let is_official = endpoints.iter().all(Endpoint::is_official);
+        let setup = settings.setup(&self.job, self.rate, is_official)?;
         self.queue.update(Update {
-            endpoint,
+            endpoints,
             rotate: changed != "context" || !(setup.codecs)().limits().takes_context,
             codecs: setup.codecs,
             context: settings.context(),
@@ -74,8 +75,9 @@ impl Uplink {
         text: impl FnOnce() -> T,
     ) -> Result<(Self, Vec<String>), Failure> {
         let job = Job::Model { target: None };
-        let endpoint = settings.endpoint(&job)?;
-        let setup = settings.setup(&job, rate, endpoint.is_official())?;
+        let endpoints = settings.endpoints(&job)?;
+        let is_official = endpoints.iter().all(Endpoint::is_official);
+        let setup = settings.setup(&job, rate, is_official)?;
         let config = settings.session(rate, live, &setup);
         let pause = config.pause;
         let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
@@ -87,7 +89,11 @@ impl Uplink {
             CAT,
             obj = element,
             "new session with {}",
-            endpoint.authority()
+            endpoints
+                .iter()
+                .map(Endpoint::authority)
+                .collect::<Vec<_>>()
+                .join(", ")
         );
         let losses = Arc::<Losses>::default();
         let report = Report::new(
@@ -99,7 +105,7 @@ impl Uplink {
             losses.clone(),
             text,
         );
-        let link = net::spawn(endpoint, config, setup.codecs, queue.clone(), report)?;
+        let link = net::spawn(endpoints, config, setup.codecs, queue.clone(), report)?;
         let uplink = Self {
             queue,
             completion,

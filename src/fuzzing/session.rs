@@ -106,6 +106,7 @@ impl Driver {
             retry: RetryPolicy {
                 keep_going: has("continue"),
                 max_retries: has("limited").then_some(2),
+                addresses: 1,
             },
             rotate_after: seconds(if has("rotate") { 10 } else { 6000 }),
             is_live: has("live"),

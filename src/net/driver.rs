@@ -14,6 +14,7 @@ use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until, timeout};
 use tokio_tungstenite::tungstenite::{Error, Message};
 
+use super::addresses::Addresses;
 use super::allowance::Allowance;
 use super::connect::{ConnectError, Socket, connect};
 use super::queue::{AudioQueue, Lost, Taken, Update};
@@ -51,9 +52,10 @@ pub struct Link {
     _stop: oneshot::Sender<()>,
 }
 
-/// Starts a session that sends what comes through the queue.
+/// Starts a session that sends what comes through the queue to the first of these endpoints that
+/// works; there has to be at least one.
 pub fn spawn(
-    endpoint: Endpoint,
+    endpoints: Vec<Endpoint>,
     config: Config,
     make_codec: CodecFactory,
     queue: Arc<AudioQueue>,
@@ -68,7 +70,7 @@ pub fn spawn(
             // A live programme goes on whatever happens: nobody may wait for the network then.
             lossy_outages: config.retry.keep_going,
             session: Session::new(config, make_codec, Duration::ZERO),
-            endpoint,
+            addresses: Addresses::new(endpoints),
             queue: queue.clone(),
             remarks: listener.remarks(),
             listener,
@@ -115,7 +117,7 @@ enum Happened {
 struct Driver<L> {
     lossy_outages: bool,
     session: Session,
-    endpoint: Endpoint,
+    addresses: Addresses,
     queue: Arc<AudioQueue>,
     listener: L,
     remarks: Remarks,
@@ -132,6 +134,8 @@ struct Wires(Vec<(ConnId, Wire)>);
 #[derive(Default)]
 struct Wire {
     connection: Connection,
+    /// The number of its address.
+    address: usize,
     unsent: VecDeque<Message>,
     /// The WebSocket layer may have some of it left that the network did not take yet.
     flushing: bool,
@@ -159,12 +163,12 @@ impl<L: Listener> Driver<L> {
             }
             if let Some(update) = self.queue.take_update() {
                 let Update {
-                    endpoint,
+                    endpoints,
                     codecs,
                     context,
                     rotate,
                 } = update;
-                self.endpoint = endpoint;
+                self.addresses.update(endpoints);
                 let now = self.now();
                 self.session.handle_settings(codecs, context, rotate, now);
                 continue;
@@ -213,7 +217,7 @@ impl<L: Listener> Driver<L> {
                         });
                     }
                     // Services quote the key that they reject.
-                    let secrets = self.endpoint.secrets();
+                    let secrets = self.addresses.secrets();
                     let without = |notice: Notice, secret: &Secret| notice.without(secret.reveal());
                     self.listener.notice(secrets.iter().fold(notice, without));
                 }
@@ -262,6 +266,16 @@ impl<L: Listener> Driver<L> {
     }
 
     fn handle(&mut self, id: ConnId, happened: Happened) {
+        let address = self.wires.get(id).map_or(0, |wire| wire.address);
+        let is_failure = match &happened {
+            Happened::Opened(opened) => opened.is_err(),
+            Happened::Lost(..) => self.session.serving() == Some(id),
+            _ => false,
+        };
+        if is_failure {
+            self.addresses.failed(address, Instant::now());
+        }
+        let endpoint = self.addresses.get(address);
         let net = match &happened {
             Happened::Queued => Net::Queued,
             Happened::Admitted => Net::Admitted,
@@ -274,7 +288,7 @@ impl<L: Listener> Driver<L> {
                 status: *status,
                 body,
                 retry_after: *retry_after,
-                has_key: self.endpoint.key().is_some(),
+                has_key: endpoint.is_some_and(|endpoint| endpoint.key().is_some()),
             }),
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
                 Net::Unreachable(failure.clone())
@@ -293,14 +307,19 @@ impl<L: Listener> Driver<L> {
     }
 
     fn open(&mut self, id: ConnId) {
+        // Without any it runs into connect-timeout.
+        let Some((address, endpoint)) = self.addresses.next(Instant::now()) else {
+            return;
+        };
         let queue = Queue::default();
-        let attempt = connect(self.endpoint.clone(), self.remarks.clone(), queue.clone());
+        let attempt = connect(endpoint.clone(), self.remarks.clone(), queue.clone());
         let wire = Wire {
             connection: Connection::Opening(Opening {
                 attempt: Box::pin(attempt),
                 queue,
                 told: false,
             }),
+            address,
             ..Wire::default()
         };
         self.wires.0.push((id, wire));

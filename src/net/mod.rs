@@ -13,6 +13,7 @@
 //! | `tls` | encryption | `disk` |
 //! | `upgrade` | the WebSocket | `response` |
 
+mod addresses;
 mod allowance;
 mod connect;
 mod dial;

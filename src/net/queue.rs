@@ -61,7 +61,8 @@ pub(super) enum Taken {
 /// New settings for a running session. They take effect with its next connection; the context does
 /// so at once if the protocol supports that.
 pub struct Update {
-    pub endpoint: Endpoint,
+    /// As many as before.
+    pub endpoints: Vec<Endpoint>,
     pub codecs: CodecFactory,
     pub context: Option<String>,
     /// Rotate to a new connection in the next pause.

@@ -72,6 +72,7 @@ fn config() -> Config {
         retry: RetryPolicy {
             keep_going: false,
             max_retries: Some(0),
+            addresses: 1,
         },
         rotate_after: LONG,
         is_live: false,
@@ -95,14 +96,14 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
     protocol.set_up(recognition).unwrap().codecs
 }
 
-fn endpoint(server: &Server, protocol: Protocol, model: &str) -> Endpoint {
+fn endpoints(server: &Server, protocol: Protocol, model: &str) -> Vec<Endpoint> {
     let settings = EndpointSettings {
         url: Some(format!("ws://127.0.0.1:{}", server.port())),
         region: Region::Singapore,
         model: model.into(),
         ..EndpointSettings::default()
     };
-    Endpoint::new(settings, protocol).unwrap()
+    vec![Endpoint::new(settings, protocol).unwrap()]
 }
 
 #[test]
@@ -128,7 +129,7 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
         let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
         let heard = Heard::default();
         let _link = spawn(
-            endpoint(&server, protocol, model),
+            endpoints(&server, protocol, model),
             config,
             codecs(protocol, model, turn_detection),
             queue.clone(),

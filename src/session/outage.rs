@@ -141,6 +141,7 @@ mod tests {
     const POLICY: RetryPolicy = RetryPolicy {
         keep_going: false,
         max_retries: Some(2),
+        addresses: 1,
     };
 
     fn lost() -> Failure {

@@ -47,6 +47,9 @@ pub struct RetryPolicy {
     /// Number of attempts in an outage before giving up; `None` means no limit. Ignored with
     /// `keep_going`.
     pub max_retries: Option<u32>,
+    /// Number of addresses, all of which are tried before it is a failure that there is no such host
+    /// or model at one of them.
+    pub addresses: u32,
 }
 
 /// The reaction to a failure.
@@ -78,6 +81,10 @@ pub(super) fn verdict(
 ) -> Verdict {
     let (kind, retries) = (failure.kind, history.retries);
     let is_busy = failure.invitation == Invitation::Soon;
+    let has_untried = retries.saturating_add(1) < policy.addresses;
+    if has_untried && !matches!(kind, Kind::Unauthorized | Kind::Settings) {
+        return Verdict::RetryAfter(MIN_WAIT.mul_f64(1.0 + random.clamp(0.0, 1.0)));
+    }
     let needs_mending = match kind {
         Kind::Unauthorized | Kind::Settings => true,
         Kind::NotFound if is_busy => retries >= MAX_BUSY_MISSES,
@@ -122,10 +129,12 @@ mod tests {
     const STRICT: RetryPolicy = RetryPolicy {
         keep_going: false,
         max_retries: None,
+        addresses: 1,
     };
     const PATIENT: RetryPolicy = RetryPolicy {
         keep_going: true,
         max_retries: Some(0),
+        addresses: 1,
     };
 
     fn failure(kind: Kind) -> Failure {
@@ -181,6 +190,7 @@ mod tests {
         let policy = RetryPolicy {
             keep_going: false,
             max_retries: Some(2),
+            addresses: 1,
         };
         let verdict =
             |kind, retries, policy| verdict(&failure(kind), history(retries, true), policy, 0.5);
@@ -236,6 +246,21 @@ mod tests {
         let gone = busy(Kind::NotFound, None);
         let verdict = verdict(&gone, history(10, false), STRICT, 0.5);
         assert_eq!(verdict, GiveUp, "it has no such model");
+    }
+
+    #[test]
+    fn every_address_is_tried_before_that_counts() {
+        let policy = RetryPolicy {
+            addresses: 3,
+            ..STRICT
+        };
+        let gone = failure(Kind::UnknownHost);
+        let verdict =
+            |failure: &Failure, retries| verdict(failure, history(retries, false), policy, 0.0);
+        assert_eq!(verdict(&gone, 0), secs(0.05));
+        assert_eq!(verdict(&gone, 1), secs(0.05));
+        assert_eq!(verdict(&gone, 2), GiveUp);
+        assert_eq!(verdict(&failure(Kind::Unauthorized), 0), GiveUp);
     }
 
     #[test]

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use gst::prelude::*;
 use offline_service::Faults;
 use offline_service::faults::CloseFault;
 
@@ -66,4 +67,53 @@ pub fn a_server_that_is_drained_is_no_outage(protocol: Protocol) {
     );
     assert!(server.connections() >= 2);
     assert_eq!(rig.stat("outages"), 0);
+}
+
+pub fn addresses_are_tried_in_turn(protocol: Protocol) {
+    let faults = Faults {
+        reset_after_ms: Some(3400),
+        ..Faults::default()
+    };
+    let breaks = service(protocol, |options| options.faults = faults);
+    let works = service(protocol, |_| {});
+    let speech = Speech::usual(16_000);
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let nobody = closed.local_addr().unwrap().port().to_string();
+    drop(closed);
+    let [breaks_at, works_at] = [&breaks, &works].map(|server| server.url_for(protocol));
+    let nobody = works_at.replace(&works.port().to_string(), &nobody);
+    let mut rig = Rig::with(&works, 16_000, "max-speed=50");
+    let all = format!("{nobody} {breaks_at}  {works_at}");
+    rig.element.set_property("url", &all);
+    rig.run(speech.buffers(&[320], 0));
+    works.check_cues(&speech, &rig.texts(), 0);
+    assert_eq!((breaks.connections(), works.connections() > 0), (1, true));
+    let shown: String = rig.element.property("url");
+    assert_eq!(shown.split(' ').count(), 3);
+}
+
+#[test]
+fn addresses_of_different_kinds_are_refused() {
+    for url in [
+        "ws://127.0.0.1:1 wss://dashscope.aliyuncs.com",
+        "ws://127.0.0.1:1/api-ws/v1/realtime ws://127.0.0.1:1/v1/realtime",
+    ] {
+        let mut rig = Rig::new(16_000, "ws://127.0.0.1", "api-key=sk-12345678 model=m");
+        rig.element.set_property("url", url);
+        rig.play();
+        rig.push_all(Speech::usual(16_000).buffers(&[320], 0));
+        let (error, details) = rig.wait_for_error();
+        assert_eq!(details.get::<&str>("kind").unwrap(), "settings", "{url}");
+        assert!(error.message().contains("different kinds"), "{error}");
+    }
+}
+
+pub fn connections_are_replaced_at_the_age_that_is_set(protocol: Protocol) {
+    let server = service(protocol, |_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::with(&server, 16_000, "max-speed=10 rotate-after=200");
+    rig.run(speech.buffers(&[320], 0));
+    server.check_cues(&speech, &rig.texts(), 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    assert!(rig.stat("rotations") > 0);
 }

@@ -26,6 +26,8 @@ mod everywhere {
             endings::the_same_element_can_play_again,
             fleet::a_router_without_room_is_asked_again,
             fleet::a_server_that_is_drained_is_no_outage,
+            fleet::addresses_are_tried_in_turn,
+            fleet::connections_are_replaced_at_the_age_that_is_set,
             frames::additional_parts,
             frames::garbage_unknown_and_enormous_frames,
             matrix::every_fault_at_every_moment,

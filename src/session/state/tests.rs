@@ -154,6 +154,7 @@ impl Script {
             retry: RetryPolicy {
                 keep_going: false,
                 max_retries: Some(0),
+                addresses: 1,
             },
             rotate_after: Duration::from_secs(1_000_000),
             is_live: false,

@@ -92,6 +92,7 @@ fn a_name_service_that_fails_later_costs_no_word() {
                 config.retry = RetryPolicy {
                     keep_going,
                     max_retries: None,
+                    addresses: 1,
                 };
             });
             s.connect();

@@ -284,6 +284,7 @@ fn the_end_of_the_audio_limits_an_outage() {
             config.retry = RetryPolicy {
                 keep_going,
                 max_retries: None,
+                addresses: 1,
             };
         });
         s.connect();
