@@ -127,6 +127,8 @@ pub struct Faults {
     pub empty_final: Items,
     /// Transcribes these items to a mere "。".
     pub full_stop_final: Items,
+    /// Transcribes all items of a connection to what the first one was transcribed to.
+    pub repeat_first: bool,
     /// Sends the `completed` of this item behind that of the next one.
     pub swap_finals: Option<usize>,
     /// Sends every `completed` so many milliseconds of audio late, though before

@@ -32,6 +32,8 @@ pub struct Filter {
     clock: u64,
     /// What is held back, with the moment from which on it may be told.
     late: Vec<(u64, Act)>,
+    /// The first transcript, if it is to be repeated.
+    first: Option<String>,
     /// The final that waits for the next one.
     swapped: Option<Act>,
     /// Nothing gets through any more.
@@ -52,6 +54,7 @@ impl Filter {
             faults,
             clock: 0,
             late: Vec::new(),
+            first: None,
             swapped: None,
             muted: false,
             finished: false,
@@ -90,6 +93,7 @@ impl Filter {
                 }
                 self.emit(act, way);
             }
+            Act::Partial(_) if self.first.is_some() => (),
             Act::Partial(_) if self.faults.partial_lag_ms > 0 => {
                 self.late
                     .push((self.clock + self.faults.partial_lag_ms, act));
@@ -170,6 +174,11 @@ impl Filter {
             done.words.clear();
         } else if self.faults.full_stop_final.contains(item) {
             done.transcript = "。".to_owned();
+            done.words.clear();
+        }
+        if self.faults.repeat_first {
+            let own = std::mem::take(&mut done.transcript);
+            done.transcript = self.first.get_or_insert(own).clone();
             done.words.clear();
         }
         let act = if self.faults.failed.contains(item) {

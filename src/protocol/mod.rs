@@ -255,6 +255,8 @@ pub struct Limits {
     pub keep_alive: Option<Duration>,
     /// [`Command::Context`] takes effect at once.
     pub takes_context: bool,
+    /// A connection takes one utterance: audio after a [`Command::Commit`] needs another one.
+    pub one_utterance: bool,
 }
 
 /// The properties of a protocol that matter before it connects.

@@ -399,6 +399,7 @@ impl Codec for SglangOmni {
             max_utterance_ms: (!self.has_vad()).then_some(MAX_UTTERANCE_MS),
             keep_alive: None,
             takes_context: false,
+            one_utterance: false,
         }
     }
 

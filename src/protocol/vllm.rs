@@ -2,12 +2,11 @@
 //! The protocol of vLLM's `/v1/realtime` for self-hosted Qwen3-ASR, as of vLLM 0.33: experimental.
 //!
 //! The server has no utterances, only generations: `commit` starts one, `commit` with `final` ends
-//! its audio, and `transcription.done` is its text. The server drops audio that arrives between the
-//! two, and a generation that is ended without having been started spoils the next one (both read
-//! in its source). Invariant: one utterance is one generation, and nothing is sent while an answer
-//! is awaited; audio and commits are held back meanwhile.
-
-use std::collections::VecDeque;
+//! its audio, and `transcription.done` is its text. A connection that has answered once may answer
+//! with its earlier text again (reported by users), drops audio that arrives before an answer, and
+//! a generation that is ended without having been started spoils the next one (both read in its
+//! source). Invariant: one utterance is one generation on a connection of its own
+//! ([`Limits::one_utterance`]); after its commit nothing is sent.
 
 use serde_json::{Value, json};
 
@@ -24,12 +23,15 @@ use super::{
 /// One second; the server accepts far more.
 const MAX_AUDIO_BYTES: usize = 32_000;
 
-/// Each answer is awaited, so the server cannot fall behind by more than one utterance.
+/// The session has at most two utterances on their way, so the server cannot fall behind.
 const SPEED: f64 = 20.0;
 
 /// On long audio the model repeats its earlier text (observed), as the server feeds it its own
 /// output.
 const MAX_UTTERANCE_MS: u64 = 15_000;
+
+/// The utterance of a connection; the server has no ids for them.
+const ITEM: ItemKey = 0;
 
 /// The only sample rate that the server accepts, in Hz.
 const RATE: u32 = 16_000;
@@ -73,21 +75,16 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
 enum Phase {
     /// Waiting for `session.created`.
     Opened,
-    /// No generation is running.
+    /// The generation has not begun.
     Idle,
     /// A generation is running and takes audio.
     Listening,
     /// The generation's audio has ended; awaiting its text.
     Answering,
+    /// Its text is known: the connection is used up.
+    Answered,
     /// Failed or finished.
     Over,
-}
-
-/// Input held back while an answer was awaited.
-#[derive(Debug)]
-enum Held {
-    Audio(Vec<u8>),
-    Commit,
 }
 
 /// One connection's codec.
@@ -98,11 +95,8 @@ struct Vllm {
     /// The dialect that the greeting announces.
     dialect: Dialect,
     session_id: Option<String>,
-    /// The utterance being sent or answered; the server has no ids for them.
-    item: ItemKey,
-    /// Its deltas so far, tags included.
+    /// The deltas so far, tags included.
     deltas: String,
-    held: VecDeque<Held>,
     finishing: bool,
 }
 
@@ -113,9 +107,7 @@ impl Vllm {
             phase: Phase::Opened,
             dialect: Dialect::Unknown,
             session_id: None,
-            item: 0,
             deltas: String::new(),
-            held: VecDeque::new(),
             finishing: false,
         }
     }
@@ -140,26 +132,20 @@ impl Vllm {
 
     fn audio(&mut self, audio: &[u8], out: &mut Vec<Frame>) {
         match self.phase {
-            Phase::Answering => return self.held.push_back(Held::Audio(audio.to_vec())),
             Phase::Idle => {
                 self.phase = Phase::Listening;
                 out.push(commit(false));
             }
             Phase::Listening => {}
-            Phase::Opened | Phase::Over => return,
+            Phase::Opened | Phase::Answering | Phase::Answered | Phase::Over => return,
         }
         out.push(encoding::audio_event(None, audio));
     }
 
     fn end_utterance(&mut self, out: &mut Vec<Frame>) {
-        match self.phase {
-            Phase::Answering => self.held.push_back(Held::Commit),
-            Phase::Listening => {
-                self.phase = Phase::Answering;
-                out.push(commit(true));
-            }
-            // There is no generation, and ending it would spoil the next one.
-            Phase::Opened | Phase::Idle | Phase::Over => {}
+        if self.phase == Phase::Listening {
+            self.phase = Phase::Answering;
+            out.push(commit(true));
         }
     }
 
@@ -171,13 +157,13 @@ impl Vllm {
         let said = untagged(&self.deltas, true);
         if !said.text.is_empty() {
             events.push(Event::Interim {
-                item: self.item,
+                item: ITEM,
                 text: said,
             });
         }
     }
 
-    fn done(&mut self, event: &Value, events: &mut Vec<Event>, out: &mut Vec<Frame>) {
+    fn done(&mut self, event: &Value, events: &mut Vec<Event>) {
         if !matches!(self.phase, Phase::Listening | Phase::Answering) {
             return events.push(Event::Warning("ignored an answer to nothing".into()));
         }
@@ -187,25 +173,16 @@ impl Vllm {
         if !has_words(&text.text) && has_words(&deltas.text) {
             text = deltas;
         }
-        events.push(Event::Final {
-            item: self.item,
-            text,
-        });
-        self.item += 1;
-        self.phase = Phase::Idle;
-        // A commit among the held input holds back the rest again.
-        for held in std::mem::take(&mut self.held) {
-            match held {
-                Held::Audio(audio) => self.audio(&audio, out),
-                Held::Commit => self.end_utterance(out),
-            }
-        }
+        events.push(Event::Final { item: ITEM, text });
+        // A generation that ends early leaves the rest of the utterance to another connection.
+        self.finishing |= self.phase == Phase::Listening;
+        self.phase = Phase::Answered;
         self.finish_if_idle(events);
     }
 
-    /// The server does not answer the end of the audio: the session is over with the final answer.
+    /// The server does not answer the end of the audio: all is over with the answer.
     fn finish_if_idle(&mut self, events: &mut Vec<Event>) {
-        if self.finishing && self.phase == Phase::Idle {
+        if self.finishing && matches!(self.phase, Phase::Idle | Phase::Answered) {
             self.phase = Phase::Over;
             events.push(Event::Finished);
         }
@@ -310,6 +287,7 @@ impl Codec for Vllm {
             max_utterance_ms: Some(MAX_UTTERANCE_MS),
             keep_alive: None,
             takes_context: false,
+            one_utterance: true,
         }
     }
 
@@ -340,7 +318,7 @@ impl Codec for Vllm {
         match kind.as_str() {
             "session.created" => self.created(&event, events, out),
             "transcription.delta" => self.delta(&event, events),
-            "transcription.done" => self.done(&event, events, out),
+            "transcription.done" => self.done(&event, events),
             "error" => self.error(&event, events),
             kind => match self.dialect.contradicted_by(kind, Dialect::Vllm) {
                 Some(failure) => self.fail(failure, events),

@@ -94,11 +94,13 @@ pub(super) enum Piece {
     Audio { time: Timestamp, audio: Vec<u8> },
     /// Silence that is not part of the stream.
     Padding { samples: Samples },
+    /// The speech of the next utterance starts at this timestamp.
+    Began { time: Timestamp },
     /// With the start and end of the utterance's speech, if known.
     Commit(Option<Span>),
 }
 
-/// The audio to send again before any new audio.
+/// The audio to send before any new audio: again, or because no connection could take it.
 #[derive(Debug, Default)]
 pub(super) struct Replay(VecDeque<Piece>);
 
@@ -162,7 +164,7 @@ impl Replay {
     pub fn kept_bytes(&self) -> usize {
         let length = |piece: &Piece| match piece {
             Piece::Audio { audio, .. } => audio.len(),
-            Piece::Padding { .. } | Piece::Commit(_) => 0,
+            Piece::Padding { .. } | Piece::Began { .. } | Piece::Commit(_) => 0,
         };
         self.0.iter().map(length).sum()
     }
@@ -175,7 +177,7 @@ impl Replay {
                 let length = audio::samples(audio.len()).duration(rate);
                 Some(Span::new(time, time + length))
             }
-            Piece::Padding { .. } | Piece::Commit(_) => None,
+            Piece::Padding { .. } | Piece::Began { .. } | Piece::Commit(_) => None,
         };
         self.0.drain(..).filter_map(span).reduce(Span::hull)
     }
@@ -186,6 +188,11 @@ impl Replay {
 
     pub fn next(&mut self) -> Option<Piece> {
         self.0.pop_front()
+    }
+
+    /// Adds new audio, behind everything else.
+    pub fn push(&mut self, piece: Piece) {
+        self.0.push_back(piece);
     }
 }
 
@@ -218,7 +225,7 @@ mod tests {
                     time.nanos() / 1_000_000,
                     audio.into_iter().step_by(2).collect(),
                 ),
-                Piece::Padding { .. } | Piece::Commit(_) => (0, vec![]),
+                Piece::Padding { .. } | Piece::Began { .. } | Piece::Commit(_) => (0, vec![]),
             })
             .collect()
     }

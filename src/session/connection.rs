@@ -66,6 +66,12 @@ pub(super) struct Connection {
     unanswered: Option<Position>,
     /// Utterances end with commits (manual turn detection).
     manual: bool,
+    /// There is room for one utterance only.
+    one_utterance: bool,
+    /// It had its one utterance: audio that follows needs another connection.
+    is_used: bool,
+    /// Takes the place of a connection that is used, rather than of one that was lost.
+    pub is_planned: bool,
 }
 
 /// Audio that was sent.
@@ -88,6 +94,7 @@ impl Connection {
         let Limits {
             max_utterance_ms,
             keep_alive,
+            one_utterance,
             ..
         } = codec.limits();
         let manual = max_utterance_ms.is_some();
@@ -107,11 +114,24 @@ impl Connection {
             quiet_until: Position::default(),
             unanswered: None,
             manual,
+            one_utterance,
+            is_used: false,
+            is_planned: false,
         }
     }
 
     pub fn is_ready(&self) -> bool {
         matches!(self.stage, Stage::Ready { .. })
+    }
+
+    /// Whether audio may be sent.
+    pub fn takes_audio(&self) -> bool {
+        self.is_ready() && !self.is_used
+    }
+
+    /// Whether it had the one utterance that it takes.
+    pub fn is_used(&self) -> bool {
+        self.is_used
     }
 
     /// How long the service has accepted audio.
@@ -197,6 +217,7 @@ impl Connection {
     /// The audio since the previous commit is an utterance, with speech between these timestamps if
     /// they are known.
     pub fn commit(&mut self, speech: Option<Span>) {
+        self.is_used = self.one_utterance;
         self.utterances.commit(speech, &self.timeline);
         self.backlog.commit(self.timeline.clock(), speech);
     }

@@ -46,9 +46,11 @@ impl Connections {
         self.serving.as_mut()
     }
 
-    /// The serving connection, once the service has accepted the session.
-    pub fn ready(&mut self) -> Option<&mut Connection> {
-        self.serving.as_mut().filter(|serving| serving.is_ready())
+    /// The serving connection, while audio may be sent over it.
+    pub fn taking_audio(&mut self) -> Option<&mut Connection> {
+        self.serving
+            .as_mut()
+            .filter(|serving| serving.takes_audio())
     }
 
     pub fn retiring(&mut self) -> Option<&mut Connection> {

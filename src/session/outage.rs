@@ -60,6 +60,11 @@ impl Outage {
         self.moved = false;
     }
 
+    /// A connection has done all that it was made for.
+    pub fn completed(&mut self) {
+        self.retries = 0;
+    }
+
     /// A connection failed that had `served` for this long, if at all.
     pub fn failed(
         &mut self,

@@ -211,10 +211,10 @@ impl Session {
         self.phase == Phase::Over
     }
 
-    /// No connection could take audio.
+    /// No connection could take audio, other than for the moment that a planned replacement takes.
     pub fn is_down(&self) -> bool {
         let serving = self.connections.serving();
-        self.is_over() || !serving.is_some_and(Connection::is_ready)
+        self.is_over() || !serving.is_some_and(|s| s.is_ready() || s.is_planned)
     }
 
     /// The connection that takes the audio, now or as soon as it is ready.
@@ -228,7 +228,8 @@ impl Session {
     }
 
     fn is_running(&self) -> bool {
-        self.phase == Phase::Serving && !self.is_down()
+        let serving = self.connections.serving();
+        self.phase == Phase::Serving && serving.is_some_and(Connection::is_ready)
     }
 
     /// Changes the settings. Those of the protocol, in `make_codec`, apply from the next
@@ -349,6 +350,7 @@ impl Session {
             connection.until = now + standby.min(MAX_STANDBY);
             return self.rotate(now);
         }
+        let is_planned = connection.is_planned;
         self.pacer.restart(now);
         self.stall.restart(now);
         self.rotation.schedule(now);
@@ -357,7 +359,9 @@ impl Session {
             // From now on the limit depends on the amount of audio.
             self.end.by = None;
         }
-        self.announce(State::Connected, "");
+        if !is_planned {
+            self.announce(State::Connected, "");
+        }
         self.send_context(now);
     }
 

@@ -97,6 +97,37 @@ fn an_outage_costs_no_word_wherever_it_comes() {
     }
 }
 
+/// vLLM may answer with earlier text on a connection that has answered before.
+#[test]
+fn a_server_that_repeats_itself_is_asked_once_for_each_connection() {
+    let server = service(Protocol::Vllm, |options| {
+        options.faults.repeat_first = true;
+    });
+    let mut speech = Speech::new(16_000).silence(500).say(0..15).silence(800);
+    // A cough of 300 ms.
+    let mut random = fastrand::Rng::with_seed(1);
+    let noise = std::iter::repeat_with(|| random.i16(-5600..=5600));
+    speech.samples.extend(noise.take(4800));
+    let speech = speech.silence(800).say(15..26).silence(800).say(26..36);
+    for live in [false, true] {
+        let before = server.connections();
+        let mut rig = if live {
+            Rig::live(&server, "latency=60000 min-duration=0")
+        } else {
+            Rig::with(&server, 16_000, "min-duration=0")
+        };
+        rig.run(speech.buffers(&[320], 0));
+        server.check_cues(&speech, &rig.texts(), 0);
+        assert_eq!(server.connections() - before, 4);
+        assert_eq!(
+            rig.states(),
+            ["connecting", "connected", "finishing", "idle"]
+        );
+        assert_eq!(rig.stat("rotations"), 0);
+        assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    }
+}
+
 #[test]
 fn long_speech_is_cut_where_it_is_quiet() {
     let server = server(|_| {});

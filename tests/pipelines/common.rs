@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use gst::prelude::*;
 pub use offline_service::Protocol;
-use offline_service::{Options, Server, blocks};
+use offline_service::{Faults, Options, Server, SessionRecord, blocks};
 
 /// Nothing here takes long; what takes this long hangs.
 pub const LONG: Duration = Duration::from_secs(30);
@@ -68,6 +68,20 @@ impl Service {
         format!("url={url} {others}")
     }
 
+    /// The connections that so many utterances of one session take, if all goes well.
+    pub fn connections_for(&self, utterances: usize) -> usize {
+        match self.protocol {
+            Protocol::Vllm => utterances,
+            _ => 1,
+        }
+    }
+
+    /// Bytes of audio that came, over all connections.
+    pub fn audio_bytes(&self) -> usize {
+        let sessions = self.sessions();
+        sessions.iter().map(SessionRecord::audio_bytes).sum()
+    }
+
     /// Every word once and in order, every cue where its words were said: to the sample, where
     /// the service says when that was, and some milliseconds for how it looks at the audio.
     pub fn check_cues(&self, speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
@@ -77,6 +91,30 @@ impl Service {
         };
         check_cues_within(tolerance, speech, cues, offset_ms);
     }
+}
+
+/// The faults of the first connections that make something happen at a moment, in milliseconds, of
+/// the audio that is sent: `faults` says what, for a moment of one connection. With a connection
+/// for each utterance, `utterances` are the lengths of the first ones, with what is sent around
+/// them.
+pub fn faults_at(
+    protocol: Protocol,
+    mut moment: u64,
+    utterances: &[u64],
+    faults: impl FnOnce(u64) -> Faults,
+) -> Vec<Faults> {
+    let mut first = Vec::new();
+    if protocol == Protocol::Vllm {
+        for length in utterances {
+            if moment < *length {
+                break;
+            }
+            moment -= length;
+            first.push(Faults::default());
+        }
+    }
+    first.push(faults(moment));
+    first
 }
 
 /// A service that speaks this protocol, and does not mind how fast the audio comes.
@@ -127,6 +165,9 @@ impl Speech {
         }
         self
     }
+
+    /// What is sent of each utterance of [`Self::usual`] where the element finds them.
+    pub const USUAL: [u64; 3] = [2550, 1750, 4050];
 
     /// Three utterances with pauses, 9.6 seconds.
     pub fn usual(rate: u32) -> Self {

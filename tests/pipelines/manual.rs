@@ -8,11 +8,12 @@ use offline_service::SessionRecord;
 const MANUAL: &str = "turn-detection=manual max-speed=100";
 
 /// How many utterances the client ended.
-fn commits(session: &SessionRecord) -> usize {
-    session
-        .received_events("input_audio_buffer.commit")
-        .filter(|commit| commit["final"] != false)
-        .count()
+fn commits(service: &Service) -> usize {
+    let commits = |session: &SessionRecord| {
+        let commits = session.received_events("input_audio_buffer.commit");
+        commits.filter(|commit| commit["final"] != false).count()
+    };
+    service.sessions().iter().map(commits).sum()
 }
 
 fn sent(rig: &Rig) -> u64 {
@@ -54,7 +55,8 @@ pub fn the_signal_and_the_event_end_utterances(protocol: Protocol) {
     let session = &server.sessions()[0];
     let update = session.received_events("session.update").next().unwrap();
     assert!(update["session"]["turn_detection"].is_null());
-    assert_eq!(commits(session), 3);
+    assert_eq!(commits(&server), 3);
+    assert_eq!(server.connections(), server.connections_for(3));
     assert!(
         !rig.left().contains(&Left::Event("qwenasr/commit".into())),
         "it ends here"
@@ -82,7 +84,7 @@ pub fn long_speech_is_committed_before_the_protocols_limit(protocol: Protocol) {
         Protocol::OpenAi => 30,
         _ => 60,
     };
-    assert_eq!(commits(&server.sessions()[0]), 150_usize.div_ceil(limit));
+    assert_eq!(commits(&server), 150_usize.div_ceil(limit));
 }
 
 #[test]

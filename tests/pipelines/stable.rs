@@ -92,19 +92,16 @@ pub fn live_words_come_once_and_in_time(protocol: Protocol) {
 
 pub fn files_and_outages_keep_the_words(protocol: Protocol) {
     let speech = Speech::usual(16_000);
-    for faults in [
-        Faults::default(),
-        Faults {
-            only_first: true,
-            reset_after_ms: Some(3400),
-            ..Faults::default()
-        },
-    ] {
-        let server = service(protocol, |options| options.faults = faults.clone());
+    let reset = |at| Faults {
+        reset_after_ms: Some(at),
+        ..Faults::default()
+    };
+    for faults in [Vec::new(), faults_at(protocol, 3400, &Speech::USUAL, reset)] {
+        let server = service(protocol, |options| options.first_faults = faults.clone());
         let mut rig = Rig::with(&server, 16_000, "results=stable max-speed=50");
         rig.run(speech.buffers(&[320], 0));
         let texts = rig.texts();
-        if faults == Faults::default() {
+        if faults.is_empty() {
             check_words(&speech, &texts);
         } else {
             // A word at the seam may come twice.

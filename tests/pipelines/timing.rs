@@ -33,7 +33,8 @@ fn words_have_their_times(protocol: Protocol, ms: usize) {
             assert_eq!(numbers(&messages), speech.numbers(), "and in the messages");
         }
     }
-    assert_eq!(server.connections(), 5 * 2, "one session each");
+    let expected = 5 * 2 * server.connections_for(3);
+    assert_eq!(server.connections(), expected, "one session each");
 }
 
 pub fn samples_cut_in_two_are_put_together(protocol: Protocol) {
@@ -84,7 +85,7 @@ pub fn a_small_hole_does_not_shift_what_follows(protocol: Protocol) {
     let mut rig = Rig::with(&server, 16_000, FAST);
     rig.run(buffers);
     server.check_cues(&speech, &rig.texts(), 0);
-    assert_eq!(server.connections(), 1);
+    assert_eq!(server.connections(), server.connections_for(5));
 }
 
 pub fn a_large_hole_ends_the_utterance_and_time_goes_on(protocol: Protocol) {
@@ -97,8 +98,8 @@ pub fn a_large_hole_ends_the_utterance_and_time_goes_on(protocol: Protocol) {
     let texts = rig.texts();
     server.check_cues(&speech, &texts, 0);
     assert_eq!(texts.len(), 2, "{texts:?}");
-    assert_eq!(server.connections(), 1);
-    let sent = server.sessions()[0].audio_bytes() / 32;
+    assert_eq!(server.connections(), server.connections_for(2));
+    let sent = server.audio_bytes() / 32;
     assert!(sent < 4500, "{sent} ms: the hole itself is not sent");
 }
 
@@ -115,7 +116,7 @@ pub fn a_discont_flag_costs_nothing(protocol: Protocol) {
     }
     rig.run(buffers);
     server.check_cues(&speech, &rig.texts(), 0);
-    assert_eq!(server.connections(), 1);
+    assert_eq!(server.connections(), server.connections_for(3));
 }
 
 pub fn jitter_is_no_hole(protocol: Protocol) {
@@ -200,7 +201,10 @@ pub fn a_flushing_seek_starts_afresh(protocol: Protocol) {
     let mut expected = speech.clone();
     expected.truth.retain(|(_, begin, _)| *begin >= 3100);
     server.check_cues(&expected, &after, 0);
-    assert_eq!(server.connections(), 2);
+    // At the time of the seek one utterance is over, and the next one may have begun.
+    let after = server.connections_for(2);
+    let sessions = server.connections_for(1) + after..=server.connections_for(2) + after;
+    assert!(sessions.contains(&server.connections()), "{sessions:?}");
 }
 
 pub fn segments_and_rates_follow_each_other_in_order(protocol: Protocol) {

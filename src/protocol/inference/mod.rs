@@ -327,6 +327,7 @@ impl Codec for Inference {
             max_utterance_ms: None,
             keep_alive: Some(KEEP_ALIVE),
             takes_context: self.takes_context,
+            one_utterance: false,
         }
     }
 

@@ -180,6 +180,7 @@ impl Codec for OpenAi {
             max_utterance_ms: Some(MAX_UTTERANCE_MS),
             keep_alive: None,
             takes_context: false,
+            one_utterance: false,
         }
     }
 

@@ -141,6 +141,7 @@ impl Codec for Qwen {
             max_utterance_ms: manual.then_some(MAX_UTTERANCE_MS),
             keep_alive: Some(KEEP_ALIVE),
             takes_context: false,
+            one_utterance: false,
         }
     }
 

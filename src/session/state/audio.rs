@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The path of the audio through a session: from the segmenter, or directly, to the serving
-//! connection; the replay of a lost connection's audio goes first.
+//! connection; the replay of a lost connection's audio goes first. Audio that the serving
+//! connection cannot take joins the replay.
 
 use std::time::Duration;
 
@@ -21,6 +22,13 @@ impl Session {
         if !self.is_running() {
             return Demand::Nothing;
         }
+        if !self.replay.is_empty() && self.connections.taking_audio().is_none() {
+            return if self.replace_used(now) {
+                Demand::Replayed
+            } else {
+                Demand::Nothing
+            };
+        }
         let time = self.pacer.next();
         if time > now {
             let least = if self.replay.is_empty() {
@@ -37,6 +45,7 @@ impl Session {
         match self.replay.next() {
             Some(Piece::Audio { time, audio }) => self.send_audio(time, &audio, now),
             Some(Piece::Padding { samples }) => self.send_padding(samples, now),
+            Some(Piece::Began { time }) => self.speech_started(time, now),
             Some(Piece::Commit(speech)) => self.commit(speech, now),
             None => {
                 return Demand::Chunk {
@@ -118,9 +127,7 @@ impl Session {
                 Step::Began { time } => {
                     // All of an utterance belongs to one connection.
                     self.rotate(now);
-                    if let Some(serving) = self.connections.serving_mut() {
-                        serving.speech_started(time);
-                    }
+                    self.speech_started(time, now);
                     let item_id = String::new();
                     self.outbox.notice(Notice::SpeechStarted { item_id, time });
                 }
@@ -131,6 +138,22 @@ impl Session {
                     self.outbox.notice(Notice::SpeechStopped { item_id, time });
                 }
             }
+        }
+    }
+
+    /// The next commit's speech starts at this timestamp.
+    fn speech_started(&mut self, time: Timestamp, now: Duration) {
+        match self.connections.taking_audio() {
+            Some(serving) => serving.speech_started(time),
+            None => self.hold(Piece::Began { time }, now),
+        }
+    }
+
+    /// Holds back what the serving connection cannot take: it is sent over the next one.
+    fn hold(&mut self, piece: Piece, now: Duration) {
+        if !self.is_over() {
+            self.replay.push(piece);
+            self.replace_used(now);
         }
     }
 
@@ -162,10 +185,12 @@ impl Session {
 
     fn send_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
         self.rotate(now);
-        if let Some(serving) = self.connections.ready() {
-            let length = serving.sent_audio(time, audio, now);
-            self.send(audio, length, now);
-        }
+        let Some(serving) = self.connections.taking_audio() else {
+            let audio = audio.to_vec();
+            return self.hold(Piece::Audio { time, audio }, now);
+        };
+        let length = serving.sent_audio(time, audio, now);
+        self.send(audio, length, now);
     }
 
     /// Sends silence that is not part of the stream. The service adds it to the next utterance;
@@ -173,7 +198,7 @@ impl Session {
     fn send_padding(&mut self, samples: Samples, now: Duration) {
         self.rotate(now);
         let silence = silence(samples);
-        let Some(serving) = self.connections.ready() else {
+        let Some(serving) = self.connections.taking_audio() else {
             return;
         };
         let length = serving.sent_padding(&silence, now);
@@ -222,15 +247,18 @@ impl Session {
     }
 
     fn commit(&mut self, speech: Option<Span>, now: Duration) {
-        if !self.is_running() || self.limits.max_utterance_ms.is_none() {
+        if self.limits.max_utterance_ms.is_none() {
             return;
         }
-        // The service answers an empty commit with an error.
-        if let Some(serving) = self.connections.serving_mut()
-            && !serving.uncommitted().is_zero()
-        {
-            serving.commit(speech);
-            self.command(Command::Commit, now);
+        match self.connections.taking_audio() {
+            // The service answers an empty commit with an error.
+            Some(serving) if serving.uncommitted().is_zero() => {}
+            Some(serving) => {
+                serving.commit(speech);
+                self.command(Command::Commit, now);
+            }
+            None if self.replay.is_empty() => {}
+            None => self.hold(Piece::Commit(speech), now),
         }
     }
 

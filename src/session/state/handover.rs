@@ -9,7 +9,7 @@ use super::super::connections::Role;
 use super::super::rotation::{MAX_RETIREMENT, NOISE};
 use super::super::segmenter::Segmenter;
 use super::super::{Notice, Output, Warning};
-use super::Session;
+use super::{Phase, Session};
 use crate::protocol::{Command, Failure, Kind};
 
 impl Session {
@@ -75,17 +75,47 @@ impl Session {
     }
 
     fn hand_over(&mut self, now: Duration) {
-        let Some(mut old) = self.promote_successor(now) else {
+        let Some(old) = self.promote_successor(now) else {
             return;
         };
         if let Some(segmenter) = &mut self.segmenter {
             segmenter.forget_padding();
         }
-        old.until = now + self.config.finish_timeout.min(MAX_RETIREMENT);
+        let timeout = self.config.finish_timeout.min(MAX_RETIREMENT);
+        self.retire(old, timeout, now);
+    }
+
+    /// Tells the service that no more audio comes over this connection, and waits for its text.
+    fn retire(&mut self, mut old: Connection, timeout: Duration, now: Duration) {
+        old.until = now + timeout;
         old.command(Command::Finish, &mut self.events, &mut self.outbox);
         let id = old.id;
         self.connections.retire(old);
         self.handle_events(id, now);
+    }
+
+    /// Replaces a connection that had its one utterance: opens the next one while the text of this
+    /// one is awaited. One after the other: the connection before has to be done. Returns whether a
+    /// connection was replaced.
+    pub(super) fn replace_used(&mut self, now: Duration) -> bool {
+        let serving = self.connections.serving();
+        if self.phase != Phase::Serving || !serving.is_some_and(Connection::is_used) {
+            return false;
+        }
+        match self.connections.second_role() {
+            Some(Role::Retiring) => return false,
+            Some(_) => self.close_second(),
+            None => {}
+        }
+        let Some(old) = self.connections.take_serving() else {
+            return false;
+        };
+        self.connect(now);
+        if let Some(serving) = self.connections.serving_mut() {
+            serving.is_planned = true;
+        }
+        self.retire(old, self.config.response_timeout, now);
+        true
     }
 
     fn replace_in_noise(&mut self, now: Duration) {
@@ -116,7 +146,7 @@ impl Session {
     pub(super) fn handle_second_timeout(&mut self, now: Duration) {
         match self.connections.retiring() {
             None => self.postpone_rotation(None, now),
-            Some(retiring) if retiring.any_open() => {
+            Some(retiring) if !retiring.all_reported() => {
                 let what = "The service did not finish a connection that was replaced.";
                 let remedy = "Check the service's status.";
                 self.fail(Failure::new(Kind::Lost, what, remedy), now);
@@ -140,7 +170,11 @@ impl Session {
         self.report_ended();
         self.advance_watermark(end, now);
         self.close_second();
-        self.announce_rotation();
+        if self.limits.one_utterance {
+            self.outage.completed();
+        } else {
+            self.announce_rotation();
+        }
         if std::mem::take(&mut self.end.all_said) {
             self.end(now);
         }

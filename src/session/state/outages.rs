@@ -16,7 +16,13 @@ impl Session {
     pub(super) fn connection_failed(&mut self, id: ConnId, failure: Failure, now: Duration) {
         match self.connections.get(id) {
             None => {}
-            Some((Role::Serving, _)) => self.fail(failure, now),
+            Some((Role::Serving, serving)) => {
+                // Nothing is lost with a connection that has done all that it was made for.
+                let is_done = serving.is_used() && !serving.owes_text();
+                if !(is_done && self.replace_used(now)) {
+                    self.fail(failure, now);
+                }
+            }
             Some((Role::Successor, _)) => self.postpone_rotation(Some(failure), now),
             // Without the rest of its text, its audio has to be sent again, before that of the
             // serving connection: this is an outage like any other.

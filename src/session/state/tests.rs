@@ -5,6 +5,7 @@
 mod client_vad;
 mod days;
 mod endings;
+mod one_utterance;
 mod outages;
 mod replay;
 mod results;
@@ -19,8 +20,20 @@ use crate::timeline::Timestamp;
 use crate::transcript::Transcript;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
+#[derive(Clone, Copy)]
 struct PlainCodec {
     manual: bool,
+    one_utterance: bool,
+}
+
+impl PlainCodec {
+    fn new(manual: bool) -> Self {
+        let one_utterance = false;
+        Self {
+            manual,
+            one_utterance,
+        }
+    }
 }
 
 impl Codec for PlainCodec {
@@ -31,6 +44,7 @@ impl Codec for PlainCodec {
             max_utterance_ms: self.manual.then_some(1000),
             keep_alive: Some(Duration::from_secs(50)),
             takes_context: true,
+            one_utterance: self.one_utterance,
         }
     }
 
@@ -141,6 +155,10 @@ impl Script {
     }
 
     fn with(manual: bool, change: impl FnOnce(&mut Config)) -> Self {
+        Self::speaking(PlainCodec::new(manual), change)
+    }
+
+    fn speaking(codec: PlainCodec, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             rate: 16000,
             chunk_bytes: 3200,
@@ -162,7 +180,7 @@ impl Script {
             seed: 1,
         };
         change(&mut config);
-        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec { manual }));
+        let make_codec: CodecFactory = Box::new(move || Box::new(codec));
         let session = Session::new(config, make_codec, Duration::ZERO);
         let mut script = Script {
             session,
@@ -205,7 +223,7 @@ impl Script {
 
     fn context(&mut self, context: Option<String>) {
         let manual = self.session.limits.max_utterance_ms.is_some();
-        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec { manual }));
+        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec::new(manual)));
         self.session
             .handle_settings(make_codec, context, false, self.now);
         self.drain();

@@ -3,7 +3,6 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::LazyLock;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -13,7 +12,7 @@ use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// What happens to the first connection. Later ones get through.
+/// What happens to one connection. The others get through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Trouble {
     /// Everything is swallowed, in both directions.
@@ -33,8 +32,9 @@ pub struct Network {
 }
 
 impl Network {
-    /// The trouble begins once the client has sent so many bytes.
-    pub fn new(port: u16, trouble: Trouble, after: usize) -> Self {
+    /// The trouble is that of the connection with this number, and begins once the client has sent
+    /// so many bytes over it.
+    pub fn new(port: u16, trouble: Trouble, number: usize, after: usize) -> Self {
         static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1).enable_all().build().unwrap()
@@ -44,10 +44,11 @@ impl Network {
         let address = listener.local_addr().unwrap();
         let task = RUNTIME.spawn(async move {
             let listener = TcpListener::from_std(listener).unwrap();
-            let first = AtomicBool::new(true);
             let mut connections = tokio::task::JoinSet::new();
+            let mut accepted = 0;
             while let Ok((client, _)) = listener.accept().await {
-                let trouble = first.swap(false, Ordering::Relaxed).then_some(trouble);
+                let trouble = (accepted == number).then_some(trouble);
+                accepted += 1;
                 connections.spawn(forward(client, port, trouble, after));
             }
         });

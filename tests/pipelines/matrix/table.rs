@@ -52,10 +52,22 @@ impl Moment {
         }
     }
 
-    /// In milliseconds of audio that the service has processed. Where the element finds the
-    /// utterances that is only speech, with 300 ms before and some 250 ms after each utterance.
+    /// The number of the connection that it is on, if there was no outage before.
+    pub fn connection(self, protocol: Protocol) -> usize {
+        match (self, protocol) {
+            (MidUtterance, Protocol::Vllm) => 1,
+            (BetweenUtterances, Protocol::Vllm) => 2,
+            _ => 0,
+        }
+    }
+
+    /// In milliseconds of audio that the service has processed on the connection. Where the element
+    /// finds the utterances that is only speech, with 300 ms before and some 250 ms after each
+    /// utterance.
     fn ms(self, protocol: Protocol) -> u64 {
         match (self, is_self_hosted(protocol)) {
+            (MidUtterance, _) if protocol == Protocol::Vllm => 300 + 500,
+            (BetweenUtterances, _) if protocol == Protocol::Vllm => 150,
             (BeforeTheFirstAnswer, _) => 0,
             (MidUtterance, false) => 2700,
             (MidUtterance, true) => 1600 + 300 + 500,
@@ -88,10 +100,21 @@ impl Moment {
         }
     }
 
+    /// Their numbers on the connection.
+    fn item_numbers(self, protocol: Protocol) -> Vec<usize> {
+        match protocol {
+            Protocol::Vllm => vec![0],
+            _ => self.items(),
+        }
+    }
+
     /// Utterances that were reported for sure before it.
-    fn reported(self) -> usize {
+    fn reported(self, protocol: Protocol) -> usize {
         match self {
             BeforeTheFirstAnswer => 0,
+            // The text of one utterance may come while the next one is sent over another connection.
+            MidUtterance if protocol == Protocol::Vllm => 0,
+            BetweenUtterances if protocol == Protocol::Vllm => 1,
             MidUtterance => 1,
             BetweenUtterances | WhileFinishing => 2,
         }
@@ -129,7 +152,7 @@ pub struct Row {
     pub first: Vec<Faults>,
     /// Those of the others.
     pub later: Faults,
-    /// What the network does to the first connection, and after how many bytes.
+    /// What the network does to the connection of the moment, and after how many bytes.
     pub network: Option<(Trouble, usize)>,
     /// Another host than that of the service.
     pub host: Option<&'static str>,
@@ -147,7 +170,7 @@ pub struct Row {
 impl Row {
     fn new(fault: &'static str, moment: Moment, protocol: Protocol, then: Then) -> Self {
         let words = match then {
-            Stops(_) | Waits(_) => Words::Until(moment.reported()),
+            Stops(_) | Waits(_) => Words::Until(moment.reported(protocol)),
             _ => Words::All,
         };
         Row {
@@ -166,7 +189,13 @@ impl Row {
         }
     }
 
+    /// These are the faults of the first connections that have not got any yet: with a connection
+    /// for each utterance, after those of the utterances before the moment.
     fn first(mut self, faults: Faults) -> Self {
+        if self.first.is_empty() {
+            let healthy = self.moment.connection(self.protocol);
+            self.first = vec![Faults::default(); healthy];
+        }
         self.first.push(faults);
         self
     }
@@ -372,7 +401,7 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
             row(".failed", GoesOn).outage("lost")
         }
         .first(Faults {
-            failed: Items::Only(moment.items()),
+            failed: Items::Only(moment.item_numbers(protocol)),
             ..none()
         }),
         row("missing finals", GoesOn)
