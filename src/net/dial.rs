@@ -26,11 +26,12 @@ const MAX_ATTEMPT: Duration = Duration::from_secs(10);
 /// Time for the name service, where the host was reached before.
 const MAX_LOOKUP: Duration = Duration::from_secs(1);
 
-/// `TCP_USER_TIMEOUT`: the connection is given up when data stays unacknowledged this long. The
-/// system alone would wait twice as long from one repetition to the next, and go on for a quarter
-/// of an hour.
-#[cfg(any(target_os = "linux", target_os = "android"))]
-const USER_TIMEOUT: Duration = Duration::from_secs(4);
+/// A connection for audio. Where the system tells too little to watch it, the session's pings notice
+/// that the network is gone.
+#[cfg(not(target_os = "linux"))]
+pub(super) type Tcp = TcpStream;
+#[cfg(target_os = "linux")]
+pub(super) type Tcp = super::watched::Watched;
 
 /// `TCP_NOTSENT_LOWAT`: bytes that the system may queue for sending, a good second of audio. Left
 /// alone, it would take megabytes over a slow network, and captions would lag by a minute that no
@@ -81,11 +82,10 @@ impl fmt::Display for DialError {
 }
 
 /// Connects to the host, however long that takes.
-pub(super) async fn dial(host: &str, port: u16) -> Result<TcpStream, DialError> {
+pub(super) async fn dial(host: &str, port: u16) -> Result<Tcp, DialError> {
     let addresses = resolve(host, port).await.map_err(DialError::Lookup)?;
-    race(&addresses, RETRY_INTERVAL)
-        .await
-        .map_err(DialError::Connect)
+    let stream = race(&addresses, RETRY_INTERVAL).await;
+    stream.map(Tcp::from).map_err(DialError::Connect)
 }
 
 /// The addresses of the host. This machine's own names are not looked up: what may travel
@@ -101,15 +101,14 @@ pub(super) async fn resolve(host: &str, port: u16) -> io::Result<Vec<SocketAddr>
     addresses(lookup, reached(&(host.to_owned(), port))).await
 }
 
-/// Sets up a connection for audio, and for networks that break without notice.
-pub(super) fn prepare(stream: &TcpStream) {
+/// Sets up a connection for audio.
+pub(super) fn prepare(stream: &Tcp) {
     // Audio comes in steady small pieces: waiting to fill a packet only adds delay. If any of this
     // fails, it costs time at worst.
     let _ = stream.set_nodelay(true);
     #[cfg(any(target_os = "linux", target_os = "android"))]
     {
         let socket = socket2::SockRef::from(stream);
-        let _ = socket.set_tcp_user_timeout(Some(USER_TIMEOUT));
         let _ = socket.set_tcp_notsent_lowat(MAX_UNSENT);
     }
 }
@@ -284,11 +283,11 @@ mod tests {
             let stream = TcpStream::connect(listener.local_addr().unwrap())
                 .await
                 .unwrap();
+            let stream = Tcp::from(stream);
             prepare(&stream);
             let socket = socket2::SockRef::from(&stream);
-            assert_eq!(socket.tcp_user_timeout().unwrap(), Some(USER_TIMEOUT));
             assert_eq!(socket.tcp_notsent_lowat().unwrap(), MAX_UNSENT);
-            assert!(stream.nodelay().unwrap());
+            assert!(socket.tcp_nodelay().unwrap());
         });
     }
 }

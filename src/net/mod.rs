@@ -28,9 +28,13 @@ mod response;
 mod runtime;
 mod socks;
 mod stream;
+#[cfg(target_os = "linux")]
+mod tcp_info;
 mod throttle;
 mod tls;
 mod upgrade;
+#[cfg(target_os = "linux")]
+mod watched;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError, Update};

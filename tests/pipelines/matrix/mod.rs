@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use super::common::*;
-use network::Network;
+use network::{Network, Trouble};
 use offline_service::blocks;
 use table::{Moment, Row, Then, UTTERANCES, WhileFinishing, Words, rows, speech};
 
@@ -206,6 +206,33 @@ fn judge_words(row: &Row, outcome: &Outcome) {
             assert!(heard.len() >= reported as usize, "what was final stays");
         }
     }
+}
+
+/// Longer than a network may take that does not acknowledge anything.
+#[test]
+fn a_server_that_does_not_read_for_seconds_is_slow_and_not_gone() {
+    const PAUSE: Duration = Duration::from_secs(6);
+    let speech = Speech::new(16_000).say(0..400);
+    let run = |properties: &str| {
+        let server = service(Protocol::Realtime, |_| {});
+        let network = Network::new(server.port(), Trouble::Pause(PAUSE), 0, 100_000);
+        let service = server.properties_at(&network.address());
+        let mut rig = Rig::launch(&format!(
+            "appsrc name=src is-live=true format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+             ! qwenasr name=asr {service} {properties} max-queue-time=60000 max-speed=50 latency={LATENCY} \
+             ! fakesink name=out sync=false async=false"
+        ));
+        let start = Instant::now();
+        rig.run(speech.buffers(&[320], 0));
+        assert!(start.elapsed() >= PAUSE);
+        assert_eq!(rig.heard(), speech.numbers(), "{properties}");
+        assert_eq!(rig.stat("outages"), 0, "{properties}: {:?}", rig.warnings);
+        assert_eq!(server.connections(), 1, "{properties}");
+    };
+    std::thread::scope(|scope| {
+        scope.spawn(|| run(""));
+        scope.spawn(|| run("turn-detection=client-vad"));
+    });
 }
 
 pub fn every_fault_at_every_moment(protocol: Protocol) {

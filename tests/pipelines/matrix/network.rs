@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
@@ -23,6 +23,8 @@ pub enum Trouble {
     End,
     /// So many bytes a second.
     Slow(usize),
+    /// Nothing is read from the client for so long.
+    Pause(Duration),
 }
 
 /// Forwards to one service until it is dropped.
@@ -39,11 +41,14 @@ impl Network {
             let mut builder = Builder::new_multi_thread();
             builder.worker_threads(1).enable_all().build().unwrap()
         });
-        let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-        listener.set_nonblocking(true).unwrap();
+        let _runtime = RUNTIME.enter();
+        let socket = TcpSocket::new_v4().unwrap();
+        // A second of audio at most waits to be read.
+        socket.set_recv_buffer_size(16 << 10).unwrap();
+        socket.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let listener = socket.listen(128).unwrap();
         let address = listener.local_addr().unwrap();
         let task = RUNTIME.spawn(async move {
-            let listener = TcpListener::from_std(listener).unwrap();
             let mut connections = tokio::task::JoinSet::new();
             let mut accepted = 0;
             while let Ok((client, _)) = listener.accept().await {
@@ -90,8 +95,11 @@ async fn up(
 ) {
     let (mut buffer, mut sent) = (vec![0; 4096], 0);
     loop {
-        if sent >= limit {
-            begin.send_replace(true);
+        if sent >= limit
+            && !begin.send_replace(true)
+            && let Some(Trouble::Pause(time)) = trouble
+        {
+            tokio::time::sleep(time).await;
         }
         let length = match from.read(&mut buffer).await {
             Ok(length) if length > 0 => length,

@@ -338,6 +338,7 @@ impl Codec for LiveTranslate {
             max_utterance_ms: None,
             keep_alive: Some(KEEP_ALIVE),
             takes_context: false,
+            one_utterance: false,
         }
     }
 
