@@ -35,6 +35,7 @@ mod tls;
 mod upgrade;
 #[cfg(target_os = "linux")]
 mod watched;
+mod wires;
 
 pub use driver::{Link, Listener, spawn};
 pub use queue::{AudioQueue, Full, Lost, PushError, Update};
