@@ -175,7 +175,7 @@ impl Continuity {
         Placement::Send(self.bear(time, expected, samples))
     }
 
-    /// Whether so much is missing that an utterance cannot have continued.
+    /// Whether the hole is too long for an utterance to have continued.
     fn is_hole(&self, time: Timestamp, expected: Timestamp) -> bool {
         time.since(expected) >= self.pause.max(MIN_HOLE)
     }

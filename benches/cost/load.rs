@@ -32,7 +32,7 @@ struct Candidate {
     client: Result<Client>,
 }
 
-/// What was seen of so many streams, in all, per second.
+/// What a number of streams took together, per second.
 struct Sample {
     cpu: f64,
     switches: f64,

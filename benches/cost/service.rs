@@ -29,7 +29,7 @@ const TEXTS: u64 = 6;
 pub struct Options {
     #[arg(long, default_value = "realtime")]
     protocol: Protocol,
-    /// Answers with a text after so many frames of audio; 0 never does.
+    /// Answers with a text after this many frames of audio; 0 never does.
     #[arg(long, default_value_t = 0)]
     talk: u64,
     /// How long after the frame the text is sent, in milliseconds.
@@ -70,7 +70,7 @@ impl Service {
         self.process.ask("report")
     }
 
-    /// Waits until audio comes on so many connections.
+    /// Waits until audio comes on this many connections.
     pub fn wait_for(&mut self, streams: usize, timeout: Duration) -> Result<()> {
         let start = Instant::now();
         loop {

@@ -131,10 +131,10 @@ pub struct Faults {
     pub repeat_first: bool,
     /// Sends the `completed` of this item behind that of the next one.
     pub swap_finals: Option<usize>,
-    /// Sends every `completed` so many milliseconds of audio late, though before
+    /// Sends every `completed` this many milliseconds of audio late, though before
     /// `session.finished`.
     pub completed_lag_ms: u64,
-    /// Sends every interim result so many milliseconds of audio late.
+    /// Sends every interim result this many milliseconds of audio late.
     pub partial_lag_ms: u64,
     /// Refuses commits while the service detects speech.
     pub commit_not_allowed: bool,

@@ -19,12 +19,12 @@ pub enum ClientEvent {
     },
     /// A text frame that is no event.
     Garbage(String),
-    /// A binary frame of so many bytes that is not accepted as audio.
+    /// A binary frame of this many bytes that is not accepted as audio.
     Binary(usize),
 }
 
 impl ClientEvent {
-    /// One frame with so many bytes of audio.
+    /// One frame with this many bytes of audio.
     pub(super) fn audio(bytes: usize) -> Self {
         Self::Audio { appends: 1, bytes }
     }

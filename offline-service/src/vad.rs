@@ -14,9 +14,9 @@ const HYSTERESIS_DB: f64 = 3.0;
 /// What counts as speech.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Level {
-    /// Frames whose RMS is above so many decibels relative to full scale.
+    /// Frames whose RMS is above this level, in decibels relative to full scale.
     Fixed(f64),
-    /// Frames so many decibels above the noise floor, which is followed as it changes.
+    /// Frames this many decibels above the noise floor, which is followed as it changes.
     AboveNoise(f64),
 }
 

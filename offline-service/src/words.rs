@@ -102,7 +102,8 @@ pub fn voiced(words: &[String], voice: &[Span]) -> Vec<Span> {
         .collect()
 }
 
-/// When so many milliseconds were spoken: at the end of a pause, or at its beginning.
+/// The moment at which this much was spoken, in milliseconds: at the end of a pause, or at its
+/// start.
 fn moment(voice: &[Span], mut spoken: u64, ends: bool) -> u64 {
     for &(begin, end) in voice {
         let length = end - begin;

@@ -29,8 +29,8 @@ pub trait Listener: Send + 'static {
     /// Audio bytes sent and what was billed in this session so far.
     fn usage(&mut self, bytes_sent: u64, billed: Usage);
 
-    /// So much text waits that no more audio should be sent. Whoever ends that state calls
-    /// [`AudioQueue::wake`].
+    /// More text waits than is good, so no more audio should be sent. The code that ends that state
+    /// calls [`AudioQueue::wake`].
     fn is_congested(&self) -> bool;
 
     /// Takes what a log should say of connections.
@@ -261,7 +261,7 @@ impl<L: Listener> Driver<L> {
 
     /// The session is not wanted any more.
     async fn close(mut self) {
-        // Whoever waits for room in the queue must not wait for the goodbye.
+        // A thread that waits for room in the queue must not wait for the goodbye.
         self.queue.close();
         let serving = self.session.serving();
         self.session.handle_finish(self.now());

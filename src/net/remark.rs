@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What a log should say of a connection while it is being made. `connect` and `key` make remarks;
-//! whoever started the session logs them, since nothing in here knows how.
+//! the room that started the session logs them, since nothing in here knows how.
 
 use std::sync::Arc;
 

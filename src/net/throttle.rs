@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Spaces out the upgrades of all sessions of one account, for instance after a network outage, as
-//! the service takes only so many in a second: one start per interval, first come, first served.
+//! the service limits their rate: one start per interval, first come, first served.
 //! Called by `connect`.
 
 use std::collections::HashMap;

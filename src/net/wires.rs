@@ -195,8 +195,8 @@ impl Wire {
         };
         let mut socket = Pin::new(&mut **socket);
         let allowance = &mut self.allowance;
-        // Reading first: an answer that explains why writing fails must not be missed. But whoever
-        // sends without end must not keep us from sending.
+        // Reading first: an answer that explains why writing fails must not be missed. But a peer
+        // that sends without end must not keep us from sending.
         if self.reads < MAX_READS
             && let Poll::Ready(happened) = poll_read(socket.as_mut(), allowance, cx)
         {

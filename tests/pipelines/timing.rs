@@ -14,7 +14,7 @@ pub fn words_have_their_times_at_the_lower_rate(protocol: Protocol) {
     words_have_their_times(protocol, 8);
 }
 
-/// For so many samples per millisecond.
+/// For this many samples per millisecond.
 fn words_have_their_times(protocol: Protocol, ms: usize) {
     let server = service(protocol, |_| {});
     let speech = Speech::usual(ms as u32 * 1000);

@@ -16,7 +16,7 @@ use tokio::net::TcpListener;
 /// Samples per second of the file.
 const RATE: u32 = 16_000;
 
-/// Block numbers start again after so many.
+/// Block numbers start again after this many.
 const NUMBERS: u32 = 30_000;
 
 /// Silence before the first utterance in milliseconds.

@@ -18,7 +18,7 @@ pub struct RateLimit {
 }
 
 impl RateLimit {
-    /// Takes note of so many bytes received at `now`. Returns whether they are too many.
+    /// Counts bytes received at `now`. Returns whether they are too many.
     pub fn is_exceeded(&mut self, now: Duration, bytes: usize) -> bool {
         self.recent.push_back((now, bytes));
         let window = Duration::from_secs(1);

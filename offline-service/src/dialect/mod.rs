@@ -124,7 +124,7 @@ pub enum Request {
 /// Items are counted from 0 in each connection. Times are milliseconds of the stream.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Act {
-    /// For information: so many milliseconds of audio are processed, in all streams.
+    /// For information: milliseconds of audio processed, in all streams.
     Clock(u64),
     /// For information: the client has finished, and the core is about to.
     Finishing,
@@ -162,7 +162,7 @@ pub enum Act {
     NothingToCommit,
     /// Nothing can be recognised with the client's settings, as the message says.
     Unrecognisable(String),
-    /// The stream has ended. It had so many items, and milliseconds.
+    /// The stream has ended; its number of items, and its length in milliseconds.
     Finished {
         items: usize,
         audio: u64,

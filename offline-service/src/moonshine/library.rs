@@ -21,7 +21,7 @@ const VERSION: i32 = 20_000;
 /// `MOONSHINE_MODEL_ARCH_TINY`.
 const TINY: u32 = 0;
 
-/// The library works on whole blocks of so many samples, and drops a remainder.
+/// The library works on whole blocks of this many samples, and drops a remainder.
 const HOP: usize = 512;
 
 /// The caller knows where speech is: the library's own voice detection is off, so that it takes

@@ -60,7 +60,7 @@ impl<T> PriorityMutex<T> {
     }
 
     /// Locks with the lower priority if that is possible within `patience`. Without patience, it
-    /// fails also when others wait: whoever asks often must not keep them from their turn.
+    /// fails also when others wait: a caller that asks often must not starve the others.
     pub fn lock_within(&self, patience: Duration) -> Option<Guard<'_, T>> {
         let mut state = self.state();
         if patience.is_zero() && state.patient > 0 {

@@ -56,7 +56,7 @@ const MAX_WINDOW: usize = frames(10_000);
 const MIN_PIECE: usize = frames(2000);
 const MIN_REST: usize = frames(1000);
 
-/// A window is transcribed again when one part in so many is new: that bounds the processor's
+/// A window is transcribed again when one part in this many is new: that bounds the processor's
 /// load by interim results, to 35 % of a core for one session.
 const NEW_PART: usize = 10;
 

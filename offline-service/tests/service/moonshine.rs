@@ -32,7 +32,7 @@ fn start() -> Server {
     speech::start(factory(), |_| ())
 }
 
-/// Checks that at most one word in so many is wrong.
+/// Checks that at most one word in `one_in` is wrong.
 fn check_words(recordings: &[Recording], text: &str, one_in: usize) {
     let (errors, words) = speech::errors(recordings, text);
     assert!(

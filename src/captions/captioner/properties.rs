@@ -21,7 +21,7 @@ struct Said {
     word: u64,
     pause: u64,
     hypotheses: Vec<Hypothesis>,
-    /// Heard again from the start after so many hypotheses.
+    /// Heard again from the start after this many hypotheses.
     interrupted_after: Option<usize>,
     /// The final text comes only after the next utterance has begun.
     late: bool,

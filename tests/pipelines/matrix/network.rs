@@ -35,7 +35,7 @@ pub struct Network {
 
 impl Network {
     /// The trouble is that of the connection with this number, and begins once the client has sent
-    /// so many bytes over it.
+    /// this many bytes over it.
     pub fn new(port: u16, trouble: Trouble, number: usize, after: usize) -> Self {
         static RUNTIME: LazyLock<Runtime> = LazyLock::new(|| {
             let mut builder = Builder::new_multi_thread();

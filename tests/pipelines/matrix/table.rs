@@ -128,7 +128,7 @@ pub enum Words {
     All,
     /// Those of these utterances may be missing from some word on.
     AllButTheEndsOf(Vec<usize>),
-    /// Those of so many utterances come, and perhaps some that follow: nobody listened any more.
+    /// Those of this many utterances come, and perhaps some that follow: nobody listened any more.
     Until(usize),
 }
 

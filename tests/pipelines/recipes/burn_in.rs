@@ -62,7 +62,7 @@ fn speech() -> Speech {
         .silence(1200)
 }
 
-/// Whether one of the texts is to be seen in a frame, if they begin and end so many milliseconds
+/// Whether one of the texts is to be seen in a frame, if they begin and end this many milliseconds
 /// later and earlier.
 fn is_due(frame: &Frame, texts: &[(String, u64, u64)], margin: u64) -> bool {
     texts
@@ -88,7 +88,7 @@ fn check_frames(frames: &[Frame], texts: &[(String, u64, u64)]) {
     assert!(wrong.is_empty(), "{wrong:?} of {texts:?}");
 }
 
-/// Plays five seconds of speech and so many frames of video; gives the frames and the texts.
+/// Plays five seconds of speech and this many frames of video; gives the frames and the texts.
 fn play(recipe: Recipe, lag_ms: u64) -> (Vec<Frame>, Vec<(String, u64, u64)>) {
     let server = server(|options| {
         options.partial_interval = Duration::from_millis(200);

@@ -44,7 +44,7 @@ impl Recipe {
         )
     }
 
-    /// With so many black frames instead of a camera, at 30 a second.
+    /// With this many black frames instead of a camera, at 30 a second.
     pub fn with_frames(self, count: u32) -> Self {
         self.with(
             "v4l2src",
@@ -75,7 +75,7 @@ pub fn chinese() -> ScriptItem {
         .partial(2100, "今天天气真不错，", "阳光")
 }
 
-/// A text that is spoken evenly in so many milliseconds, as the service hears it.
+/// A text that is spoken evenly in this many milliseconds, as the service hears it.
 pub fn spoken(text: &str, ms: u64) -> ScriptItem {
     let words: Vec<&str> = text.split(' ').collect();
     let count = words.len() as u64;
