@@ -15,14 +15,19 @@
 //! - Text that is due, as it stands. Only the very last word, which may still grow, must be the
 //!   same as in the previous hypothesis: better late than torn.
 //!
-//! A later hypothesis or the final text may differ from what was shown. It is then aligned with
-//! that, and goes on after the place that corresponds to the latest word shown. Marks that arrive
-//! after their word was shown are left out.
+//! A later hypothesis or the final text may differ from what was shown. It is then aligned with the
+//! hypothesis before it, and goes on after the place that corresponds to the latest word shown, so
+//! a word may come out wrong, but none is missing (see `alignment`). Marks that arrive after their
+//! word was shown are left out.
+//!
+//! A service that changes text that it had confirmed is not taken at its word any more: see
+//! [`Agreement::is_contradicted`] and [`Agreement::distrust`].
 
 use std::time::Duration;
 
+use super::alignment::align;
 use super::text::{ends_clause, normalise};
-use super::tokens::{Script, Token, tokens};
+use super::tokens::{Script, Token, key, tokens};
 use crate::timeline::Timestamp;
 
 /// A confirmed text that has not changed for this much audio ends with a complete word.
@@ -37,12 +42,6 @@ const MIN_RUN: usize = 8;
 /// The same for scripts in which such a part may end within a word: a whole line.
 const MIN_COMPLEX_RUN: usize = 40;
 
-/// Upper bound of the tokens that are aligned; bounds the search.
-const MAX_ALIGNED: usize = 200;
-
-const SCORE_MATCH: i32 = 2;
-const SCORE_DIFFERENT: i32 = -1;
-
 /// Since when a token and all before it have been unchanged.
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -55,6 +54,11 @@ struct Seen {
 /// How much of the text of one utterance has been shown, and how much may be.
 #[derive(Debug, Default)]
 pub(super) struct Agreement {
+    /// Confirmed text counts no more than any other.
+    distrusts: bool,
+    /// Key of the text confirmed so far.
+    promised: String,
+    is_contradicted: bool,
     /// The newest hypothesis, normalised.
     text: String,
     tokens: Vec<Token>,
@@ -77,13 +81,30 @@ impl Agreement {
     pub fn interim(&mut self, text: &str, stash: &str, audio_end: Timestamp) {
         self.audio_end = self.audio_end.max(audio_end);
         self.update(normalise(&[text, stash].concat()));
+        self.check_promise();
+        self.promised = key(&normalise(text));
         self.confirmed = self.count_confirmed(text);
+    }
+
+    /// Whether the service changed text that it had confirmed. Case and punctuation do not count.
+    pub fn is_contradicted(&self) -> bool {
+        self.is_contradicted
+    }
+
+    /// From now on only the agreement of successive hypotheses counts.
+    pub fn distrust(&mut self) {
+        self.distrusts = true;
+    }
+
+    fn check_promise(&mut self) {
+        self.is_contradicted |= !key(&self.text).starts_with(&self.promised);
     }
 
     /// The utterance is being heard again from its start: agreement on its text begins anew. Audio
     /// has been sent up to `audio_end`.
     pub fn restart(&mut self, audio_end: Timestamp) {
         self.audio_end = audio_end;
+        self.promised.clear();
         self.seen.fill(Seen {
             since: audio_end,
             again: false,
@@ -93,6 +114,10 @@ impl Agreement {
     /// Takes in the final text.
     pub fn finalise(&mut self, text: &str) {
         self.update(normalise(text));
+        // A blank one says that the utterance was reported as part of another.
+        if !self.tokens.is_empty() {
+            self.check_promise();
+        }
         self.is_final = true;
     }
 
@@ -167,8 +192,8 @@ impl Agreement {
         };
         self.seen.resize(tokens.len(), new);
         if !self.is_aligned_for(common) {
-            let keys: Vec<_> = tokens.iter().map(|token| token.key.as_str()).collect();
-            self.done = align(&self.shown, &keys);
+            let pending = self.tokens.get(self.done..).unwrap_or_default();
+            self.done = align(&self.shown, &keys(pending), &keys(&tokens));
         }
         self.tokens = tokens;
         self.text = text;
@@ -219,7 +244,8 @@ impl Agreement {
         if self.is_final {
             return self.tokens.len();
         }
-        let ready = self.confirmed.max(self.count_agreed()).max(self.done);
+        let confirmed = if self.distrusts { 0 } else { self.confirmed };
+        let ready = confirmed.max(self.count_agreed()).max(self.done);
         self.without_scrap(ready)
     }
 
@@ -243,106 +269,8 @@ impl Agreement {
     }
 }
 
-/// The number of tokens of a text with the keys `text` that correspond to what was `shown`.
-fn align(shown: &[String], text: &[&str]) -> usize {
-    let (mut same, mut start) = common_words(shown, text);
-    // Far from the end of what was shown, one for one is good enough.
-    let excess = shown.len().saturating_sub(same.saturating_add(MAX_ALIGNED));
-    same = same.saturating_add(excess);
-    start = start.saturating_add(excess).min(text.len());
-    let shown = shown.get(same..).unwrap_or_default();
-    let text = text.get(start..).unwrap_or_default();
-    let reach = shown.len().saturating_mul(2).saturating_add(8);
-    let text = text.get(..reach).unwrap_or(text);
-    start.saturating_add(best_end(shown, text))
-}
-
-/// The longest common text of `left` and `right` that ends with a word in both, wherever the words
-/// before end: how many of each.
-fn common_words(left: &[String], right: &[&str]) -> (usize, usize) {
-    let mut lefts = left.iter().map(String::as_str).enumerate();
-    let mut rights = right.iter().copied().enumerate();
-    let mut common = (0, 0);
-    let (mut counts, mut rest) = ((0, 0), ("", ""));
-    loop {
-        if rest.0.is_empty() && rest.1.is_empty() {
-            common = counts;
-        }
-        if rest.0.is_empty() {
-            let Some((index, key)) = lefts.next() else {
-                return common;
-            };
-            (counts.0, rest.0) = (index + 1, key); // of a list in memory
-        }
-        if rest.1.is_empty() {
-            let Some((index, key)) = rights.next() else {
-                return common;
-            };
-            (counts.1, rest.1) = (index + 1, key); // of a list in memory
-        }
-        if let Some(more) = rest.0.strip_prefix(rest.1) {
-            rest = (more, "");
-        } else if let Some(more) = rest.1.strip_prefix(rest.0) {
-            rest = ("", more);
-        } else {
-            return common;
-        }
-    }
-}
-
-/// A score, and the number of equal words in it.
-type Score = (i32, u32);
-
-/// How many words of `text` correspond best to all of `shown`: an edit distance in which equal
-/// words also make up for missing ones, so that none is shown twice. Of equally good ones the
-/// longest.
-fn best_end(shown: &[String], text: &[&str]) -> usize {
-    let matching = |score: Score| (score.0.saturating_add(SCORE_MATCH), score.1 + 1);
-    let differing = |score: Score| (score.0.saturating_add(SCORE_DIFFERENT), score.1);
-    let first = std::iter::successors(Some((0, 0)), |score| Some(differing(*score)));
-    // Scores of the words shown so far against each beginning of the text.
-    let mut row: Vec<Score> = first.take(text.len().saturating_add(1)).collect();
-    let mut older: Vec<Score> = Vec::new();
-    let mut before = None::<&str>;
-    for word in shown {
-        let mut next: Vec<Score> = Vec::with_capacity(row.len());
-        next.extend(row.first().copied().map(differing));
-        let mut previous = None::<&str>;
-        for (at, key) in text.iter().copied().enumerate() {
-            let diagonal = row.get(at).copied().unwrap_or_default();
-            let mut best = match () {
-                () if word == key => matching(diagonal),
-                // A torn word.
-                () if word.starts_with(key) || key.starts_with(word.as_str()) => diagonal,
-                () => differing(diagonal),
-            };
-            let missing = row.get(at + 1).copied().map(differing); // `at` is an index
-            let extra = next.last().copied().map(differing);
-            // One word that was two, and two that were one.
-            let joined = before
-                .filter(|before| is_joined(key, before, word))
-                .and(older.get(at).copied().map(matching));
-            let parted = previous
-                .filter(|previous| is_joined(word, previous, key))
-                .and(at.checked_sub(1).and_then(|at| row.get(at)))
-                .copied()
-                .map(matching);
-            for other in [missing, extra, joined, parted].into_iter().flatten() {
-                best = best.max(other);
-            }
-            next.push(best);
-            previous = Some(key);
-        }
-        before = Some(word);
-        older = std::mem::replace(&mut row, next);
-    }
-    let best = row.iter().enumerate().max_by_key(|(_, score)| **score);
-    best.map_or(0, |(end, _)| end)
-}
-
-/// Whether `word` is `first` and `second`.
-fn is_joined(word: &str, first: &str, second: &str) -> bool {
-    word.strip_prefix(first) == Some(second)
+fn keys(tokens: &[Token]) -> Vec<&str> {
+    tokens.iter().map(|token| token.key.as_str()).collect()
 }
 
 #[cfg(test)]

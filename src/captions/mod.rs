@@ -4,11 +4,13 @@
 //! [`Captioner`] is the face of this room, see there. Behind it:
 //!
 //! - `layout`, cues of a finished utterance; `rolling`, the line that is being spoken; `stable`,
-//!   words that are never retracted, by `agreement` of successive hypotheses;
+//!   words that are never retracted, by `agreement` of successive hypotheses and
+//!   `alignment` with what was shown;
 //! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken;
 //! - `track`, which puts all that in order on the pad.
 
 mod agreement;
+mod alignment;
 mod captioner;
 mod curve;
 mod layout;

@@ -35,6 +35,8 @@ pub(super) struct Stable {
     shown_until: Timestamp,
     /// The latest utterances that had to be closed before their final text came.
     closed: VecDeque<Utterance>,
+    /// The service changed text that it had confirmed.
+    is_contradicted: bool,
 }
 
 impl Stable {
@@ -46,6 +48,7 @@ impl Stable {
     pub fn interim(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
         if let Some(open) = self.open(transcript, taken, out) {
             open.interim(transcript);
+            self.check_promises();
             self.flush(taken, out);
         }
     }
@@ -58,6 +61,7 @@ impl Stable {
     pub fn finalise(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
         if let Some(open) = self.open(transcript, taken, out) {
             open.finalise(transcript);
+            self.check_promises();
             self.flush(taken, out);
         }
     }
@@ -117,8 +121,24 @@ impl Stable {
             self.close_first(taken, out);
         }
         let index = self.open.partition_point(|open| open.start <= start);
-        self.open.insert(index, Open::new(utterance, start));
+        let mut open = Open::new(utterance, start);
+        if self.is_contradicted {
+            open.agreement.distrust();
+        }
+        self.open.insert(index, open);
         self.open.get_mut(index)
+    }
+
+    /// Once the service has changed text that it had confirmed, it is not taken at its word any
+    /// more in this session.
+    fn check_promises(&mut self) {
+        let mut open = self.open.iter();
+        if !self.is_contradicted && open.any(|open| open.agreement.is_contradicted()) {
+            self.is_contradicted = true;
+            self.open
+                .iter_mut()
+                .for_each(|open| open.agreement.distrust());
+        }
     }
 
     /// Gives up the first utterance; whatever comes for it is ignored.
@@ -295,5 +315,7 @@ impl Open {
 
 #[cfg(test)]
 mod properties;
+#[cfg(test)]
+mod recorded;
 #[cfg(test)]
 mod tests;

@@ -150,7 +150,7 @@ fn script(cluster: &str) -> Script {
 }
 
 /// What a viewer reads of `text`, in lower case and with full-width forms as plain ones.
-fn key(text: &str) -> String {
+pub(super) fn key(text: &str) -> String {
     let plain = |c: char| match c {
         '\u{ff01}'..='\u{ff5e}' => char::from_u32(u32::from(c) - 0xfee0).unwrap_or(c),
         _ => c,
