@@ -90,7 +90,8 @@ impl Failure {
         Self {
             kind,
             what: what.into(),
-            remedy: remedy.into(),
+            // Paths may be in it.
+            remedy: Statement::from(remedy.into()).to_string(),
             http_status: None,
             close_code: None,
             code: None,
@@ -128,6 +129,13 @@ impl Failure {
     pub fn with_code(mut self, code: Option<Quote>) -> Self {
         self.code = code;
         self
+    }
+
+    /// Whether it is the same failure again. The server's own words do not count: the time may be in
+    /// them, or the number of the request.
+    pub fn is_like(&self, other: &Self) -> bool {
+        let codes = |failure: &Self| (failure.kind, failure.http_status, failure.close_code);
+        codes(self) == codes(other) && self.what.is_like(&other.what)
     }
 
     /// Masks every occurrence of the secret in the quotes.

@@ -19,6 +19,9 @@ const MAX_SHOWN: usize = 300;
 /// afterwards.
 const MAX_KEPT: usize = 4096;
 
+/// Maximum characters of words of our own, into which settings may go.
+const MAX_OWN: usize = 1000;
+
 /// Shorter secrets are not searched for: they are placeholders, and part of many words.
 const MIN_SECRET: usize = 8;
 
@@ -123,7 +126,7 @@ impl Statement {
     /// Appends words of our own.
     pub fn then(mut self, words: &str) -> Self {
         if !words.is_empty() {
-            self.0.push(Part::Own(cleaned(words.chars())));
+            self.0.push(Part::Own(cleaned(words.chars().take(MAX_OWN))));
         }
         self
     }
@@ -132,6 +135,15 @@ impl Statement {
     pub fn and(mut self, other: Self) -> Self {
         self.0.extend(other.0);
         self
+    }
+
+    /// Whether our own words are the same, whatever is quoted.
+    pub fn is_like(&self, other: &Self) -> bool {
+        fn own(statement: &Statement) -> impl Iterator<Item = &Part> {
+            let parts = statement.0.iter();
+            parts.filter(|part| matches!(part, Part::Own(_)))
+        }
+        own(self).eq(own(other))
     }
 
     /// Masks every occurrence of the secret in the quotes.
@@ -246,7 +258,9 @@ mod tests {
     }
 
     #[test]
-    fn quotes_are_short_however_long_the_words() {
+    fn statements_are_short_however_long_the_words() {
+        let own = Statement::from("é".repeat(1_000_000)).to_string();
+        assert_eq!(own.chars().count(), MAX_OWN);
         let quote = Quote::new(&"é".repeat(1_000_000));
         assert_eq!(quote.to_string().chars().count(), MAX_SHOWN + 1);
         assert!(quote.text.len() <= 2 * MAX_KEPT);

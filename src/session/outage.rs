@@ -22,6 +22,8 @@ pub(super) struct Outage {
     since: Duration,
     /// Whether the service ever accepted the session.
     connected_before: bool,
+    /// Whether the source is live.
+    is_live: bool,
     /// Whether the user was told. A connection that breaks at once does not end an outage.
     reported: bool,
     /// When a server left that sends its clients on to another one, until that is ready.
@@ -35,11 +37,12 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    pub fn new(seed: u64) -> Self {
+    pub fn new(is_live: bool, seed: u64) -> Self {
         Self {
             retries: 0,
             since: Duration::ZERO,
             connected_before: false,
+            is_live,
             reported: false,
             moving_since: None,
             moved: false,
@@ -88,6 +91,7 @@ impl Outage {
             retries: self.retries,
             lasted: now.saturating_sub(self.since),
             connected_before: self.connected_before,
+            is_live: self.is_live,
         };
         let verdict = verdict(failure, history, policy, self.random.f64());
         if matches!(verdict, Verdict::RetryAfter(_)) {
@@ -125,7 +129,7 @@ impl Outage {
     /// Records the reason of the latest failed attempt. Returns whether it differs from the
     /// previous one.
     pub fn is_news(&mut self, failure: Failure) -> bool {
-        let same = |latest: &Failure| latest.what == failure.what;
+        let same = |latest: &Failure| latest.is_like(&failure);
         let news = !self.latest.as_ref().is_some_and(same);
         self.latest = Some(failure);
         news
@@ -140,7 +144,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::protocol::Kind;
+    use crate::protocol::{Kind, Statement};
 
     const SECOND: Duration = Duration::from_secs(1);
     const POLICY: RetryPolicy = RetryPolicy {
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn retries_are_those_of_one_outage() {
-        let mut outage = Outage::new(1);
+        let mut outage = Outage::new(false, 1);
         let mut fails = |served, now| outage.failed(&lost(), served, POLICY, now);
         assert_ne!(fails(Some(SECOND), SECOND), Verdict::GiveUp);
         assert_ne!(fails(None, 2 * SECOND), Verdict::GiveUp);
@@ -166,13 +170,20 @@ mod tests {
 
     #[test]
     fn an_outage_is_news_once_until_text_comes() {
-        let mut outage = Outage::new(1);
+        let mut outage = Outage::new(false, 1);
         assert!(outage.report() && !outage.report());
         outage.failed(&lost(), Some(SECOND), POLICY, SECOND);
         assert!(!outage.report(), "it broke at once");
         outage.text_came();
         assert!(outage.report());
         assert!(outage.is_news(lost()) && !outage.is_news(lost()));
+        let said = |time: &str| {
+            let what = Statement::from("No: ").quoting(time).then(".");
+            Failure::new(Kind::Unreachable, what, "Wait.").with_http_status(503)
+        };
+        assert!(outage.is_news(said("busy at 12:00:01")));
+        assert!(!outage.is_news(said("busy at 12:00:02")), "the same");
+        assert!(outage.is_news(said("busy").with_http_status(502)));
         assert!(outage.is_news(Failure::new(Kind::Lost, "Full.", "Wait.")));
         assert_eq!(outage.take_latest().unwrap().what.to_string(), "Full.");
     }
@@ -211,7 +222,7 @@ mod tests {
             max_retries: None,
             ..POLICY
         };
-        let mut outage = Outage::new(1);
+        let mut outage = Outage::new(false, 1);
         assert_eq!(outage.failed(&gone, None, policy, SECOND), Verdict::GiveUp);
         outage.ready();
         assert_ne!(outage.failed(&gone, None, policy, SECOND), Verdict::GiveUp);

@@ -39,13 +39,17 @@ const MAX_MISSES: u32 = 3;
 const MENDING_WAIT: Duration = Duration::from_secs(60);
 const MAX_MENDING_WAIT: Duration = Duration::from_secs(600);
 
+/// How long a service that was never reached is tried for a source that is not live: it would wait,
+/// and whoever started the job with it. In a live pipeline nobody waits.
+const MAX_FIRST_CONNECTION: Duration = Duration::from_secs(60);
+
 /// How to react to failures.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RetryPolicy {
     /// Never give up, not even if a person has to fix something first.
     pub keep_going: bool,
-    /// Number of attempts in an outage before giving up; `None` means no limit. Ignored with
-    /// `keep_going`.
+    /// Number of attempts in an outage before giving up; `None` means no limit, once the service was
+    /// reached. Ignored with `keep_going`.
     pub max_retries: Option<u32>,
     /// Number of addresses, all of which are tried before it is a failure that there is no such host
     /// or model at one of them.
@@ -70,6 +74,8 @@ pub(super) struct History {
     pub lasted: Duration,
     /// Whether the service ever accepted the session.
     pub connected_before: bool,
+    /// Whether the source is live.
+    pub is_live: bool,
 }
 
 /// Decides how to react. `random` in [0, 1) spreads clients that fail together.
@@ -95,7 +101,14 @@ pub(super) fn verdict(
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
     };
     let exhausted = policy.max_retries.is_some_and(|most| retries >= most);
-    if !policy.keep_going && (needs_mending || exhausted) {
+    // An account's limit is a queue, in which it is worth waiting.
+    let is_impatient = !history.is_live
+        && !history.connected_before
+        && policy.max_retries.is_none()
+        && kind != Kind::Limit;
+    let left = MAX_FIRST_CONNECTION.saturating_sub(history.lasted);
+    let too_long = is_impatient && left.is_zero();
+    if !policy.keep_going && (needs_mending || exhausted || too_long) {
         return Verdict::GiveUp;
     }
     let is_recent = history.lasted < UNANSWERED;
@@ -114,6 +127,11 @@ pub(super) fn verdict(
     let floor = floor.max(asked_for.min(MAX_MENDING_WAIT));
     let window = doubled(first, retries, longest);
     let wait = floor + window.mul_f64(random.clamp(0.0, 1.0));
+    let wait = if is_impatient && !policy.keep_going {
+        wait.min(left)
+    } else {
+        wait
+    };
     Verdict::RetryAfter(wait.max(MIN_WAIT))
 }
 
@@ -146,6 +164,7 @@ mod tests {
             retries,
             lasted: Duration::ZERO,
             connected_before,
+            is_live: true,
         }
     }
 
@@ -205,6 +224,42 @@ mod tests {
             ..policy
         };
         assert_eq!(verdict(Kind::Limit, 0, never), GiveUp);
+    }
+
+    #[test]
+    fn a_file_does_not_wait_for_ever_for_a_service_that_was_never_there() {
+        let file = History {
+            lasted: MAX_FIRST_CONNECTION,
+            is_live: false,
+            ..history(9, false)
+        };
+        let verdict = |kind, history, policy| verdict(&failure(kind), history, policy, 0.5);
+        assert_eq!(verdict(Kind::Unreachable, file, STRICT), GiveUp);
+        assert_eq!(verdict(Kind::Lost, file, STRICT), GiveUp);
+        let lasted = MAX_FIRST_CONNECTION - Duration::from_millis(1);
+        let earlier = History { lasted, ..file };
+        let live = History {
+            is_live: true,
+            ..file
+        };
+        let reached = History {
+            connected_before: true,
+            ..file
+        };
+        let limited = RetryPolicy {
+            max_retries: Some(100),
+            ..STRICT
+        };
+        for (kind, history, policy) in [
+            (Kind::Limit, file, STRICT),
+            (Kind::Unreachable, earlier, STRICT),
+            (Kind::Unreachable, live, STRICT),
+            (Kind::Unreachable, reached, STRICT),
+            (Kind::Unreachable, file, PATIENT),
+            (Kind::Unreachable, file, limited),
+        ] {
+            assert_ne!(verdict(kind, history, policy), GiveUp, "{history:?}");
+        }
     }
 
     #[test]

@@ -145,7 +145,7 @@ impl Session {
             end: End::default(),
             connections: Connections::default(),
             rotation: Rotation::new(config.rotate_after, config.seed.wrapping_add(1)),
-            outage: Outage::new(config.seed),
+            outage: Outage::new(config.is_live, config.seed),
             reporter: Reporter::default(),
             pacer: Pacer::new(speed, now),
             segmenter,

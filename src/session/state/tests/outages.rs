@@ -212,3 +212,25 @@ fn a_connection_that_waits_for_its_turn_is_not_late() {
     s.pass(minute);
     assert_eq!(s.said(), ["CLOSE", "OUTAGE Unreachable"]);
 }
+
+#[test]
+fn a_file_gives_up_after_a_minute_if_the_service_was_never_there() {
+    let mut s = Script::with(false, |config| config.retry.max_retries = None);
+    let unreachable = |s: &mut Script| {
+        let failure = Failure::new(Kind::Unreachable, "Refused.", "Check.");
+        s.net(Net::Unreachable(failure));
+    };
+    unreachable(&mut s);
+    s.drain();
+    attempts(&mut s, Duration::from_secs(600), unreachable);
+    assert!(s.session.is_over());
+    assert!((60..65).contains(&s.now.as_secs()), "{:?}", s.now);
+    let mut s = Script::with(false, |config| {
+        config.retry.max_retries = None;
+        config.is_live = true;
+    });
+    unreachable(&mut s);
+    s.drain();
+    attempts(&mut s, Duration::from_secs(600), unreachable);
+    assert!(!s.session.is_over(), "a live programme goes on");
+}
