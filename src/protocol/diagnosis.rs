@@ -40,9 +40,14 @@ impl Peer {
         } else if lower.contains("access denied") {
             self.account(reason)
         } else {
-            let how = code.map_or("without a word".to_owned(), |code| {
-                format!("with code {code}")
-            });
+            let how = match code {
+                Some(code) => format!("The service closed the connection with code {code}"),
+                None if reason.trim().is_empty() => {
+                    "The service closed the connection without a word".into()
+                }
+                // The network broke, or what came was no WebSocket any more.
+                None => "The connection broke".into(),
+            };
             let invitation = match code {
                 Some(RESTART) => Invitation::AtOnce,
                 Some(TRY_AGAIN_LATER) => Invitation::Soon,
@@ -50,7 +55,7 @@ impl Peer {
             };
             Failure::new(
                 Kind::Lost,
-                Statement::from(format!("The service closed the connection {how}"))
+                Statement::from(how)
                     .quoting_within(": ", reason, "")
                     .then("."),
                 "Check the network and the service's status, then start again.",

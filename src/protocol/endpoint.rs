@@ -381,6 +381,9 @@ fn parse(text: &str) -> Result<Url, Failure> {
     if url.host_str().is_none_or(str::is_empty) {
         return Err(bad("The URL names no host.".into()));
     }
+    if url.port() == Some(0) {
+        return Err(bad("The URL has the port 0, where no server can be.".into()));
+    }
     if !url.username().is_empty() || url.password().is_some() {
         return Err(Failure::new(
             Kind::Settings,

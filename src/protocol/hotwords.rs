@@ -57,6 +57,12 @@ pub fn parse(list: &str) -> Result<Vec<HotWord>, Failure> {
 }
 
 fn hot_word(entry: &str) -> Result<HotWord, Failure> {
+    // JSON, or a list with other separators: it would be taken for one long word.
+    if entry.contains(['{', '}', '[', ']', '"', ';']) {
+        return Err(bad(format!(
+            "The vocabulary's entry '{entry}' is not a word."
+        )));
+    }
     let (text, weight) = match entry.rsplit_once('=') {
         Some((text, weight)) => (text.trim(), weight.trim().parse().ok()),
         None => (entry, Some(DEFAULT_WEIGHT)),
@@ -110,6 +116,8 @@ mod tests {
             "a=x",
             "a=",
             "=3",
+            "{\"a\":4}",
+            "a;b",
             "one two three four five six seven eight=1",
             "一二三四五六七八九十一二三四五六=1",
         ] {

@@ -222,3 +222,27 @@ fn a_server_says_with_its_close_code_whether_another_one_takes_over() {
         }
     }
 }
+
+#[test]
+fn who_ended_a_connection_is_told_apart() {
+    let codec = codec(Protocol::Realtime, true);
+    for (code, reason, says) in [
+        (
+            Some(1001),
+            "bye",
+            "The service closed the connection with code 1001: bye.",
+        ),
+        (
+            None,
+            "",
+            "The service closed the connection without a word.",
+        ),
+        (
+            None,
+            "Masked frame from server",
+            "The connection broke: Masked frame from server.",
+        ),
+    ] {
+        assert_eq!(codec.closed(code, reason).what.to_string(), says);
+    }
+}

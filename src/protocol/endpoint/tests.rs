@@ -132,6 +132,12 @@ fn wrong_settings_fail_with_a_remedy_and_without_the_secret() {
         (Some("ws://"), None, Kind::Settings, "url property"),
         (Some("no url"), None, Kind::Settings, "url property"),
         (
+            Some("ws://127.0.0.1:0"),
+            None,
+            Kind::Settings,
+            "url property",
+        ),
+        (
             Some("wss://me:sk-secret@h/"),
             None,
             Kind::Settings,
