@@ -193,6 +193,13 @@ impl OutputQueue {
         self.wake(state);
     }
 
+    /// Drops what waits.
+    pub fn clear(&self) {
+        let slots = std::mem::take(&mut self.lock().slots);
+        // Without the lock: what is in there is not ours.
+        drop(slots);
+    }
+
     /// Forgets everything and opens up.
     pub fn reset(&self) {
         let mut state = self.lock();

@@ -130,9 +130,11 @@ impl SrcPad {
         let _ = self.pad.pause_task();
     }
 
-    /// Waits for the end of the task.
+    /// Waits for the end of the task, and drops what will not leave any more: sessions that say
+    /// goodbye to the service still hold the queue.
     pub fn stop(&self) {
         let _ = self.pad.stop_task();
+        self.queue.clear();
     }
 
     /// Pushes an event at once, or as [`Self::enqueue`] does if anything is still to leave.

@@ -158,16 +158,52 @@ fn a_pause_in_between_loses_nothing() {
     check_cues(&speech, &rig.texts(), 0);
 }
 
+#[test]
+fn what_waits_for_text_is_gone_with_the_element() {
+    let server = server(|options| options.faults.never_finished = true);
+    let mut rig = Rig::new(16_000, &server.url(), "");
+    let pad = rig.element.static_pad("sink").unwrap();
+    let (came, comes) = std::sync::mpsc::channel();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if info
+            .event()
+            .is_some_and(|event| event.type_() == gst::EventType::Eos)
+        {
+            let _ = came.send(());
+        }
+        gst::PadProbeReturn::Ok
+    });
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.wait_for_state("connected");
+    // The event is as long alive as what is in it.
+    let held = gst::Bus::new();
+    let structure = gst::Structure::builder("held").field("bus", &held).build();
+    let src = rig.pipeline.by_name("src").unwrap();
+    src.send_event(gst::event::CustomDownstream::new(structure));
+    let held = {
+        let weak = held.downgrade();
+        drop(held);
+        weak
+    };
+    rig.push_eos();
+    comes.recv_timeout(LONG).unwrap();
+    assert!(held.upgrade().is_some(), "it waits for the text before it");
+    rig.stop();
+    // The session still says goodbye to a service that does not answer.
+    assert!(held.upgrade().is_none());
+}
+
 #[cfg(target_os = "linux")]
 #[test]
-fn fifty_cycles_leave_nothing_behind() {
+fn a_hundred_exits_in_mid_stream_leave_nothing_behind() {
     // In a process of its own: other tests' threads and sockets are none of its business.
     const CHILD: &str = "QWENASR_TEST_CYCLES";
     if std::env::var_os(CHILD).is_none() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args([
                 "--exact",
-                "stopping::fifty_cycles_leave_nothing_behind",
+                "stopping::a_hundred_exits_in_mid_stream_leave_nothing_behind",
                 "--nocapture",
             ])
             .env(CHILD, "1")
@@ -199,13 +235,15 @@ fn fifty_cycles_leave_nothing_behind() {
             .count()
     };
     let mut before = (0, 0);
-    for cycle in 0..50 {
+    // A quarter of them is let end.
+    for cycle in 0..134 {
         let mut rig = Rig::new(16_000, &server.url(), "max-speed=100");
         rig.play();
         rig.push_all(speech.buffers(&[320], 0));
-        match cycle % 3 {
+        match cycle % 4 {
             0 => {}
             1 => rig.wait_for_state("connected"),
+            2 => drop(rig.wait_for_message("qwenasr/speech-started")),
             _ => {
                 rig.push_eos();
                 rig.wait_for_eos();
