@@ -15,7 +15,8 @@ use super::input::{Feeding, Input, Placed};
 use super::properties::Effect;
 use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
 use super::uplink::Uplink;
-use super::{CAT, Settings, lock};
+use super::{CAT, Settings, audio_caps, lock};
+use crate::protocol::{Failure, Kind, Statement};
 
 /// Ends the WARNING about settings that allow no session, when the pipeline keeps running.
 const MUTED: &str = "There are no captions until then.";
@@ -84,6 +85,24 @@ impl Base {
     pub fn commit(&self, element: &gst::Element) {
         let settings = self.settings().clone();
         self.input().commit(element, &settings);
+    }
+
+    /// Whether the audio comes backwards: then there is nothing to recognise. Posts the WARNING that
+    /// says so.
+    pub fn refuses_reversed(&self, element: &gst::Element) -> bool {
+        let rate = self.input().segment().rate();
+        if rate < 0.0 {
+            let text = format!(
+                "Playback is reversed (rate {rate}): speech has no words then, and there are no \
+                 captions until it goes forwards again."
+            );
+            gst::warning!(CAT, obj = element, "{text}");
+            let message = gst::message::Warning::builder(gst::StreamError::Format, &text)
+                .src(element)
+                .build();
+            let _ = element.post_message(message);
+        }
+        rate < 0.0
     }
 
     /// Starts a session for the audio that follows. Returns `false` if the settings allow no
@@ -173,6 +192,36 @@ pub trait Feed {
             }
         }
     }
+}
+
+/// Has the element behind a sink pad post an ERROR for audio that it cannot take. Elements find that
+/// out from each other, so what a demuxer or decoder has would only be an error of theirs, which
+/// tells neither the cause nor the remedy.
+pub fn explain_refused_caps(sink_pad: &gst::Pad) {
+    sink_pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(event) = event.view()
+            && !event.caps().can_intersect(&audio_caps())
+            && let Some(element) = pad.parent_element()
+        {
+            post_failure(&element, &refused(event.caps()));
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+fn refused(caps: &gst::CapsRef) -> Failure {
+    let is_raw = caps
+        .structure(0)
+        .is_some_and(|caps| caps.name() == "audio/x-raw");
+    let remedy = if is_raw {
+        "Put audioconvert ! audioresample before the element."
+    } else {
+        "Decode it: put decodebin ! audioconvert ! audioresample before the element."
+    };
+    let what = Statement::from("This is not audio of 16 or 8 kHz with one channel and 16 bits: ");
+    let what = what.quoting(caps.to_string().as_str()).then(".");
+    Failure::new(Kind::Settings, what, remedy)
 }
 
 /// The WARNING about timestamps that went back.

@@ -17,7 +17,7 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
 
-pub use base::{Base, Feed, post_went_back};
+pub use base::{Base, Feed, explain_refused_caps, post_went_back};
 pub use enums::Results;
 pub use input::{Feeding, Input, is_live};
 pub use properties::{Settings, property_specs, text_property_specs};

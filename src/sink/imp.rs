@@ -13,14 +13,14 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Refused, audio_caps, commit_signal, is_commit,
-    is_live, post_went_back, property_specs,
+    Base, CAT, Commit, Feed, Feeding, Input, Refused, audio_caps, commit_signal,
+    explain_refused_caps, is_commit, is_live, post_went_back, property_specs,
 };
 
 #[derive(Default)]
 pub struct QwenAsrSink {
     base: Base,
-    /// The settings allow no session: the pipeline runs without one.
+    /// The settings allow no session, or audio comes backwards: the pipeline runs without one.
     muted: AtomicBool,
 }
 
@@ -37,6 +37,10 @@ impl Feed for QwenAsrSink {
 
     fn start(&self, _first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
         let obj = self.obj();
+        if self.base.refuses_reversed(obj.upcast_ref()) {
+            self.muted.store(true, Ordering::Relaxed);
+            return Ok(false);
+        }
         let live = is_live(obj.sink_pad()).is_some_and(|(live, _)| live);
         if !live {
             self.wait_for_draining()?;
@@ -111,6 +115,7 @@ impl ObjectImpl for QwenAsrSink {
         self.parent_constructed();
         // Recognition takes its own time: there is nothing to render in sync with the clock.
         self.obj().set_sync(false);
+        explain_refused_caps(self.obj().sink_pad());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {

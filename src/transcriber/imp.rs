@@ -25,7 +25,8 @@ use super::tags;
 use super::timing::Timing;
 use crate::element::{
     Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps,
-    commit_signal, is_commit, is_live, lock, post_went_back, property_specs, text_property_specs,
+    commit_signal, explain_refused_caps, is_commit, is_live, lock, post_went_back, property_specs,
+    text_property_specs,
 };
 use crate::timeline::{Timestamp, nanos};
 
@@ -33,8 +34,16 @@ use crate::timeline::{Timestamp, nanos};
 pub struct QwenAsr {
     shared: Arc<Shared>,
     src: OnceLock<Arc<SrcPad>>,
-    /// Where text would go, if the settings allowed a session: the pipeline runs on without.
-    muted: Mutex<Option<Lane>>,
+    /// Set while audio gets no session.
+    muted: Mutex<Option<Muted>>,
+}
+
+/// Why audio gets no session. The pipeline runs on without, and gets GAPs.
+enum Muted {
+    /// The settings allow none; text would go here.
+    Unusable(Lane),
+    /// It comes backwards.
+    Reversed,
 }
 
 impl Commit for QwenAsr {
@@ -50,6 +59,10 @@ impl Feed for QwenAsr {
 
     /// The connection opens with the first audio, not before.
     fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
+        if self.base().refuses_reversed(self.obj().upcast_ref()) {
+            *lock(&self.muted) = Some(Muted::Reversed);
+            return Ok(false);
+        }
         if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
             let mut timing = self.timing();
             (timing.live, timing.upstream) = (live, upstream);
@@ -68,7 +81,7 @@ impl Feed for QwenAsr {
         let started = self.base().start_run(obj.upcast_ref(), live, lane)?;
         self.src().ensure_task();
         if !started {
-            *lock(&self.muted) = Some(self.open_lane(first));
+            *lock(&self.muted) = Some(Muted::Unusable(self.open_lane(first)));
         }
         Ok(started)
     }
@@ -134,9 +147,16 @@ impl QwenAsr {
 
     fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         self.src().queue().flow()?;
-        if let Some(lane) = lock(&self.muted).as_mut() {
-            if let Some(pts) = buffer.pts() {
-                lane.watermark(Timestamp::from_nanos(pts.nseconds()));
+        if let Some(muted) = lock(&self.muted).as_mut() {
+            match (muted, buffer.pts()) {
+                (Muted::Unusable(lane), Some(pts)) => {
+                    lane.watermark(Timestamp::from_nanos(pts.nseconds()));
+                }
+                (Muted::Reversed, Some(pts)) => {
+                    let gap = gst::event::Gap::builder(pts).duration(buffer.duration());
+                    self.src().enqueue(None, gap.build());
+                }
+                (_, None) => {}
             }
             return Ok(());
         }
@@ -247,6 +267,11 @@ impl ObjectSubclass for QwenAsr {
 }
 
 impl ObjectImpl for QwenAsr {
+    fn constructed(&self) {
+        self.parent_constructed();
+        explain_refused_caps(self.obj().sink_pad());
+    }
+
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut specs = property_specs();

@@ -384,3 +384,81 @@ fn a_language_that_changes_counts_from_the_next_pause() {
     assert!(rig.warnings[0].contains("'tlh'"), "{:?}", rig.warnings);
     assert!(rig.warnings[1].contains("max-speed"), "{:?}", rig.warnings);
 }
+
+#[test]
+fn audio_of_another_kind_is_an_error_that_names_the_remedy() {
+    init();
+    let file = TempFile::new("wav");
+    let mut write = Rig::launch(&format!(
+        "audiotestsrc num-buffers=5 ! audio/x-raw,format=F32LE,rate=44100,channels=2 ! wavenc \
+         ! filesink name=asr location={}",
+        file.0.display()
+    ));
+    write.play();
+    write.wait_for_eos();
+    write.stop();
+    let server = server(|_| {});
+    for element in ["qwenasr", "qwenasrsink"] {
+        // As a demuxer would, wavparse has caps once it has seen the file.
+        let mut rig = Rig::launch(&format!(
+            "filesrc location={} ! wavparse ! {element} name=asr url={}",
+            file.0.display(),
+            server.url()
+        ));
+        let _ = rig.pipeline.set_state(gst::State::Playing);
+        let (error, details) = rig.wait_for_error();
+        for says in ["44100", "audioconvert ! audioresample"] {
+            assert!(error.message().contains(says), "{element}: {error}");
+        }
+        assert_eq!(details.get::<&str>("kind").unwrap(), "settings");
+    }
+    assert_eq!(server.connections(), 0);
+}
+
+#[test]
+fn speech_backwards_is_neither_sent_nor_captioned() {
+    let server = server(|_| {});
+    let speech = Speech::usual(16_000);
+    let url = server.url();
+    let mut rig = Rig::launch(&format!(
+        "qwenasr name=asr url={url} max-speed=50 ! fakesink name=out sync=false async=false"
+    ));
+    let _ = rig.pipeline.set_state(gst::State::Playing);
+    let pad = rig.element.static_pad("sink").unwrap();
+    let segment = |rate| {
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_rate(rate);
+        segment.set_stop(gst::ClockTime::from_seconds(10));
+        gst::event::Segment::new(&segment)
+    };
+    let caps = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
+    pad.send_event(gst::event::StreamStart::new("test"));
+    pad.send_event(gst::event::Caps::new(&caps.parse().unwrap()));
+    pad.send_event(segment(-1.0));
+    let mut backwards = speech.buffers(&[320], 0);
+    backwards.reverse();
+    for mut buffer in backwards {
+        let duration = gst::ClockTime::from_mseconds(20);
+        buffer.get_mut().unwrap().set_duration(duration);
+        pad.chain(buffer).unwrap();
+    }
+    pad.send_event(segment(1.0));
+    assert_eq!(server.connections(), 0);
+    for buffer in speech.buffers(&[320], 0) {
+        pad.chain(buffer).unwrap();
+    }
+    pad.send_event(gst::event::Eos::new());
+    rig.wait_for_eos();
+    let gaps: Vec<_> = rig.left();
+    let gaps = gaps
+        .iter()
+        .take_while(|left| !matches!(left, Left::Text { .. }));
+    let count = gaps.filter(|left| matches!(left, Left::Gap { .. })).count();
+    assert!(
+        count >= speech.samples.len() / 320 - 1,
+        "{count} GAPs, so nobody waits"
+    );
+    assert_eq!(rig.heard(), speech.numbers(), "forwards again");
+    let reversed = |warning: &&String| warning.contains("reversed");
+    assert_eq!(rig.warnings.iter().filter(reversed).count(), 1);
+}
