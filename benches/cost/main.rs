@@ -1,13 +1,14 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What captions cost: CPU and memory of live streams, added delay, the pace of files, start and
-//! stop. `cargo bench` measures all of it and prints tables in Markdown; `cargo bench -- --quick`
-//! takes a tenth of the time. docs/cost-and-scale.md says what the figures mean.
+//! stop, and floods. `cargo bench` measures all of it and prints tables in Markdown; `cargo bench --
+//! --quick` takes a tenth of the time. docs/cost-and-scale.md says what the figures mean.
 //!
 //! Whatever is measured runs in a process of its own, against a service in another one, and all
 //! that is compared with each other runs in turns.
 
 mod delay;
 mod file;
+mod floods;
 mod instructions;
 mod load;
 mod peers;
@@ -53,6 +54,8 @@ enum Section {
     Instructions,
     /// First frame, last frame, and many elements.
     Startup,
+    /// A service that sends without end.
+    Floods,
 }
 
 /// The processes that this starts of itself.
@@ -66,6 +69,8 @@ enum Part {
     File(file::Options),
     #[command(name = "start-and-stop")]
     Startup(startup::Options),
+    FloodService(floods::Options),
+    Flooded(floods::Client),
 }
 
 fn main() -> Result<()> {
@@ -81,6 +86,8 @@ fn main() -> Result<()> {
         Some(Part::Streams(options)) => streams::run(options),
         Some(Part::File(options)) => file::run(options),
         Some(Part::Startup(options)) => startup::run(options),
+        Some(Part::FloodService(options)) => floods::serve(options),
+        Some(Part::Flooded(client)) => floods::run(client),
         None => measure(arguments.quick, &arguments.sections),
     }
 }
@@ -108,6 +115,9 @@ fn measure(quick: bool, sections: &[Section]) -> Result<()> {
     }
     if wanted(Section::Startup) {
         startup::measure(quick)?;
+    }
+    if wanted(Section::Floods) {
+        floods::measure(quick)?;
     }
     Ok(())
 }
