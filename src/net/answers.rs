@@ -36,7 +36,7 @@ pub enum Outcome {
 /// A peer that answers whatever it is asked, and closes the connection.
 #[derive(Debug, Clone)]
 pub struct Answer {
-    /// `{accept}` in it is replaced by the answer to the key of the upgrade.
+    /// `{accept}` in its head is replaced by the answer to the key of the upgrade.
     pub bytes: Vec<u8>,
     /// The sizes of its packets, used in turn.
     pub packets: Vec<usize>,
@@ -170,11 +170,15 @@ impl AsyncWrite for Peer {
     }
 }
 
-/// Replaces `{accept}` by the answer to the key of the upgrade that was heard.
+/// Replaces `{accept}` in a head by the answer to the key of the upgrade that was heard.
 pub(super) fn with_accept(bytes: Vec<u8>, heard: &[u8]) -> Vec<u8> {
     const PLACE: &[u8] = b"{accept}";
     let place = bytes.windows(PLACE.len()).position(|text| text == PLACE);
-    let Some((at, nonce)) = place.zip(nonce(heard)) else {
+    let is_head = |at: &usize| {
+        let lines = bytes[..*at].split(|byte| *byte == b'\n');
+        !lines.skip(1).any(|line| line == b"" || line == b"\r")
+    };
+    let Some((at, nonce)) = place.filter(is_head).zip(nonce(heard)) else {
         return bytes;
     };
     let accept = derive_accept_key(nonce.as_bytes());

@@ -195,7 +195,7 @@ mod tests {
             .inviting(Invitation::Soon)
             .with_http_status(503);
         let moves = |verdict| matches!(verdict, Verdict::MoveAfter(_));
-        let mut outage = Outage::new(1);
+        let mut outage = Outage::new(true, 1);
         outage.ready();
         let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, now);
         let at_once = Verdict::MoveAfter(Duration::ZERO);
