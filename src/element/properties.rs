@@ -4,6 +4,7 @@
 
 use gst::glib;
 use gst::prelude::*;
+use serde_json::Value;
 
 use super::enums::{ConnectionState, FailurePolicy, Protocol, Region, Results, TurnDetection};
 use crate::protocol::{KeyFile, Secret, redacted};
@@ -202,6 +203,41 @@ impl Setting for Headers {
     }
 }
 
+/// Parameters of the model that have no property.
+#[derive(Debug, Clone, Default)]
+pub struct Parameters(pub Option<gst::Structure>);
+
+impl Parameters {
+    /// Their values in JSON; null where it has none.
+    pub fn values(&self) -> Vec<(String, Value)> {
+        let fields = self.0.iter().flat_map(|structure| structure.iter());
+        let json = |value: &glib::Value| {
+            let text = || value.get::<&str>().ok().map(Value::from);
+            let number = || value.get::<f64>().ok().map(Value::from);
+            let integer = || value.get::<i32>().ok().map(Value::from);
+            let boolean = || value.get::<bool>().ok().map(Value::from);
+            boolean().or_else(integer).or_else(number).or_else(text)
+        };
+        fields
+            .map(|(name, value)| (name.to_string(), json(value).unwrap_or_default()))
+            .collect()
+    }
+}
+
+impl Setting for Parameters {
+    fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
+        Headers::default().spec(name, nick, blurb, form)
+    }
+
+    fn value(&self) -> glib::Value {
+        self.0.to_value()
+    }
+
+    fn from_value(value: &glib::Value) -> Option<Self> {
+        value.get().ok().map(Self)
+    }
+}
+
 /// A number whose default is left to the protocol or server while unset.
 impl Setting for Option<f64> {
     fn spec(&self, name: &str, nick: &str, blurb: &str, form: Form) -> glib::ParamSpec {
@@ -310,6 +346,9 @@ settings! {
         "translation-vocabulary" translation_vocabulary: Option<String> = None, CONNECTION,
             "Translation vocabulary",
             "How certain terms are to be translated: Model Studio=Model Studio,cloud=nuage";
+        "parameters" parameters: Parameters = Parameters::default(), CONNECTION, "Parameters",
+            "Settings of the model that have no property: parameters,keep_dialect=true. For the \
+             models of the inference protocol, each of which has a list of its own";
         "turn-detection" turn_detection: TurnDetection = TurnDetection::default(), READY,
             "Turn detection", "Who decides where an utterance ends";
         "vad-threshold" vad_threshold: Option<f64> = None, READY.range(-1.0, 1.0), "VAD threshold",

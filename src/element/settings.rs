@@ -169,6 +169,7 @@ impl Settings {
             context: self.context(),
             vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,
             vocabulary_id: unless_blank(self.vocabulary_id.as_deref()),
+            parameters: self.parameters.values(),
             rate,
             turn_detection,
             translation: self.target(job)?,
@@ -187,6 +188,7 @@ impl Settings {
                     context: None,
                     vocabulary: Vec::new(),
                     vocabulary_id: None,
+                    parameters: Vec::new(),
                     ..recognition
                 })?;
                 Ok(Setup {

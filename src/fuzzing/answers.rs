@@ -217,6 +217,7 @@ fn codec(protocol: Protocol) -> Box<dyn Codec> {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: 16_000,
         turn_detection: TurnDetection::Manual,
         official: false,

@@ -78,6 +78,7 @@ fn set_up(words: &str) -> Option<Setup> {
     };
     let vocabulary = if has("vocabulary") { "Qwen=5" } else { "" };
     let recognition = Recognition {
+        parameters: Vec::new(),
         model: model.into(),
         language: has("language").then(|| "en-US".into()),
         context: has("context").then(|| CONTEXT.into()),

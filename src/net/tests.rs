@@ -89,6 +89,7 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: RATE,
         turn_detection,
         official: false,

@@ -73,6 +73,14 @@ impl Protocol {
     /// If the protocol or the model does not support them; those merely without effect are
     /// warnings.
     pub fn set_up(self, recognition: Recognition) -> Result<Setup, Failure> {
+        if self != Self::Inference && !recognition.parameters.is_empty() {
+            return Err(Failure::new(
+                Kind::Settings,
+                format!("The {} protocol takes no further parameters.", self.nick()),
+                "Leave the parameters property unset, or set model to one of the inference \
+                 protocol.",
+            ));
+        }
         let wants_vad = recognition.turn_detection != TurnDetection::Manual;
         let mut setup = (self.profile().set_up)(recognition)?;
         if setup.lacks_vad && wants_vad {

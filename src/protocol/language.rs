@@ -99,6 +99,19 @@ pub(super) fn hint(tag: Option<&str>, supported: &[&str]) -> Result<Option<Strin
     }
 }
 
+/// The same for several tags, separated by commas. Detection of any of them means detection of all.
+pub(super) fn hints(tags: Option<&str>, supported: &[&str]) -> Result<Vec<String>, Failure> {
+    let tags = tags.unwrap_or_default().split(',');
+    let codes: Result<Option<Vec<_>>, _> = tags.map(|tag| hint(Some(tag), supported)).collect();
+    let mut hints = Vec::new();
+    for code in codes?.unwrap_or_default() {
+        if !hints.contains(&code) {
+            hints.push(code);
+        }
+    }
+    Ok(hints)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -127,6 +140,20 @@ mod tests {
         }
         assert_eq!(hint(Some("fil-PH"), &["tl"]), Ok(Some("tl".to_owned())));
         assert_eq!(hint(Some("no"), &["nb"]), Ok(Some("nb".to_owned())));
+    }
+
+    #[test]
+    fn several_tags_are_separated_by_commas() {
+        for (tags, expected) in [
+            (None, &[][..]),
+            (Some(""), &[]),
+            (Some("zh"), &["zh"]),
+            (Some("zh, en-US,zh-Hant"), &["zh", "en"]),
+            (Some("zh,auto"), &[]),
+        ] {
+            assert_eq!(hints(tags, SUPPORTED).unwrap(), expected, "{tags:?}");
+        }
+        assert!(hints(Some("zh,tlh"), SUPPORTED).is_err());
     }
 
     #[test]

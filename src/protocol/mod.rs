@@ -107,7 +107,8 @@ pub struct Refusal<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognition {
     pub model: String,
-    /// BCP 47 tag; `None` lets the service detect the language.
+    /// BCP 47 tag, or several, separated by commas, for models that take them; `None` lets the
+    /// service detect the language.
     pub language: Option<String>,
     /// Text that biases the recognition, such as names and terms.
     pub context: Option<String>,
@@ -115,6 +116,8 @@ pub struct Recognition {
     pub vocabulary: Vec<HotWord>,
     /// The name of a list of such words stored by the service.
     pub vocabulary_id: Option<String>,
+    /// Further parameters of the model, by name. A value that has no counterpart in JSON is null.
+    pub parameters: Vec<(String, serde_json::Value)>,
     /// Samples per second: 16000 or 8000.
     pub rate: u32,
     pub turn_detection: TurnDetection,

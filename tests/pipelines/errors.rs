@@ -228,6 +228,18 @@ fn settings_that_cannot_work_are_found_before_connecting() {
             "model=paraformer-realtime-v2 language-code=el",
             "language-code",
         ),
+        (
+            "model=fun-asr-realtime language-code=zh,en",
+            "language-code",
+        ),
+        (
+            "model=fun-asr-realtime parameters=parameters,keep_dialect=true",
+            "special_word_filter",
+        ),
+        (
+            "parameters=parameters,keep_dialect=true",
+            "model to one of the inference protocol",
+        ),
     ] {
         check(&bare, properties, Settings, says);
     }
@@ -354,4 +366,27 @@ fn what_was_heard_before_the_loss_is_not_lost() {
         heard.len() >= 10 && heard.iter().enumerate().all(|(n, word)| n as u32 == *word),
         "{finals:?}"
     );
+}
+
+/// The offline service refuses what the model does not have, unlike the real one.
+#[test]
+fn further_parameters_reach_the_model() {
+    let server = service(Protocol::Inference, |_| {});
+    let model = "model=qwen-audio-3.1-asr-flash-streaming language-code=zh,en";
+    let parameters = "parameters=parameters,keep_dialect=true,vad_model=near_meeting_16k";
+    let mut rig = Rig::with(
+        &server,
+        16_000,
+        &format!("max-speed=50 {model} {parameters}"),
+    );
+    let set: gst::Structure = rig.element.property("parameters");
+    assert_eq!(set.get::<bool>("keep_dialect"), Ok(true));
+    let speech = Speech::usual(16_000);
+    rig.run(speech.buffers(&[320], 0));
+    server.check_cues(&speech, &rig.texts(), 0);
+    let sessions = server.sessions();
+    let task = sessions[0].received_events("run-task").next().unwrap();
+    let parameters = &task["payload"]["parameters"];
+    assert_eq!(parameters["vad_model"], "near_meeting_16k");
+    assert_eq!(parameters["language_hints"].as_array().unwrap().len(), 2);
 }

@@ -18,6 +18,7 @@ fn codec(protocol: Protocol, official: bool) -> Box<dyn Codec> {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),

@@ -9,6 +9,7 @@
 //! model accepts.
 
 mod models;
+mod parameters;
 mod words;
 
 use std::time::Duration;
@@ -49,7 +50,7 @@ pub(super) const PROFILE: Profile = Profile {
     set_up,
 };
 
-fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
     let name = recognition.model.clone();
     let model = models::find(&name);
     let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection else {
@@ -67,8 +68,20 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
         let why = format!("The model '{name}' {what}");
         warnings.push(checks::no_effect(&why, property));
     };
-    recognition.language = language::hint(recognition.language.as_deref(), model.languages)?;
-    if recognition.language.is_some() && !model.language_hints {
+    parameters::check(&recognition.parameters, &name, model.parameters)?;
+    let hints = language::hints(recognition.language.as_deref(), model.languages)?;
+    if model.max_hints > 0 && hints.len() > model.max_hints {
+        return Err(Failure::new(
+            Kind::Settings,
+            format!(
+                "The language-code property names {} languages, and the model '{name}' takes {}.",
+                hints.len(),
+                model.max_hints
+            ),
+            "Name fewer of them.",
+        ));
+    }
+    if !hints.is_empty() && model.max_hints == 0 {
         without("language-code", "always detects the language");
     }
     if recognition.context.is_some() && !model.context {
@@ -91,7 +104,7 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     }
     let codecs = Box::new(move || {
         let task_id = format!("{:032x}", fastrand::u128(..));
-        Box::new(Inference::new(&recognition, model, task_id)) as Box<dyn Codec>
+        Box::new(Inference::new(&recognition, &hints, model, task_id)) as Box<dyn Codec>
     });
     Ok(Setup {
         codecs,
@@ -128,12 +141,12 @@ struct Inference {
 
 impl Inference {
     /// `task_id` is 32 hexadecimal digits and unique.
-    fn new(recognition: &Recognition, model: Model, task_id: String) -> Self {
+    fn new(recognition: &Recognition, hints: &[String], model: Model, task_id: String) -> Self {
         Self {
             peer: Peer::new(recognition, &PROFILE),
             takes_context: model.context,
             task_id,
-            task: task(recognition, model),
+            task: task(recognition, hints, model),
             phase: Phase::Opened,
             sentences: Items::default(),
             announced: 0,
@@ -240,7 +253,7 @@ impl Inference {
 }
 
 /// The payload of `run-task`.
-fn task(recognition: &Recognition, model: Model) -> Value {
+fn task(recognition: &Recognition, hints: &[String], model: Model) -> Value {
     let mut parameters = Map::new();
     let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
     set("format", json!("pcm"));
@@ -266,12 +279,8 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     if model.asks_for_interim {
         set("intermediate_result_enabled", json!(true));
     }
-    if let Some(language) = recognition
-        .language
-        .as_ref()
-        .filter(|_| model.language_hints)
-    {
-        set("language_hints", json!([language]));
+    if model.max_hints > 0 && !hints.is_empty() {
+        set("language_hints", json!(hints));
     }
     if model.vocabulary && !recognition.vocabulary.is_empty() {
         let words = recognition.vocabulary.iter();
@@ -282,6 +291,9 @@ fn task(recognition: &Recognition, model: Model) -> Value {
     }
     if let Some(id) = &recognition.vocabulary_id {
         set("vocabulary_id", json!(id));
+    }
+    for (name, value) in &recognition.parameters {
+        set(name, value.clone());
     }
     let context = recognition.context.as_ref().filter(|_| model.context);
     json!({

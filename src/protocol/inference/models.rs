@@ -10,8 +10,8 @@ pub(super) struct Model {
     /// The only sample rate it accepts, in Hz; `None` if any.
     pub rate: Option<u32>,
     pub languages: &'static [&'static str],
-    /// Accepts a hint of the language spoken.
-    pub language_hints: bool,
+    /// Maximum number of languages that it can be told to expect.
+    pub max_hints: usize,
     /// By default, ends a sentence by meaning rather than by silence; can be told not to.
     pub semantic_punctuation: bool,
     /// Can be told to keep sentences short.
@@ -24,6 +24,8 @@ pub(super) struct Model {
     pub asks_for_interim: bool,
     /// Available in Beijing only.
     pub beijing_only: bool,
+    /// What else a user may set.
+    pub parameters: &'static [&'static str],
 }
 
 const THIRTY: &[&str] = &[
@@ -38,7 +40,7 @@ const STREAMING: Model = Model {
     name: "qwen-audio-",
     rate: None,
     languages: THIRTY,
-    language_hints: true,
+    max_hints: 4,
     semantic_punctuation: true,
     multi_threshold: true,
     noise_threshold: true,
@@ -46,11 +48,13 @@ const STREAMING: Model = Model {
     vocabulary: true,
     asks_for_interim: false,
     beijing_only: false,
+    parameters: &["semantic_punctuation_enabled", "special_word_filter"],
 };
 
 const FUN: Model = Model {
     name: "fun-asr-realtime",
     vocabulary: false,
+    max_hints: 1,
     ..STREAMING
 };
 
@@ -60,6 +64,13 @@ const PARAFORMER: Model = Model {
     noise_threshold: false,
     context: false,
     beijing_only: true,
+    max_hints: 4,
+    parameters: &[
+        "disfluency_removal_enabled",
+        "inverse_text_normalization_enabled",
+        "punctuation_prediction_enabled",
+        "semantic_punctuation_enabled",
+    ],
     ..FUN
 };
 
@@ -68,12 +79,19 @@ const MODELS: &[Model] = &[
     Model {
         name: "qwen-audio-3.1-asr-flash-streaming",
         rate: Some(16_000),
+        parameters: &[
+            "keep_dialect",
+            "semantic_punctuation_enabled",
+            "special_word_filter",
+            "vad_model",
+        ],
         ..STREAMING
     },
     Model {
         name: "qwen-audio-3.1-asr-flash-message",
         rate: Some(16_000),
-        language_hints: false,
+        max_hints: 0,
+        parameters: &["disfluency_removal_enabled", "keep_dialect", "vad_model"],
         semantic_punctuation: false,
         multi_threshold: false,
         asks_for_interim: true,

@@ -13,6 +13,7 @@ fn recognition(model: &str) -> Recognition {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: 16_000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
@@ -24,7 +25,8 @@ fn recognition(model: &str) -> Recognition {
 
 fn codec(recognition: &Recognition) -> Inference {
     let model = models::find(&recognition.model);
-    Inference::new(recognition, model, TASK.into())
+    let hints: Vec<String> = recognition.language.iter().cloned().collect();
+    Inference::new(recognition, &hints, model, TASK.into())
 }
 
 fn decode(codec: &mut Inference, text: &str) -> Vec<Event> {
@@ -476,4 +478,48 @@ fn every_connection_has_a_task_of_its_own() {
     };
     let (first, second) = (id(), id());
     assert!(first.len() == 32 && first != second, "{first} {second}");
+}
+
+#[test]
+fn further_parameters_and_languages_go_with_the_task() {
+    let of = |model: &str, language: &str, parameter: &str| {
+        set_up(Recognition {
+            language: Some(language.into()),
+            parameters: vec![(parameter.into(), json!(true))],
+            ..recognition(model)
+        })
+    };
+    let setup = of(
+        "qwen-audio-3.1-asr-flash-streaming",
+        "zh,en-GB",
+        "keep_dialect",
+    );
+    let mut out = Vec::new();
+    (setup.unwrap().codecs)().open(&mut out);
+    let parameters = &json_of(&out)["payload"]["parameters"];
+    assert_eq!(parameters["language_hints"], json!(["zh", "en"]));
+    assert_eq!(parameters["keep_dialect"], true);
+    for (model, language, parameter, says) in [
+        (
+            "fun-asr-realtime",
+            "zh,en",
+            "semantic_punctuation_enabled",
+            "names 2 languages, and the model 'fun-asr-realtime' takes 1",
+        ),
+        (
+            "fun-asr-realtime",
+            "zh",
+            "keep_dialect",
+            "no parameter 'keep_dialect'",
+        ),
+        (
+            "of-my-own",
+            "zh,tlh",
+            "semantic_punctuation_enabled",
+            "'tlh'",
+        ),
+    ] {
+        let failure = of(model, language, parameter).err().unwrap();
+        assert!(failure.to_string().contains(says), "{failure}");
+    }
 }

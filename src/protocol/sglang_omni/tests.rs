@@ -20,6 +20,7 @@ fn recognition(turn_detection: TurnDetection) -> Recognition {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: RATE,
         turn_detection,
         official: false,

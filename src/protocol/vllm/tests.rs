@@ -12,6 +12,7 @@ fn recognition() -> Recognition {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: RATE,
         turn_detection: TurnDetection::Manual,
         official: false,

@@ -9,6 +9,7 @@ const FLAT: &str = "qwen3.5-livetranslate-flash-realtime";
 
 fn recognition(model: &str) -> Recognition {
     Recognition {
+        parameters: Vec::new(),
         model: model.into(),
         language: None,
         context: None,

@@ -16,6 +16,7 @@ fn recognition() -> Recognition {
         vocabulary: Vec::new(),
         vocabulary_id: None,
         translation: None,
+        parameters: Vec::new(),
         rate: 16000,
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
