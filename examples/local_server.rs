@@ -17,6 +17,7 @@ use offline_service::{
 use serde_json::Value;
 use tokio::net::TcpListener;
 use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Decoders of PocketSphinx loaded at the start: as many sessions begin without a delay.
 const DECODERS: usize = 2;
@@ -172,10 +173,15 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
         "Try: gst-launch-1.0 autoaudiosrc ! audioconvert ! audioresample ! qwenasr url={url} \
          api-key={key} ! fdsink"
     );
-    tokio::select! {
-        () = offline_service::serve(listener, options) => Ok(()),
-        interrupted = tokio::signal::ctrl_c() => interrupted.map_err(|error| error.to_string()),
-    }
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    let stopped = async {
+        tokio::select! {
+            _ = tokio::signal::ctrl_c() => {}
+            _ = terminated.recv() => {}
+        }
+    };
+    offline_service::serve_until(listener, options, stopped).await;
+    Ok(())
 }
 
 /// Prints what happens.

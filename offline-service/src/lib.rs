@@ -39,7 +39,7 @@ pub use recogniser::{Factory, Hypothesis, Recogniser};
 pub use record::{ClientEvent, End, SessionRecord};
 pub use registry::{Notice, Observer};
 pub use script::{ScriptItem, ScriptRecogniser};
-pub use server::{Options, Server, serve};
+pub use server::{Options, Server, serve_until};
 pub use tones::ToneRecogniser;
 pub use vad::{Level, VadOptions};
 pub use words::Span;

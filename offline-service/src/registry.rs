@@ -190,6 +190,13 @@ impl Registry {
         }
     }
 
+    /// What is sent here goes to a client each.
+    pub fn clients(&self) -> Vec<UnboundedSender<Wire>> {
+        let state = self.lock();
+        let wires = state.handles.iter().map(|handle| handle.wire.clone());
+        wires.collect()
+    }
+
     /// Resets all open connections.
     pub fn reset_all(&self) {
         for handle in &self.lock().handles {

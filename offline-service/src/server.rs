@@ -2,7 +2,6 @@
 
 //! The service on the network.
 
-use std::future::pending;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::pin::pin;
@@ -13,6 +12,7 @@ use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinSet;
+use tokio::time::{sleep, timeout};
 
 use crate::blocks::BlockRecogniser;
 use crate::connection;
@@ -28,6 +28,15 @@ use crate::vad::VadOptions;
 
 /// How long a [`Server`] waits for the threads of its sessions when it is dropped.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// Between two clients that [`serve_until`] sends elsewhere.
+const DRAIN_INTERVAL: Duration = Duration::from_millis(60);
+
+/// How long it waits for the clients to go then.
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// WebSocket's close code of a server that is restarted or drained.
+const RESTART: u16 = 1012;
 
 /// Options of the service. The defaults suit tests with numbered blocks; limits are those
 /// that the real service was seen to have.
@@ -155,15 +164,26 @@ impl Shared {
     }
 }
 
-/// Serves on `listener`; never returns.
+/// Serves on `listener` until `stopped`. Then it takes no more connections, and tells one client after
+/// the other by close code 1012 that other servers take over, so that they do not all come to those at
+/// the same time.
 ///
 /// Dropping the future ends all connections.
-pub async fn serve(listener: TcpListener, options: Options) {
-    run(listener, Shared::new(options, false), pending::<()>()).await;
+pub async fn serve_until(listener: TcpListener, options: Options, stopped: impl Future) {
+    let shared = Shared::new(options, false);
+    let mut connections = run(listener, shared.clone(), stopped).await;
+    for client in shared.registry.clients() {
+        // One that has just gone needs nothing.
+        let _ = client.send(Wire::close(RESTART, "service restart"));
+        sleep(DRAIN_INTERVAL).await;
+    }
+    let gone = async { while connections.join_next().await.is_some() {} };
+    // Those that stay are ended when the connections are dropped.
+    let _ = timeout(DRAIN_TIMEOUT, gone).await;
 }
 
-/// Serves until `stopped`, and ends all connections then.
-async fn run(listener: TcpListener, shared: Arc<Shared>, stopped: impl Future) {
+/// Serves until `stopped`. Returns the connections, which end when they are dropped.
+async fn run(listener: TcpListener, shared: Arc<Shared>, stopped: impl Future) -> JoinSet<()> {
     let mut connections = JoinSet::new();
     let mut stopped = pin!(stopped);
     loop {
@@ -185,7 +205,7 @@ async fn run(listener: TcpListener, shared: Arc<Shared>, stopped: impl Future) {
         }
         while connections.try_join_next().is_some() {}
     }
-    connections.shutdown().await;
+    connections
 }
 
 /// A service for tests, on a free port of 127.0.0.1 and on threads of its own. It stops when
@@ -222,6 +242,7 @@ impl Server {
         let shared = Shared::new(options, true);
         let (stop, stopped) = oneshot::channel();
         let serving = run(listener, shared.clone(), stopped);
+        let serving = async { serving.await.shutdown().await };
         let thread = std::thread::Builder::new()
             .name("offline-service".to_owned())
             .spawn(move || {

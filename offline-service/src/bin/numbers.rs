@@ -12,6 +12,7 @@ use std::{fs, io};
 use clap::{Parser, Subcommand};
 use offline_service::{BlockRecogniser, Options, Protocol, VadOptions, blocks};
 use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Samples per second of the file.
 const RATE: u32 = 16_000;
@@ -45,7 +46,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Serve, without any limit to the speed of audio
+    /// Serve, without any limit to the speed of audio; SIGTERM sends the clients elsewhere
     Serve {
         /// Address to listen on
         #[arg(long, default_value = "127.0.0.1", value_name = "ADDRESS")]
@@ -95,7 +96,8 @@ async fn serve(address: SocketAddr) -> Result<(), String> {
         rate_limit: false,
         ..Options::default()
     };
-    offline_service::serve(listener, options).await;
+    let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
+    offline_service::serve_until(listener, options, terminated.recv()).await;
     Ok(())
 }
 

@@ -21,7 +21,11 @@ pub type Refusal = Box<Response<Option<Vec<u8>>>>;
 
 /// Connects with what follows the host in the URL and a value for `Authorization`.
 pub async fn request(server: &Server, rest: &str, key: &str) -> Result<Client, Refusal> {
-    let port = server.port();
+    request_at(server.port(), rest, key).await
+}
+
+/// The same for the service at a port.
+pub async fn request_at(port: u16, rest: &str, key: &str) -> Result<Client, Refusal> {
     let url = format!("ws://127.0.0.1:{port}{rest}");
     let mut request = url.into_client_request().unwrap();
     request

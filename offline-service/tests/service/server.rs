@@ -9,10 +9,11 @@ use offline_service::blocks::{self, words};
 use offline_service::faults::CloseFault;
 use offline_service::{ClientEvent, End, Faults, Items, Options, RawFrame, Server};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::oneshot;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::client::{Client, MODEL, request};
+use crate::client::{Client, MODEL, request, request_at};
 
 const TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -271,6 +272,29 @@ async fn stalls() {
         .unwrap_err();
     assert!(sent > 0);
     assert!(server.sessions()[0].audio_bytes() < sent * 3200);
+}
+
+#[tokio::test]
+async fn a_service_that_stops_sends_its_clients_elsewhere() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (stop, stopped) = oneshot::channel::<()>();
+    let serving = tokio::spawn(async move {
+        offline_service::serve_until(listener, Options::default(), stopped).await;
+    });
+    let path = format!("/api-ws/v1/realtime?model={MODEL}");
+    let mut clients = Vec::new();
+    for _ in 0..2 {
+        let mut client = request_at(port, &path, "Bearer sk-1").await.unwrap();
+        client.until("session.created").await;
+        clients.push(client);
+    }
+    stop.send(()).unwrap();
+    for mut client in clients {
+        assert_eq!(client.rest_in_short().await.1, Some(1012));
+    }
+    serving.await.unwrap();
+    TcpStream::connect(("127.0.0.1", port)).await.unwrap_err();
 }
 
 #[tokio::test]
