@@ -27,6 +27,9 @@ pub struct Transcript {
     pub emotion: Option<String>,
     /// When it was spoken; an interim transcript ends with the audio sent so far.
     pub span: Span,
+    /// Neither the service nor a commit says when it started, or in a final when it ended: the span
+    /// is a guess.
+    pub is_guessed: bool,
     /// The words that make up `text` and `stash`, if the service gives their times.
     pub words: Vec<Word>,
     /// Who speaks, as a number of the service's, if it tells speakers apart.

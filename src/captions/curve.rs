@@ -12,29 +12,46 @@ use super::text::boundaries;
 use crate::timeline::{Span, Timestamp};
 use crate::transcript::Word;
 
-/// How much audio is sent after a word before the word is in a hypothesis.
-const SERVICE_DELAY: Duration = Duration::from_millis(300);
-
 /// No word is shown for less time than this.
 pub const MIN_WORD_DURATION: Duration = Duration::from_millis(40);
 
 /// Upper bound of the points of a curve.
 const MAX_POINTS: usize = 256;
 
-/// How the text of an utterance grew: display columns, and when they had been spoken; both
-/// non-decreasing.
+/// A part of the text, and when it was there.
+#[derive(Debug, Clone, Copy)]
+struct Point {
+    /// Display columns of the part.
+    column: usize,
+    /// When it had been spoken, or the end of the audio sent when it was in a hypothesis.
+    time: Timestamp,
+    in_hypothesis: bool,
+}
+
+/// How the text of an utterance grew: columns and times are non-decreasing.
 #[derive(Debug)]
 pub(super) struct Curve {
     /// Starts with no column at the start of the utterance.
-    points: Vec<(usize, Timestamp)>,
+    points: Vec<Point>,
+    /// How much audio is sent after a word before the word is in a hypothesis.
+    delay: Duration,
+    /// The time in which a column is spoken, if that is known.
+    column: Duration,
     /// Columns of the final text; `None` while the utterance goes on.
     final_column: Option<usize>,
 }
 
 impl Curve {
     pub fn new(start: Timestamp) -> Self {
+        let start = Point {
+            column: 0,
+            time: start,
+            in_hypothesis: false,
+        };
         Self {
-            points: vec![(0, start)],
+            points: vec![start],
+            delay: Duration::ZERO,
+            column: Duration::ZERO,
             final_column: None,
         }
     }
@@ -75,13 +92,23 @@ impl Curve {
 
     /// Adds a point, no earlier than the one before.
     fn point(&mut self, column: usize, time: Timestamp) {
-        let time = time.max(self.latest());
-        self.points.push((column, time));
+        self.points.push(Point {
+            column,
+            time: time.max(self.latest()),
+            in_hypothesis: false,
+        });
     }
 
     /// The text is final and ends at the latest point.
     pub fn close(&mut self) {
-        self.final_column = self.points.last().map(|point| point.0);
+        self.final_column = self.points.last().map(|point| point.column);
+    }
+
+    /// Sets how much audio is sent after a word before the word is in a hypothesis, and the time in
+    /// which a column is spoken, zero if that is not known.
+    pub fn set_pace(&mut self, delay: Duration, column: Duration) {
+        self.delay = delay;
+        self.column = column;
     }
 
     /// A hypothesis has `columns` of text; audio had been sent up to `audio_end`.
@@ -91,27 +118,48 @@ impl Curve {
         if columns == 0 {
             return;
         }
-        let time = (audio_end - SERVICE_DELAY).max(self.latest());
+        let time = self.points.last().map(|point| point.time);
+        let new = Point {
+            column: columns,
+            time: audio_end.max(time.unwrap_or_default()),
+            in_hypothesis: true,
+        };
         for point in &mut self.points {
-            point.0 = point.0.min(columns);
+            point.column = point.column.min(columns);
         }
         // Only the start and the end of a pause matter.
         if let [.., before, latest] = self.points.as_mut_slice()
-            && (before.0, latest.0) == (columns, columns)
+            && (before.column, latest.column) == (columns, columns)
         {
-            latest.1 = time;
+            *latest = new;
             return;
         }
-        self.points.push((columns, time));
+        // Part of what looked like a pause was the next word on its way.
+        if let [.., before, latest] = self.points.as_mut_slice()
+            && before.column == latest.column
+        {
+            let columns = u32::try_from(columns - latest.column).unwrap_or(u32::MAX);
+            let start = new.time - self.column.saturating_mul(columns);
+            latest.time = latest.time.min(start).max(before.time);
+        }
+        self.points.push(new);
         if self.points.len() > MAX_POINTS {
             self.thin();
         }
     }
 
+    /// The columns of hypotheses when the text grew, and the end of the audio sent by then.
+    pub fn grown(&self) -> impl DoubleEndedIterator<Item = (usize, Timestamp)> {
+        let steps = self.points.iter().zip(self.points.iter().skip(1));
+        steps
+            .filter(|(before, point)| point.in_hypothesis && point.column > before.column)
+            .map(|(_, point)| (point.column, point.time))
+    }
+
     /// Removes the point between the two others that are closest in time.
     fn thin(&mut self) {
-        let around = |points: &[(usize, Timestamp)]| match points {
-            [before, _, after] => after.1.since(before.1),
+        let around = |points: &[Point]| match points {
+            [before, _, after] => after.time.since(before.time),
             _ => Duration::MAX,
         };
         let spans = self.points.windows(3).map(around).enumerate();
@@ -123,9 +171,14 @@ impl Curve {
     /// The final text has this many `columns` and ends at `end`.
     pub fn finish(&mut self, columns: usize, end: Timestamp) {
         let end = end.max(self.start());
+        let (start, delay) = (self.start(), self.delay);
         self.points
-            .retain(|point| point.0 <= columns && point.1 <= end);
-        self.points.push((columns, end));
+            .retain(|point| point.column <= columns && point.spoken(start, delay) <= end);
+        self.points.push(Point {
+            column: columns,
+            time: end,
+            in_hypothesis: false,
+        });
         self.final_column = Some(columns);
     }
 
@@ -163,37 +216,53 @@ impl Curve {
 
     /// When the text after `column` begins to be spoken: after the pause, if there is one.
     pub fn time_after(&self, column: usize) -> Timestamp {
-        let next = self.points.partition_point(|point| point.0 <= column);
+        let next = self.points.partition_point(|point| point.column <= column);
         self.interpolate(next, column)
     }
 
     /// When the text before `column` has been spoken: before the pause, if there is one.
     fn time_before(&self, column: usize) -> Timestamp {
-        let next = self.points.partition_point(|point| point.0 < column);
+        let next = self.points.partition_point(|point| point.column < column);
         self.interpolate(next, column)
     }
 
     /// The time of `column` before the point with the index `next`.
     fn interpolate(&self, next: usize, column: usize) -> Timestamp {
         let before = next.checked_sub(1).and_then(|index| self.points.get(index));
+        let spoken = |point: &Point| point.spoken(self.start(), self.delay);
         match (before, self.points.get(next)) {
             (Some(before), Some(next)) => {
-                let part = column.saturating_sub(before.0);
-                let whole = next.0.saturating_sub(before.0);
-                before.1 + scaled(next.1.since(before.1), part, whole)
+                let part = column.saturating_sub(before.column);
+                let whole = next.column.saturating_sub(before.column);
+                spoken(before) + scaled(spoken(next).since(spoken(before)), part, whole)
             }
-            (Some(point), None) | (None, Some(point)) => point.1,
+            (Some(point), None) | (None, Some(point)) => spoken(point),
             (None, None) => Timestamp::default(),
         }
     }
 
     fn start(&self) -> Timestamp {
-        self.points.first().map(|point| point.1).unwrap_or_default()
+        self.points
+            .first()
+            .map(|point| point.time)
+            .unwrap_or_default()
     }
 
-    /// The time of the latest point.
+    /// When all that is known had been spoken.
     fn latest(&self) -> Timestamp {
-        self.points.last().map(|point| point.1).unwrap_or_default()
+        let latest = self.points.last();
+        latest.map_or(self.start(), |point| point.spoken(self.start(), self.delay))
+    }
+}
+
+impl Point {
+    /// When the part had been spoken, given the start of the utterance and the service's delay.
+    fn spoken(&self, start: Timestamp, delay: Duration) -> Timestamp {
+        if self.in_hypothesis {
+            (self.time - delay).max(start)
+        } else {
+            self.time
+        }
     }
 }
 
@@ -212,6 +281,7 @@ mod tests {
 
     fn curve(start: u64, seen: &[(usize, u64)]) -> Curve {
         let mut curve = Curve::new(AT(start));
+        curve.set_pace(Duration::from_millis(300), Duration::ZERO);
         for (columns, audio_end) in seen {
             curve.observe(*columns, AT(*audio_end));
         }
@@ -346,6 +416,7 @@ mod tests {
     #[test]
     fn the_curve_is_bounded_and_takes_any_number() {
         let mut curve = Curve::new(AT(0));
+        curve.set_pace(Duration::from_millis(300), Duration::ZERO);
         for n in 0..10_000 {
             curve.observe(n, AT(n as u64));
         }

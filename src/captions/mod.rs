@@ -6,7 +6,8 @@
 //! - `layout`, cues of a finished utterance; `rolling`, the line that is being spoken; `stable`,
 //!   words that are never retracted, by `agreement` of successive hypotheses and
 //!   `alignment` with what was shown;
-//! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken;
+//! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken; `pace`,
+//!   the delay of the service, as learnt from it;
 //! - `track`, which puts all that in order on the pad.
 
 mod agreement;
@@ -15,6 +16,7 @@ mod captioner;
 mod curve;
 mod layout;
 mod loops;
+mod pace;
 mod rolling;
 mod stable;
 mod text;

@@ -14,6 +14,7 @@ use std::time::Duration;
 use super::agreement::Agreement;
 use super::curve::{Curve, MIN_WORD_DURATION};
 use super::layout::Cue;
+use super::pace::Pace;
 use super::tokens::Token;
 use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
@@ -37,6 +38,7 @@ pub(super) struct Stable {
     closed: VecDeque<Utterance>,
     /// The service changed text that it had confirmed.
     is_contradicted: bool,
+    pace: Pace,
 }
 
 impl Stable {
@@ -46,8 +48,9 @@ impl Stable {
     ///
     /// Adds to `out` the words that need not wait any longer. All before `taken` is on the track.
     pub fn interim(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
-        if let Some(open) = self.open(transcript, taken, out) {
-            open.interim(transcript);
+        let index = self.find_or_open(transcript, taken, out);
+        if let Some(open) = index.and_then(|index| self.open.get_mut(index)) {
+            open.interim(transcript, &self.pace);
             self.check_promises();
             self.flush(taken, out);
         }
@@ -59,8 +62,9 @@ impl Stable {
     /// Adds to `out` the rest of its words, unless an utterance before it is open: then they come
     /// after those, or when they are due.
     pub fn finalise(&mut self, transcript: &Transcript, taken: Timestamp, out: &mut Vec<Cue>) {
-        if let Some(open) = self.open(transcript, taken, out) {
-            open.finalise(transcript);
+        let index = self.find_or_open(transcript, taken, out);
+        if let Some(open) = index.and_then(|index| self.open.get_mut(index)) {
+            open.finalise(transcript, &mut self.pace);
             self.check_promises();
             self.flush(taken, out);
         }
@@ -97,14 +101,14 @@ impl Stable {
         starts.map(|open| open.next_start(self.shown_until)).min()
     }
 
-    /// The open utterance of the transcript, which is opened if it is new. `None` if its final text
-    /// has come already.
-    fn open(
+    /// The index of the transcript's open utterance, which is opened if it is new. `None` if its
+    /// final text has come already.
+    fn find_or_open(
         &mut self,
         transcript: &Transcript,
         taken: Timestamp,
         out: &mut Vec<Cue>,
-    ) -> Option<&mut Open> {
+    ) -> Option<usize> {
         let utterance = transcript.utterance;
         let start = transcript.span.start;
         if let Some(index) = self
@@ -112,7 +116,8 @@ impl Stable {
             .iter()
             .position(|open| open.utterance == utterance)
         {
-            return self.open.get_mut(index).filter(|open| !open.is_final);
+            let open = self.open.get(index).filter(|open| !open.is_final);
+            return open.map(|_| index);
         }
         if self.closed.contains(&utterance) {
             return None;
@@ -126,7 +131,7 @@ impl Stable {
             open.agreement.distrust();
         }
         self.open.insert(index, open);
-        self.open.get_mut(index)
+        Some(index)
     }
 
     /// Once the service has changed text that it had confirmed, it is not taken at its word any
@@ -193,7 +198,7 @@ impl Open {
         }
     }
 
-    fn interim(&mut self, transcript: &Transcript) {
+    fn interim(&mut self, transcript: &Transcript, pace: &Pace) {
         let Transcript {
             text, stash, words, ..
         } = transcript;
@@ -208,21 +213,49 @@ impl Open {
         self.agreement.interim(text, stash, end);
         match Curve::exact(self.agreement.text(), words, self.start) {
             Some(curve) => self.curve = curve,
-            None => self.curve.observe(self.agreement.columns(), end),
+            None => self.observe(transcript, pace),
         }
     }
 
-    fn finalise(&mut self, transcript: &Transcript) {
-        self.audio_end = transcript.span.end;
+    /// Takes in how much of the text was there at the end of the audio sent.
+    fn observe(&mut self, transcript: &Transcript, pace: &Pace) {
+        let columns = self.agreement.columns();
+        let end = transcript.span.end;
+        if transcript.is_guessed && self.curve.grown().next().is_none() {
+            let spoken = pace.delay() + pace.time_for(columns);
+            self.curve = Curve::new(end - spoken);
+        }
+        self.curve.set_pace(pace.delay(), pace.column());
+        self.curve.observe(columns, end);
+    }
+
+    /// When the utterance ended.
+    fn end(&self, transcript: &Transcript, pace: &Pace) -> Timestamp {
+        let end = transcript.span.end;
+        let latest = self.curve.grown().next_back();
+        match latest.filter(|_| transcript.is_guessed) {
+            Some((column, audio_end)) => {
+                let rest = self.agreement.columns().saturating_sub(column);
+                end.min(audio_end - pace.delay() + pace.time_for(rest))
+            }
+            None => end,
+        }
+    }
+
+    fn finalise(&mut self, transcript: &Transcript, pace: &mut Pace) {
         self.agreement.finalise(&transcript.text);
+        let columns = self.agreement.columns();
+        self.curve.set_pace(pace.delay(), pace.column());
+        self.audio_end = self.end(transcript, pace);
+        if !transcript.is_guessed {
+            pace.learn(self.curve.grown(), columns, transcript.span);
+        }
         match Curve::exact(self.agreement.text(), &transcript.words, self.start) {
             Some(mut curve) => {
                 curve.close();
                 self.curve = curve;
             }
-            None => self
-                .curve
-                .finish(self.agreement.columns(), transcript.span.end),
+            None => self.curve.finish(columns, self.audio_end),
         }
         self.is_final = true;
     }
@@ -313,6 +346,8 @@ impl Open {
     }
 }
 
+#[cfg(test)]
+mod delays;
 #[cfg(test)]
 mod properties;
 #[cfg(test)]

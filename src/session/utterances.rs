@@ -411,6 +411,8 @@ impl Utterances {
         let (Some(end), Some(utterance)) = (end, self.open.get_mut(&item)) else {
             return Transcript::default();
         };
+        let is_final = utterance.held_until().is_some();
+        let is_guessed = utterance.begin.is_none() || is_final && utterance.end.is_none();
         let start = utterance.start(timeline);
         let end = end.max(utterance.position());
         let end = utterance.speech_end.or(timeline.end_time(end));
@@ -438,6 +440,7 @@ impl Utterances {
             language: text.language,
             emotion: text.emotion,
             span: Span::new(start, end.unwrap_or_default().max(start)),
+            is_guessed,
             words: words.collect(),
             speaker: text.speaker,
             translation: text.translation,

@@ -137,7 +137,7 @@ fn utterances_keep_their_order() {
     assert_eq!(t.held(), Some(0));
     assert_eq!(
         t.finalise(1, "One two.", 0, 1000),
-        "One 0-428 | two. 571-1000 | Three. 1000-1172 | Four. 1218-2000"
+        "One 0-375 | two. 500-1000 | Three. 1000-1172 | Four. 1218-2000"
     );
     assert_eq!(t.held(), None);
 }
