@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Tests sessions over real sockets, with settings that no property exposes.
 
-use std::sync::{Arc, Condvar, Mutex};
+use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::time::Duration;
 
 use offline_service::{Options, Server, blocks};
+use tokio_tungstenite::tungstenite::protocol::Role;
+use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
 
 use super::*;
 use crate::protocol::{
@@ -97,9 +99,9 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
     protocol.set_up(recognition).unwrap().codecs
 }
 
-fn endpoints(server: &Server, protocol: Protocol, model: &str) -> Vec<Endpoint> {
+fn endpoints(port: u16, protocol: Protocol, model: &str) -> Vec<Endpoint> {
     let settings = EndpointSettings {
-        url: Some(format!("ws://127.0.0.1:{}", server.port())),
+        url: Some(format!("ws://127.0.0.1:{port}")),
         region: Region::Singapore,
         model: model.into(),
         ..EndpointSettings::default()
@@ -130,7 +132,7 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
         let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
         let heard = Heard::default();
         let _link = spawn(
-            endpoints(&server, protocol, model),
+            endpoints(server.port(), protocol, model),
             config,
             codecs(protocol, model, turn_detection),
             queue.clone(),
@@ -185,5 +187,96 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
                 assert_eq!(finishes, 1, "each in good order");
             }
         }
+    }
+}
+
+/// What a service sends without end.
+#[derive(Debug, Clone, Copy)]
+enum Flood {
+    Pings,
+    /// Utterances with nearly as much text as one may have.
+    Finals,
+}
+
+/// A service that sends without end once the session is set up. Returns its port, and tells how much
+/// audio has come, in bytes of base64.
+fn flooding(flood: Flood) -> (u16, mpsc::Receiver<usize>) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (heard, hears) = mpsc::channel();
+    std::thread::spawn(move || {
+        let stream = listener.accept().unwrap().0;
+        let mut reader = accept(stream.try_clone().unwrap()).unwrap();
+        let session = |kind: &str| Message::text(format!(r#"{{"type":"{kind}","session":{{}}}}"#));
+        reader.send(session("session.created")).unwrap();
+        while !reader
+            .read()
+            .unwrap()
+            .to_string()
+            .contains("session.update")
+        {}
+        let mut writer = WebSocket::from_raw_socket(stream, Role::Server, None);
+        std::thread::spawn(move || {
+            let prefix = "conversation.item.input_audio_transcription";
+            let text = "x".repeat(60_000);
+            let mut message = session("session.updated");
+            // Until the other side has had enough.
+            for n in 0.. {
+                if writer.send(message).is_err() {
+                    break;
+                }
+                message = match flood {
+                    Flood::Pings => Message::Ping(vec![0; 100].into()),
+                    Flood::Finals => Message::text(format!(
+                        r#"{{"type":"{prefix}.completed","item_id":"{n}","transcript":"{text}"}}"#
+                    )),
+                };
+            }
+        });
+        while let Ok(message) = reader.read() {
+            let text = message.to_string();
+            if let Some((_, audio)) = text.split_once(r#""audio":""#) {
+                let _ = heard.send(audio.find('"').unwrap_or_default());
+            }
+        }
+    });
+    (port, hears)
+}
+
+#[test]
+fn a_flood_is_read_in_measure_and_holds_up_no_audio() {
+    const SECONDS: usize = 20;
+    for flood in [Flood::Pings, Flood::Finals] {
+        let (port, hears) = flooding(flood);
+        let heard = Heard::default();
+        let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
+        let model = "qwen3-asr-flash-realtime";
+        let _link = spawn(
+            endpoints(port, Protocol::Realtime, model),
+            config(),
+            codecs(Protocol::Realtime, model, TurnDetection::Manual),
+            queue.clone(),
+            heard.clone(),
+        )
+        .unwrap();
+        let audio = vec![0x11; SECONDS * 2 * RATE as usize];
+        let begin = Some(Timestamp::default());
+        queue.push(begin, &audio, Full::Wait).unwrap();
+        let mut missing = audio.len() / 3 * 4;
+        while missing > 0 {
+            let bytes = hears.recv_timeout(LONG);
+            let bytes = bytes.unwrap_or_else(|_| panic!("{flood:?}: {missing} are missing"));
+            missing = missing.saturating_sub(bytes);
+        }
+        // As much as is saved up, and as the audio earns.
+        let notices = heard.0.0.lock().unwrap();
+        let is_text = |notice: &&Notice| matches!(notice, Notice::Final(_));
+        let texts = notices.iter().filter(is_text).count();
+        assert!(texts < 250, "{texts} of them were read");
+        assert!(
+            !notices
+                .iter()
+                .any(|notice| matches!(notice, Notice::Outage(_)))
+        );
     }
 }
