@@ -9,6 +9,7 @@ apt install python3-gi gir1.2-gstreamer-1.0
 import argparse
 import signal
 import sys
+import unicodedata
 
 try:
     import gi
@@ -28,6 +29,11 @@ def clock(nanoseconds):
         return "-:--:--.-"
     tenths = nanoseconds // 100_000_000
     return f"{tenths // 36000}:{tenths // 600 % 60:02}:{tenths // 10 % 60:02}.{tenths % 10}"
+
+
+def printable(text):
+    """What a terminal may be given: names of files and other elements' errors can hold anything."""
+    return "".join(" " if unicodedata.category(char) == "Cc" else char for char in text)
 
 
 class Captions:
@@ -116,7 +122,7 @@ class Captions:
 
     def show_unfinished(self, line):
         """Shows a line that the next one replaces."""
-        line = line[-78:]
+        line = printable(line)[-78:]
         print("\r" + line.ljust(self.unfinished), end="", flush=True)
         self.unfinished = len(line)
 
@@ -124,7 +130,7 @@ class Captions:
         if self.unfinished:
             print("\r" + " " * self.unfinished + "\r", end="")
             self.unfinished = 0
-        print(line, flush=True)
+        print(printable(line), flush=True)
 
 
 def main():

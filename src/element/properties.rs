@@ -368,7 +368,8 @@ settings! {
         "failure-policy" failure_policy: FailurePolicy = FailurePolicy::default(), READY,
             "Failure policy", "What happens when the service cannot be used";
         "max-retries" max_retries: i32 = -1, READY.from(-1.0), "Maximum retries",
-            "Attempts to reconnect in an outage before it is an error; -1 = for ever. Ignored with \
+            "Attempts to reconnect in an outage before it is an error; -1 = for ever, or for a minute \
+             if the source is not live and the service was never reached. Ignored with \
              failure-policy=continue";
         "rotate-after" rotate_after: u32 = 0, READY, "Rotate after",
             "Age at which a connection is replaced in a pause, in milliseconds; 0 = what the \

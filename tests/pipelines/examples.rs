@@ -168,6 +168,22 @@ fn captions_py_fails_with_the_pipeline() {
 }
 
 #[test]
+fn captions_py_obeys_no_control_characters() {
+    let output = captions_py(&[
+        "filesrc",
+        "location=/none\u{1b}[2J\u{7}",
+        "!",
+        "qwenasrsink",
+    ]);
+    let said = text(&output.stdout);
+    assert!(said.contains("/none [2J"), "{said}");
+    assert!(
+        !said.contains(|c: char| c.is_control() && c != '\n'),
+        "{said:?}"
+    );
+}
+
+#[test]
 fn caption_file_finds_the_utterances_if_it_is_asked_to() {
     let service = server(|_| {});
     let speech = Speech::usual(16_000);
