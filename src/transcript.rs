@@ -35,7 +35,7 @@ pub struct Transcript {
     /// Who speaks, as a number of the service's, if it tells speakers apart.
     pub speaker: Option<u32>,
     /// What was said in another language, if the session translates.
-    pub translation: Option<Translation>,
+    pub translation: Option<Box<Translation>>,
 }
 
 /// The translation of an utterance so far, or all of it.

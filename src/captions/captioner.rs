@@ -49,6 +49,9 @@ pub struct Captioner {
     composer: Box<dyn Composer>,
     track: Track,
     language: Option<String>,
+    /// Who speaks, and in which utterance that was found.
+    speaker: Option<u32>,
+    speaking: Option<Utterance>,
     settled: Option<Timestamp>,
     /// The utterance of which a loop was cut most recently.
     looping: Option<Utterance>,
@@ -92,6 +95,8 @@ impl Captioner {
             },
             track: Track::default(),
             language: None,
+            speaker: None,
+            speaking: None,
             settled: None,
             looping: None,
             repeats: None,
@@ -128,7 +133,7 @@ impl Captioner {
     /// again, and its end, that of the audio sent so far, goes back.
     pub fn interim(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
         let transcript = &*self.without_loops(transcript);
-        self.announce_language(transcript, out);
+        self.announce(transcript, out);
         self.composer.interim(transcript, &mut self.track, out);
     }
 
@@ -136,7 +141,7 @@ impl Captioner {
     /// began, as a rule, and once each.
     pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
         let transcript = &*self.without_loops(transcript);
-        self.announce_language(transcript, out);
+        self.announce(transcript, out);
         self.composer.finalise(transcript, &mut self.track, out);
         if !is_blank(&transcript.text) {
             out.push(Piece::UtteranceEnd);
@@ -166,7 +171,7 @@ impl Captioner {
     /// The session is over: utterances without a final text end with their newest hypothesis.
     pub fn end(&mut self, out: &mut Vec<Piece>) {
         self.composer.end(&mut self.track, out);
-        self.looping = None;
+        (self.looping, self.speaking) = (None, None);
     }
 
     /// How often the service repeated the same words, if a loop was cut down since the previous
@@ -201,15 +206,28 @@ impl Captioner {
         })
     }
 
-    /// Announces the language of the text when it changes.
-    fn announce_language(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
-        let Some(language) = &transcript.language else {
+    /// Announces the language of the text and its speaker when they change.
+    fn announce(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
+        if is_blank(&transcript.text) && is_blank(&transcript.stash) {
             return;
-        };
-        let has_text = !is_blank(&transcript.text) || !is_blank(&transcript.stash);
-        if has_text && self.language.as_ref() != Some(language) {
+        }
+        if let Some(language) = &transcript.language
+            && self.language.as_ref() != Some(language)
+        {
             self.language = Some(language.clone());
             out.push(Piece::Language(language.clone()));
+        }
+        // The final of an earlier utterance may come late, and is not another change.
+        let is_next = self
+            .speaking
+            .is_none_or(|spoken| transcript.utterance > spoken);
+        if let Some(speaker) = transcript.speaker
+            && is_next
+        {
+            self.speaking = Some(transcript.utterance);
+            if self.speaker.replace(speaker) != Some(speaker) {
+                out.push(Piece::Speaker(speaker));
+            }
         }
     }
 }

@@ -31,6 +31,8 @@ pub enum Piece {
     },
     /// The text that follows is in this language, a code such as `en`.
     Language(String),
+    /// The text that follows is said by another speaker, given the service's number.
+    Speaker(u32),
     /// The text of an utterance is complete.
     UtteranceEnd,
 }

@@ -11,12 +11,16 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
+use super::assignment::{Assignment, MAIN, Stretch};
 use super::input::{Feeding, Input, Placed};
 use super::properties::Effect;
 use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
 use super::uplink::Uplink;
 use super::{CAT, Settings, audio_caps, lock};
 use crate::protocol::{Failure, Kind, Statement};
+
+/// Ends the WARNING about a change that cannot be made.
+pub const PREVIOUS: &str = "Until then the previous value counts.";
 
 /// Ends the WARNING about settings that allow no session, when the pipeline keeps running.
 const MUTED: &str = "There are no captions until then.";
@@ -45,16 +49,19 @@ impl Base {
         pspec: &glib::ParamSpec,
     ) {
         let effect = self.settings().set(value, pspec);
-        let uplink = self.input().uplink();
-        let (Some(uplink), name) = (uplink, pspec.name()) else {
+        let (uplinks, name) = (self.input().running(), pspec.name());
+        if uplinks.is_empty() {
             return;
-        };
+        }
         match effect {
             Effect::AtOnce => {}
             Effect::NextConnection => {
                 let settings = self.settings().clone();
-                if let Err(failure) = uplink.update(&settings, name) {
-                    post_outage(element, &failure, "Until then the previous value counts.");
+                let updated = uplinks
+                    .iter()
+                    .try_for_each(|uplink| uplink.update(&settings, name));
+                if let Err(failure) = updated {
+                    post_outage(element, &failure, PREVIOUS, None);
                 }
             }
             Effect::NextStart => post_without_effect(
@@ -71,7 +78,7 @@ impl Base {
         match pspec.name() {
             "connection-state" => self.stats.connection_state().to_value(),
             "stats" => {
-                let level = self.input().queue_level();
+                let level = self.input().queue_level(MAIN);
                 self.stats.to_structure(level).to_value()
             }
             _ => {
@@ -105,31 +112,38 @@ impl Base {
         rate < 0.0
     }
 
-    /// Starts a session for the audio that follows. Returns `false` if the settings allow no
-    /// session and the pipeline has to keep running.
-    pub fn start_run<T: TextOutput>(
+    /// What the sessions to be started are for.
+    pub fn stretch(&self, live: bool) -> Stretch {
+        let input = self.input();
+        Stretch {
+            rate: input.rate(),
+            segment: input.segment().clone(),
+            live,
+        }
+    }
+
+    /// Starts a session for the audio that follows; it gets it from [`Input::begin_run`] or
+    /// [`Input::join`] on. Returns none if the settings allow no session and the pipeline has to
+    /// keep running.
+    pub fn start_session<T: TextOutput>(
         &self,
         element: &gst::Element,
-        live: bool,
-        text: impl FnOnce() -> T,
-    ) -> Result<bool, gst::FlowError> {
-        let settings = self.settings().clone();
-        let (rate, segment) = {
-            let input = self.input();
-            (input.rate(), input.segment().clone())
-        };
-        match Uplink::start(element, &settings, rate, &segment, &self.stats, live, text) {
+        settings: &Settings,
+        stretch: &Stretch,
+        assignment: Assignment<T>,
+    ) -> Result<Option<Arc<Uplink>>, gst::FlowError> {
+        let target = assignment.target();
+        match Uplink::start(element, settings, stretch, assignment) {
             Ok((uplink, without_effect)) => {
-                self.input().begin_run(Arc::new(uplink), &settings);
                 post_without_effect(element, &without_effect);
-                Ok(true)
+                Ok(Some(Arc::new(uplink)))
             }
             Err(failure) if settings.keeps_going() => {
-                post_outage(element, &failure, MUTED);
-                Ok(false)
+                post_outage(element, &failure, MUTED, target.as_deref());
+                Ok(None)
             }
             Err(failure) => {
-                post_failure(element, &failure);
+                post_failure(element, &failure, target.as_deref());
                 Err(gst::FlowError::Error)
             }
         }
@@ -140,8 +154,9 @@ impl Base {
 pub trait Feed {
     fn base(&self) -> &Base;
 
-    /// Starts a session for audio whose first buffer is `first`. Returns whether one was started.
-    fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError>;
+    /// Begins a run for audio whose first buffer is `first`, with a session for each purpose whose
+    /// settings allow one.
+    fn start(&self, first: &gst::BufferRef) -> Result<(), gst::FlowError>;
 
     /// Pushes audio; blocks for as long as it takes.
     fn push(&self, feeding: Feeding) -> Result<(), gst::FlowError>;
@@ -154,9 +169,7 @@ pub trait Feed {
     fn feed(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
         let mut placed = self.base().input().place(buffer);
         if let Placed::Nowhere(buffer) = placed {
-            if !self.start(&buffer)? {
-                return Ok(());
-            }
+            self.start(&buffer)?;
             placed = self.base().input().place(buffer);
         }
         self.follow(placed)
@@ -204,7 +217,7 @@ pub fn explain_refused_caps(sink_pad: &gst::Pad) {
             && !event.caps().can_intersect(&audio_caps())
             && let Some(element) = pad.parent_element()
         {
-            post_failure(&element, &refused(event.caps()));
+            post_failure(&element, &refused(event.caps()), None);
         }
         gst::PadProbeReturn::Ok
     });

@@ -11,13 +11,12 @@ use std::time::Duration;
 use gst::prelude::*;
 
 use super::CAT;
+use super::assignment::{Key, MAIN};
 use super::enums::TurnDetection;
 use super::properties::Settings;
-use super::report::Stats;
 use super::uplink::{Draining, Refused, Uplink};
 use crate::audio::{self, SAMPLE_BYTES, samples};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
-use crate::net::Full;
 use crate::timeline::Timestamp;
 
 /// Maximum number of sessions of earlier streams that may be draining at once in a live pipeline,
@@ -28,10 +27,11 @@ const MAX_DRAINING: usize = 64;
 /// switches leaves one.
 const MAX_SWITCH: Duration = Duration::from_secs(1);
 
-/// The audio of one session, from its first buffer on.
+/// Audio that goes together, from its first buffer on: that of one session, or of several, which
+/// get the same.
 #[derive(Debug)]
 struct Run {
-    uplink: Arc<Uplink>,
+    uplinks: Arc<[Arc<Uplink>]>,
     continuity: Continuity,
     /// The first byte of a sample that upstream split between two buffers.
     odd_byte: Option<u8>,
@@ -85,7 +85,11 @@ pub enum Placed {
 
 /// Audio ready to be pushed. Pushing can be resumed after an interruption.
 pub struct Feeding {
-    uplink: Arc<Uplink>,
+    uplinks: Arc<[Arc<Uplink>]>,
+    /// How many of them have got the piece of audio that is being pushed.
+    served: usize,
+    /// Timestamp of the first audio, for a session that begins here.
+    start: Option<Timestamp>,
     moved: Option<Moved>,
     silence: Option<Silence>,
     jump: Option<Timestamp>,
@@ -160,8 +164,10 @@ impl Input {
         self.draining
             .retain(|uplink| uplink.completion.get().is_none());
         if let Some(run) = self.run.take() {
-            run.uplink.queue.finish();
-            self.draining.push(run.uplink);
+            for uplink in run.uplinks.iter() {
+                uplink.queue.finish();
+                self.draining.push(uplink.clone());
+            }
         }
         let mut kept: usize = self.draining.iter().map(|u| u.queue.bytes()).sum();
         let mut count = self.draining.len();
@@ -185,21 +191,47 @@ impl Input {
         self.rate
     }
 
-    /// Sends the audio to this session from now on.
-    pub fn begin_run(&mut self, uplink: Arc<Uplink>, settings: &Settings) {
-        if self.interrupted {
-            uplink.queue.interrupt();
-            uplink.completion.interrupt();
-        }
-        self.capacity = settings.queue_bytes(self.rate);
-        let (is_live, pause) = (uplink.full == Full::DropOldest, uplink.pause);
+    /// Sends the audio to these sessions from now on, none of them if the settings allowed none.
+    pub fn begin_run(&mut self, uplinks: Vec<Arc<Uplink>>, live: bool, settings: &Settings) {
+        uplinks.iter().for_each(|uplink| self.welcome(uplink));
+        self.capacity = settings.queue_bytes(self.rate) * uplinks.len().max(1);
+        let pause = uplinks.first().map(|first| first.pause);
         self.run = Some(Run {
-            uplink,
-            continuity: Continuity::new(self.rate, pause, is_live),
+            uplinks: uplinks.into(),
+            continuity: Continuity::new(self.rate, pause.unwrap_or_default(), live),
             odd_byte: None,
             held: Vec::new(),
             another_stream: false,
         });
+    }
+
+    /// Sends the audio to this session, too, from the next buffer on.
+    pub fn join(&mut self, uplink: Arc<Uplink>) {
+        self.welcome(&uplink);
+        // The other sessions are stopped if this one is: the run has been ended.
+        if let Some(run) = &mut self.run {
+            run.uplinks = run.uplinks.iter().cloned().chain([uplink]).collect();
+        }
+    }
+
+    fn welcome(&self, uplink: &Uplink) {
+        if self.interrupted {
+            uplink.queue.interrupt();
+            uplink.completion.interrupt();
+        }
+    }
+
+    /// Stops the sessions of this key, which report nothing more, and lets go of whoever waits for
+    /// them.
+    pub fn release(&mut self, key: Key) {
+        for uplink in self.uplinks().filter(|uplink| uplink.key == key) {
+            uplink.release();
+        }
+        self.draining.retain(|uplink| uplink.key != key);
+        if let Some(run) = &mut self.run {
+            let kept = run.uplinks.iter().filter(|uplink| uplink.key != key);
+            run.uplinks = kept.cloned().collect();
+        }
     }
 
     /// Places a buffer on the timeline.
@@ -215,8 +247,9 @@ impl Input {
     pub fn flush(&mut self) -> Placed {
         match &mut self.run {
             Some(run) if !run.held.is_empty() => {
+                let expected = run.continuity.expected();
                 let placement = run.continuity.flush();
-                run.follow(placement, None)
+                run.follow(placement, expected, None)
             }
             _ => Placed::Held,
         }
@@ -234,7 +267,7 @@ impl Input {
             silence: Some(silence),
             jump: first.then_some(silence.time),
         };
-        Some(run.feed(plan, None))
+        Some(run.feed(plan, Some(silence.time), None))
     }
 
     /// Timestamp of the next audio expected, while a session takes audio.
@@ -246,18 +279,25 @@ impl Input {
     pub fn commit(&self, element: &gst::Element, settings: &Settings) {
         if settings.turn_detection != TurnDetection::Manual {
             gst::warning!(CAT, obj = element, "a commit needs turn-detection=manual");
-        } else if let Some(run) = &self.run {
-            run.uplink.queue.commit();
+        } else if let Some(uplink) = self.uplink(MAIN) {
+            uplink.queue.commit();
         }
     }
 
-    /// The session that gets the audio, if there is one.
-    pub fn uplink(&self) -> Option<Arc<Uplink>> {
-        self.run.as_ref().map(|run| run.uplink.clone())
+    /// The sessions that get the audio.
+    pub fn running(&self) -> Arc<[Arc<Uplink>]> {
+        let running = self.run.as_ref().map(|run| run.uplinks.clone());
+        running.unwrap_or_default()
+    }
+
+    /// The session of this key that gets the audio, if there is one.
+    pub fn uplink(&self, key: Key) -> Option<Arc<Uplink>> {
+        let mut running = self.run.iter().flat_map(|run| run.uplinks.iter());
+        running.find(|uplink| uplink.key == key).cloned()
     }
 
     fn uplinks(&self) -> impl Iterator<Item = &Arc<Uplink>> {
-        let running = self.run.iter().map(|run| &run.uplink);
+        let running = self.run.iter().flat_map(|run| run.uplinks.iter());
         running.chain(&self.draining)
     }
 
@@ -286,9 +326,10 @@ impl Input {
         self.interrupted = false;
     }
 
-    /// Audio waiting to be sent.
-    pub fn queue_level(&self) -> Duration {
-        self.uplinks().map(|uplink| uplink.queue.level()).sum()
+    /// Audio waiting to be sent in the sessions of this key.
+    pub fn queue_level(&self, key: Key) -> Duration {
+        let uplinks = self.uplinks().filter(|uplink| uplink.key == key);
+        uplinks.map(|uplink| uplink.queue.level()).sum()
     }
 }
 
@@ -302,20 +343,27 @@ impl Run {
             return self.restart(Some(buffer), None);
         }
         let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
+        let expected = self.continuity.expected();
         let placement = self.continuity.audio(
             time,
             timestamp(start),
             samples(bytes),
             buffer.flags().contains(gst::BufferFlags::DISCONT),
         );
-        self.follow(placement, Some(buffer))
+        self.follow(placement, expected, Some(buffer))
     }
 
-    fn follow(&mut self, placement: Placement, buffer: Option<gst::Buffer>) -> Placed {
+    /// Does as the placement says; `expected` is where the audio before it ended.
+    fn follow(
+        &mut self,
+        placement: Placement,
+        expected: Option<Timestamp>,
+        buffer: Option<gst::Buffer>,
+    ) -> Placed {
         match placement {
-            Placement::Send(plan) => Placed::Fed(self.feed(plan, buffer)),
+            Placement::Send(plan) => Placed::Fed(self.feed(plan, expected, buffer)),
             Placement::Hold { release } => {
-                let feeding = release.then(|| self.feed(Plan::default(), None));
+                let feeding = release.then(|| self.feed(Plan::default(), expected, None));
                 self.held.extend(buffer);
                 feeding.map_or(Placed::Held, Placed::Fed)
             }
@@ -331,7 +379,12 @@ impl Run {
 
     /// Queues the buffers held back, then the buffer. A split sample at its end is kept for the
     /// next one.
-    fn feed(&mut self, plan: Plan, buffer: Option<gst::Buffer>) -> Feeding {
+    fn feed(
+        &mut self,
+        plan: Plan,
+        start: Option<Timestamp>,
+        buffer: Option<gst::Buffer>,
+    ) -> Feeding {
         let held = std::mem::take(&mut self.held);
         // A split sample does not continue across a jump.
         let odd_byte = self.odd_byte.take().filter(|_| plan.jump.is_none());
@@ -343,7 +396,9 @@ impl Run {
             self.odd_byte = map.and_then(|map| map.last().copied());
         }
         Feeding {
-            uplink: self.uplink.clone(),
+            uplinks: self.uplinks.clone(),
+            served: 0,
+            start,
             moved: plan.moved,
             silence: plan.silence,
             jump: plan.jump,
@@ -357,19 +412,26 @@ impl Run {
 impl Feeding {
     /// Pushes the remaining audio. The input's lock must not be held: in a non-live pipeline this
     /// blocks for room.
-    pub fn push(&mut self, element: &gst::Element, stats: &Stats) -> Result<(), Refused> {
+    pub fn push(&mut self, element: &gst::Element) -> Result<(), Refused> {
         if let Some(moved) = self.moved.take() {
-            self.uplink.queue.move_since(moved);
+            for uplink in self.uplinks.iter() {
+                uplink.queue.move_since(moved);
+            }
         }
         if let Some(silence) = self.silence {
             // Silence follows the audio before it, unless it is all there is.
             let is_all = self.buffer.is_none() && self.held.len() == 0;
             let jump = self.jump.filter(|_| is_all);
-            let silence = audio::silence(silence.samples);
-            self.uplink.push(jump, &silence, element, stats)?;
+            self.give(jump, &audio::silence(silence.samples), element)?;
             self.silence = None;
         }
-        while let Some(buffer) = self.held.as_slice().first().or(self.buffer.as_ref()) {
+        while let Some(buffer) = self
+            .held
+            .as_slice()
+            .first()
+            .or(self.buffer.as_ref())
+            .cloned()
+        {
             let map = buffer.map_readable().map_err(|_| {
                 gst::element_error!(
                     element,
@@ -383,18 +445,35 @@ impl Feeding {
             match self.odd_byte {
                 Some(byte) if !whole.is_empty() => {
                     let joined = [&[byte], whole].concat();
-                    self.uplink.push(self.jump, &joined, element, stats)?;
+                    self.give(self.jump, &joined, element)?;
                 }
-                _ => self.uplink.push(self.jump, whole, element, stats)?,
+                _ => self.give(self.jump, whole, element)?,
             }
             let rest = rest.first().copied();
             if !map.is_empty() {
                 (self.odd_byte, self.jump) = (rest, None);
             }
-            drop(map);
             if self.held.next().is_none() {
                 self.buffer = None;
             }
+        }
+        Ok(())
+    }
+
+    /// Gives whole samples to the sessions that do not have them yet.
+    fn give(
+        &mut self,
+        jump: Option<Timestamp>,
+        audio: &[u8],
+        element: &gst::Element,
+    ) -> Result<(), Refused> {
+        while let Some(uplink) = self.uplinks.get(self.served) {
+            uplink.push(jump, self.start, audio, element)?;
+            self.served += 1;
+        }
+        self.served = 0;
+        if !audio.is_empty() {
+            self.start = None;
         }
         Ok(())
     }

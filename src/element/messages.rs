@@ -43,6 +43,7 @@ pub(super) fn transcript(
     is_final: bool,
     segment: &gst::FormattedSegment<gst::ClockTime>,
     session_id: &str,
+    translation: &str,
 ) -> gst::Structure {
     let builder = gst::Structure::builder("qwenasr/transcript")
         .field("text", transcript.text.as_str())
@@ -52,6 +53,7 @@ pub(super) fn transcript(
             "language",
             transcript.language.as_deref().unwrap_or_default(),
         )
+        .field("translation", translation)
         .field("emotion", transcript.emotion.as_deref().unwrap_or_default())
         .field(
             "speaker",
@@ -96,11 +98,18 @@ pub(super) fn speech(
     Clocks::new(segment, time).add_to(builder).build()
 }
 
-pub(super) fn connection(state: ConnectionState, reason: &str, session_id: &str) -> gst::Structure {
+/// `target` is the language of the translation that it is about, as in the other messages.
+pub(super) fn connection(
+    state: ConnectionState,
+    reason: &str,
+    session_id: &str,
+    target: Option<&str>,
+) -> gst::Structure {
     gst::Structure::builder("qwenasr/connection")
         .field("state", state.nick())
         .field("reason", reason)
         .field("session-id", session_id)
+        .field("translation", target.unwrap_or_default())
         .build()
 }
 
@@ -109,8 +118,10 @@ pub(super) fn audio_lost(
     duration: Duration,
     reason: &str,
     segment: &gst::FormattedSegment<gst::ClockTime>,
+    target: Option<&str>,
 ) -> gst::Structure {
     let builder = gst::Structure::builder("qwenasr/audio-lost")
+        .field("translation", target.unwrap_or_default())
         .field("duration", clock_time(nanos(duration)))
         .field("reason", reason);
     Clocks::new(segment, time).add_to(builder).build()
@@ -146,10 +157,11 @@ pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
 }
 
 /// The machine-readable details of a failure.
-pub(super) fn details_of(failure: &Failure) -> gst::Structure {
+pub(super) fn details_of(failure: &Failure, target: Option<&str>) -> gst::Structure {
     let mut details = gst::Structure::builder("qwenasr/error")
         .field("kind", failure.kind.nick())
         .field("retryable", failure.kind.retryable())
+        .field("translation", target.unwrap_or_default())
         .field("remedy", failure.remedy.as_str());
     if let Some(status) = failure.http_status {
         details = details.field("http-status", u32::from(status));

@@ -2,6 +2,7 @@
 //! The code shared by both elements: settings, the path of the audio into a session, and the
 //! messages about its results.
 
+mod assignment;
 mod base;
 mod completion;
 mod enums;
@@ -17,12 +18,17 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 
 use gst::glib;
 
-pub use base::{Base, Feed, explain_refused_caps, post_went_back};
+pub use assignment::{Assignment, Key, MAIN, Outputs, Stretch};
+pub use base::{Base, Feed, PREVIOUS, explain_refused_caps, post_went_back};
+pub use enums::ConnectionState;
 pub use enums::Results;
 pub use input::{Feeding, Input, is_live};
-pub use properties::{Settings, property_specs, text_property_specs};
-pub use report::{TextOutput, Waker, post_excessive_delay, post_late_text, post_repeats};
-pub use uplink::Refused;
+pub use properties::{Settings, message_property_specs, property_specs, text_property_specs};
+pub use report::{
+    Stats, TextOutput, Waker, post_excessive_delay, post_late_text, post_outage, post_repeats,
+};
+pub use settings::Job;
+pub use uplink::{Refused, Uplink};
 
 /// Levels: WARNING for problems a user should fix, DEBUG for sessions and their states, LOG for
 /// speech and text events, TRACE for every buffer and the text itself.

@@ -385,6 +385,11 @@ settings! {
             "Audio kept for the network, and as much again for sending it anew after an outage, in \
              milliseconds; beyond that a live stream loses its oldest audio and another one waits";
     }
+    MESSAGES {
+        "translation-languages" translation_languages: Option<String> = None, READY,
+            "Translation languages",
+            "Languages to translate into, separated by commas, as BCP 47 tags: fr,de";
+    }
     TEXT {
         "results" results: Results = Results::default(), READY, "Results",
             "Which text the src pad carries";
@@ -420,7 +425,11 @@ impl Settings {
 }
 
 fn row(name: &str) -> Option<&'static Row> {
-    SESSION.iter().chain(TEXT).find(|row| row.name == name)
+    SESSION
+        .iter()
+        .chain(MESSAGES)
+        .chain(TEXT)
+        .find(|row| row.name == name)
 }
 
 fn specs(rows: &[Row]) -> impl Iterator<Item = glib::ParamSpec> {
@@ -450,6 +459,11 @@ pub fn property_specs() -> Vec<glib::ParamSpec> {
             .build(),
     );
     all
+}
+
+/// The additional properties of an element that has nothing but messages.
+pub fn message_property_specs() -> Vec<glib::ParamSpec> {
+    specs(MESSAGES).collect()
 }
 
 /// The additional properties of an element with a text src pad.

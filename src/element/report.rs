@@ -8,6 +8,7 @@ use std::time::Duration;
 use gst::glib;
 use gst::prelude::*;
 
+use super::assignment::{Assignment, Outputs, Stretch};
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::losses::Losses;
@@ -17,7 +18,7 @@ use crate::net::{Listener, Lost, Remark, Remarks};
 use crate::protocol::{Failure, Usage};
 use crate::session::{Notice, Warning};
 use crate::timeline::{Timestamp, nanos};
-use crate::transcript::Transcript;
+use crate::transcript::{Transcript, Utterance};
 
 /// The reason why a full queue drops audio.
 pub(super) const TOO_SLOW: &str = "the network is too slow";
@@ -64,24 +65,43 @@ pub struct Ledger {
     max_observed_delay: u32,
 }
 
-/// The ledger, shared by the element and its sessions.
+/// A ledger, shared by the element, or by one of its translations, with its sessions. What a
+/// translation counts is counted for the element, too; the state of the connection is its own.
 #[derive(Debug, Clone, Default)]
-pub struct Stats(Arc<Mutex<Ledger>>);
+pub struct Stats {
+    own: Arc<Mutex<Ledger>>,
+    whole: Option<Arc<Mutex<Ledger>>>,
+}
 
 impl Stats {
+    /// The ledger of a translation.
+    pub fn part(&self) -> Self {
+        Self {
+            own: Arc::default(),
+            whole: Some(self.own.clone()),
+        }
+    }
+
     pub fn connection_state(&self) -> ConnectionState {
-        self.with(|ledger| ledger.state)
+        lock(&self.own).state
+    }
+
+    fn set_connection_state(&self, state: ConnectionState) {
+        let before = std::mem::replace(&mut lock(&self.own).state, state);
+        if before == ConnectionState::Reconnecting && state == ConnectionState::Connected {
+            self.count(|ledger| ledger.reconnects += 1);
+        }
     }
 
     /// The longest observed delay, in milliseconds.
     pub fn max_observed_delay(&self) -> u32 {
-        self.with(|ledger| ledger.max_observed_delay)
+        lock(&self.own).max_observed_delay
     }
 
     /// Records the delay from speech to output of some text, in milliseconds, and whether the text
     /// had to be shown later than it was spoken.
     pub fn observe_delay(&self, delay: u32, late: bool) {
-        self.with(|ledger| {
+        self.count(|ledger| {
             ledger.late_texts += u64::from(late);
             ledger.max_observed_delay = ledger.max_observed_delay.max(delay);
         });
@@ -90,46 +110,54 @@ impl Stats {
     /// Records audio that was lost, if any was.
     pub(super) fn count_lost(&self, lost: Option<Lost>) {
         if let Some(lost) = lost {
-            self.with(|ledger| ledger.audio_lost += lost.duration);
+            self.count(|ledger| ledger.audio_lost += lost.duration);
         }
     }
 
     /// The `stats` property.
     pub fn to_structure(&self, queue_level: Duration) -> gst::Structure {
-        self.with(|ledger| {
-            gst::Structure::builder("qwenasr/stats")
-                .field("sessions", ledger.sessions)
-                .field("outages", ledger.outages)
-                .field("reconnects", ledger.reconnects)
-                .field("rotations", ledger.rotations)
-                .field("late-texts", ledger.late_texts)
-                .field("bytes-sent", ledger.bytes_sent)
-                .field("seconds-sent", ledger.sent.as_secs_f64())
-                .field("seconds-billed", ledger.billed.seconds)
-                .field("tokens-billed", ledger.billed.tokens)
-                .field("interims", ledger.interims)
-                .field("finals", ledger.finals)
-                .field("audio-lost", nanos(ledger.audio_lost))
-                .field("queue-level", nanos(queue_level))
-                .build()
-        })
+        let ledger = lock(&self.own);
+        gst::Structure::builder("qwenasr/stats")
+            .field("sessions", ledger.sessions)
+            .field("outages", ledger.outages)
+            .field("reconnects", ledger.reconnects)
+            .field("rotations", ledger.rotations)
+            .field("late-texts", ledger.late_texts)
+            .field("bytes-sent", ledger.bytes_sent)
+            .field("seconds-sent", ledger.sent.as_secs_f64())
+            .field("seconds-billed", ledger.billed.seconds)
+            .field("tokens-billed", ledger.billed.tokens)
+            .field("interims", ledger.interims)
+            .field("finals", ledger.finals)
+            .field("audio-lost", nanos(ledger.audio_lost))
+            .field("queue-level", nanos(queue_level))
+            .build()
     }
 
-    /// The lock is held only during `change`, which merely updates counters.
-    fn with<R>(&self, change: impl FnOnce(&mut Ledger) -> R) -> R {
-        change(&mut lock(&self.0))
+    /// The locks are held only during `change`, which merely updates counters, one after the other.
+    fn count(&self, change: impl Fn(&mut Ledger)) {
+        for ledger in [Some(&self.own), self.whole.as_ref()].into_iter().flatten() {
+            change(&mut lock(ledger));
+        }
     }
 }
 
-/// Delivers one session's events to the bus and the text output.
+/// Delivers one session's events to the bus and the text outputs.
 pub struct Report<T: TextOutput> {
     element: glib::WeakRef<gst::Element>,
+    /// Whose property tells the connection's state: the element or a pad, if there is one.
+    owner: Option<glib::WeakRef<gst::Object>>,
     segment: gst::FormattedSegment<gst::ClockTime>,
     rate: u32,
     stats: Stats,
     completion: Arc<Completion>,
     losses: Arc<Losses>,
-    text: T,
+    outputs: Outputs<T>,
+    /// The most recent text of each output, and the number of texts.
+    source: Told,
+    translation: Told,
+    /// The language translated into, if that is all the session is for.
+    target: Option<String>,
     session_id: String,
     /// This session's share already added to the ledger.
     bytes_sent: u64,
@@ -137,25 +165,64 @@ pub struct Report<T: TextOutput> {
     ignored: u64,
 }
 
+/// What was told of the utterances, in one of the languages.
+#[derive(Debug, Default)]
+struct Told {
+    utterance: Utterance,
+    text: String,
+    stash: String,
+    count: u64,
+}
+
+impl Told {
+    /// Whether an interim text says something new, where one part of what a session says may have
+    /// changed and not the other.
+    fn is_news(&mut self, transcript: &Transcript) -> bool {
+        let Transcript {
+            utterance,
+            text,
+            stash,
+            ..
+        } = transcript;
+        let is_same = self.utterance == *utterance && self.text == *text && self.stash == *stash;
+        if is_same || text.is_empty() && stash.is_empty() {
+            return false;
+        }
+        self.utterance = *utterance;
+        self.text.clone_from(text);
+        self.stash.clone_from(stash);
+        true
+    }
+}
+
 impl<T: TextOutput> Report<T> {
     pub fn new(
         element: &gst::Element,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        rate: u32,
-        stats: Stats,
+        stretch: &Stretch,
+        assignment: Assignment<T>,
         completion: Arc<Completion>,
         losses: Arc<Losses>,
-        text: T,
     ) -> Self {
-        stats.with(|ledger| ledger.sessions += 1);
+        let target = assignment.target();
+        let Assignment {
+            outputs,
+            stats,
+            owner,
+            ..
+        } = assignment;
+        stats.count(|ledger| ledger.sessions += 1);
         Report {
             element: element.downgrade(),
-            segment: segment.clone(),
-            rate,
+            owner: owner.as_ref().map(gst::Object::downgrade),
+            segment: stretch.segment.clone(),
+            rate: stretch.rate,
             stats,
             completion,
             losses,
-            text,
+            outputs,
+            source: Told::default(),
+            translation: Told::default(),
+            target,
             session_id: String::new(),
             bytes_sent: 0,
             billed: Usage::default(),
@@ -164,11 +231,7 @@ impl<T: TextOutput> Report<T> {
     }
 
     fn state(&mut self, state: ConnectionState, reason: &str) {
-        self.stats.with(|ledger| {
-            let again = ledger.state == ConnectionState::Reconnecting;
-            ledger.reconnects += u64::from(again && state == ConnectionState::Connected);
-            ledger.state = state;
-        });
+        self.stats.set_connection_state(state);
         let Some(element) = self.element.upgrade() else {
             return;
         };
@@ -179,26 +242,66 @@ impl<T: TextOutput> Report<T> {
             state.nick(),
             self.session_id
         );
+        let target = self.target.as_deref();
         post(
             &element,
-            messages::connection(state, reason, &self.session_id),
+            messages::connection(state, reason, &self.session_id, target),
         );
-        element.notify("connection-state");
+        if let Some(owner) = self.owner.as_ref().and_then(glib::WeakRef::upgrade) {
+            owner.notify("connection-state");
+        }
     }
 
     /// The connection was replaced; its state is unchanged.
     fn rotated(&mut self, session_id: Option<String>) {
-        self.stats.with(|ledger| ledger.rotations += 1);
+        self.stats.count(|ledger| ledger.rotations += 1);
         self.session_id = session_id.unwrap_or_default();
         if let Some(element) = self.element.upgrade() {
             gst::debug!(CAT, obj = element, "rotated to {}", self.session_id);
-            let state = self.stats.connection_state();
-            post(&element, messages::connection(state, "", &self.session_id));
+            let (state, target) = (self.stats.connection_state(), self.target.as_deref());
+            post(
+                &element,
+                messages::connection(state, "", &self.session_id, target),
+            );
         }
     }
 
-    fn transcript(&mut self, transcript: Transcript, is_final: bool) {
-        self.stats.with(|ledger| {
+    fn transcript(&mut self, mut transcript: Transcript, is_final: bool) {
+        let translation = transcript
+            .translation
+            .take()
+            .map(|translation| *translation);
+        let both = translation.is_some();
+        let translated = translation.map(|translation| Transcript {
+            text: translation.text,
+            stash: translation.stash,
+            language: Some(translation.language),
+            emotion: None,
+            // They are of the words that were said.
+            words: Vec::new(),
+            ..transcript.clone()
+        });
+        if self.outputs.source.is_some() && (is_final || !both || self.source.is_news(&transcript))
+        {
+            self.source.count += 1;
+            transcript.seq = self.source.count;
+            self.post_transcript(&transcript, is_final, "");
+            put(self.outputs.source.as_mut(), transcript, is_final);
+        }
+        if let Some(mut translated) = translated
+            && self.outputs.translation.is_some()
+            && (is_final || self.translation.is_news(&translated))
+        {
+            self.translation.count += 1;
+            translated.seq = self.translation.count;
+            let language = translated.language.clone().unwrap_or_default();
+            self.post_transcript(&translated, is_final, &language);
+            put(self.outputs.translation.as_mut(), translated, is_final);
+        }
+    }
+
+    fn post_transcript(&self, transcript: &Transcript, is_final: bool, language: &str) {
+        self.stats.count(|ledger| {
             *(if is_final {
                 &mut ledger.finals
             } else {
@@ -209,18 +312,17 @@ impl<T: TextOutput> Report<T> {
             return;
         };
         gst::trace!(CAT, obj = element, "{transcript:?}, final: {is_final}");
+        let (segment, session_id) = (&self.segment, self.session_id.as_str());
         post(
             &element,
-            messages::transcript(&transcript, is_final, &self.segment, &self.session_id),
+            messages::transcript(transcript, is_final, segment, session_id, language),
         );
-        if is_final {
-            self.text.finalise(transcript);
-        } else {
-            self.text.interim(transcript);
-        }
     }
 
     fn speech(&self, name: &str, item_id: &str, time: Timestamp) {
+        if self.outputs.source.is_none() {
+            return;
+        }
         if let Some(element) = self.element.upgrade() {
             gst::log!(CAT, obj = element, "{name} at {time:?}");
             post(
@@ -254,7 +356,7 @@ impl<T: TextOutput> Report<T> {
             ),
             Warning::NotTaken(failure) => {
                 let next = "The session goes on with the settings that it had.";
-                return post_outage(&element, &failure, next);
+                return post_outage(&element, &failure, next, self.target.as_deref());
             }
             Warning::Unfinished(what) => (gst::StreamError::Failed, what.to_string()),
         };
@@ -268,12 +370,13 @@ impl<T: TextOutput> Report<T> {
     /// Reports what is lost and not reported yet.
     fn remaining_losses(&self) {
         if let (Some(lost), Some(element)) = (self.losses.take(), self.element.upgrade()) {
-            post_audio_lost(&element, lost, TOO_SLOW, &self.segment);
+            let (segment, target) = (&self.segment, self.target.as_deref());
+            post_audio_lost(&element, lost, TOO_SLOW, segment, target);
         }
     }
 
     fn end(&mut self, ending: Ending) {
-        self.text.end();
+        self.outputs.each().for_each(T::end);
         self.completion.set(ending);
     }
 }
@@ -297,7 +400,11 @@ impl<T: TextOutput> Listener for Report<T> {
             }
             Notice::Interim(transcript) => self.transcript(transcript, false),
             Notice::Final(transcript) => self.transcript(transcript, true),
-            Notice::Watermark { time } => self.text.watermark(time),
+            Notice::Watermark { time } => {
+                for output in self.outputs.each() {
+                    output.watermark(time);
+                }
+            }
             Notice::AudioLost {
                 time,
                 duration,
@@ -307,13 +414,15 @@ impl<T: TextOutput> Listener for Report<T> {
                 self.stats.count_lost(Some(lost));
                 self.remaining_losses();
                 if let Some(element) = self.element.upgrade() {
-                    post_audio_lost(&element, lost, reason, &self.segment);
+                    let (segment, target) = (&self.segment, self.target.as_deref());
+                    post_audio_lost(&element, lost, reason, segment, target);
                 }
             }
             Notice::Outage(failure) => {
-                self.stats.with(|ledger| ledger.outages += 1);
+                self.stats.count(|ledger| ledger.outages += 1);
                 if let Some(element) = self.element.upgrade() {
-                    post_outage(&element, &failure, "Trying again.");
+                    let target = self.target.as_deref();
+                    post_outage(&element, &failure, "Trying again.", target);
                 }
             }
             Notice::Rotated { session_id } => self.rotated(session_id),
@@ -321,7 +430,7 @@ impl<T: TextOutput> Listener for Report<T> {
             Notice::Failed(failure) => {
                 self.remaining_losses();
                 if let Some(element) = self.element.upgrade() {
-                    post_failure(&element, &failure);
+                    post_failure(&element, &failure, self.target.as_deref());
                 }
                 self.end(Ending::Failed);
             }
@@ -343,7 +452,7 @@ impl<T: TextOutput> Listener for Report<T> {
             tokens: billed.tokens.saturating_sub(self.billed.tokens),
         };
         (self.bytes_sent, self.billed) = (bytes_sent, billed);
-        self.stats.with(|ledger| {
+        self.stats.count(|ledger| {
             ledger.bytes_sent += bytes;
             ledger.sent += samples(bytes as usize).duration(self.rate);
             ledger.billed = ledger.billed + more;
@@ -351,7 +460,8 @@ impl<T: TextOutput> Listener for Report<T> {
     }
 
     fn is_congested(&self) -> bool {
-        self.text.is_congested()
+        let mut outputs = self.outputs.source.iter().chain(&self.outputs.translation);
+        outputs.any(T::is_congested)
     }
 
     fn remarks(&self) -> Remarks {
@@ -386,10 +496,17 @@ impl<T: TextOutput> Drop for Report<T> {
     /// A stopped session sends no notification of its end.
     fn drop(&mut self) {
         if self.completion.get().is_none() {
-            self.stats
-                .with(|ledger| ledger.state = ConnectionState::Idle);
+            self.stats.set_connection_state(ConnectionState::Idle);
             self.end(Ending::Stopped);
         }
+    }
+}
+
+fn put<T: TextOutput>(output: Option<&mut T>, transcript: Transcript, is_final: bool) {
+    match output {
+        Some(output) if is_final => output.finalise(transcript),
+        Some(output) => output.interim(transcript),
+        None => {}
     }
 }
 
@@ -412,23 +529,34 @@ pub fn post_without_effect(element: &gst::Element, settings: &[String]) {
     }
 }
 
-/// Posts the one ERROR of a failure.
-pub fn post_failure(element: &gst::Element, failure: &Failure) {
-    gst::error!(CAT, obj = element, "{failure}");
-    let error = messages::error_of(failure.kind, &failure.to_string());
+/// Posts the one ERROR of a failure; `target` is the language of the translation that it concerns.
+pub fn post_failure(element: &gst::Element, failure: &Failure, target: Option<&str>) {
+    let text = format!("{failure}{}", concerning(target));
+    gst::error!(CAT, obj = element, "{text}");
+    let error = messages::error_of(failure.kind, &text);
     let message = gst::message::Error::builder_from_error(error)
-        .details(messages::details_of(failure))
+        .details(messages::details_of(failure, target))
         .src(element)
         .build();
     let _ = element.post_message(message);
 }
 
-/// Posts the one WARNING of an outage; `next` is a sentence on what happens next.
-pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str) {
-    gst::warning!(CAT, obj = element, "{failure} {next}");
-    let error = messages::error_of(failure.kind, &format!("{failure} {next}"));
+/// Which translation a failure concerns, as a sentence.
+fn concerning(target: Option<&str>) -> String {
+    let target = target.filter(|target| !target.is_empty());
+    target.map_or_else(String::new, |target| {
+        format!(" This concerns the translation into {target}.")
+    })
+}
+
+/// Posts the one WARNING of an outage; `next` is a sentence on what happens next, and `target` the
+/// language of the translation that it concerns.
+pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str, target: Option<&str>) {
+    let text = format!("{failure} {next}{}", concerning(target));
+    gst::warning!(CAT, obj = element, "{text}");
+    let error = messages::error_of(failure.kind, &text);
     let message = gst::message::Warning::builder_from_error(error)
-        .details(messages::details_of(failure))
+        .details(messages::details_of(failure, target))
         .src(element)
         .build();
     let _ = element.post_message(message);
@@ -478,16 +606,19 @@ pub(super) fn post_audio_lost(
     lost: Lost,
     reason: &str,
     segment: &gst::FormattedSegment<gst::ClockTime>,
+    target: Option<&str>,
 ) {
     gst::debug!(CAT, obj = element, "{lost:?}: {reason}");
     post(
         element,
-        messages::audio_lost(lost.time, lost.duration, reason, segment),
+        messages::audio_lost(lost.time, lost.duration, reason, segment, target),
     );
 }
 
 #[cfg(test)]
 mod tests {
+    use super::super::assignment::MAIN;
+    use super::super::settings::Job;
     use super::*;
 
     #[test]
@@ -497,18 +628,24 @@ mod tests {
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
         let stats = Stats::default();
-        let segment = gst::FormattedSegment::new();
         let (completion, losses) = Default::default();
-        let mut report = Report::new(
-            &element,
-            &segment,
-            16_000,
-            stats.clone(),
-            completion,
-            losses,
-            (),
-        );
-        stats.with(|ledger| ledger.state = ConnectionState::Connected);
+        let stretch = Stretch {
+            rate: 16_000,
+            segment: gst::FormattedSegment::new(),
+            live: false,
+        };
+        let assignment = Assignment {
+            key: MAIN,
+            job: Job::Model { target: None },
+            outputs: Outputs {
+                source: Some(()),
+                translation: None,
+            },
+            stats: stats.clone(),
+            owner: Some(element.clone().upcast()),
+        };
+        let mut report = Report::new(&element, &stretch, assignment, completion, losses);
+        stats.set_connection_state(ConnectionState::Connected);
         report.notice(Notice::Rotated {
             session_id: Some("new".into()),
         });

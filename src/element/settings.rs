@@ -9,7 +9,7 @@ use super::properties::Settings;
 use crate::audio;
 use crate::captions::Layout;
 use crate::protocol::{
-    self, Endpoint, EndpointSettings, Failure, KeySource, Recognition, Secret, Setup, Target,
+    self, Endpoint, EndpointSettings, Failure, KeySource, Kind, Recognition, Secret, Setup, Target,
     parse_hot_words, parse_phrases,
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
@@ -34,6 +34,15 @@ impl Job {
         match self {
             Self::Model { target } => target.as_deref(),
             Self::Translation { target } => Some(target),
+        }
+    }
+
+    /// Whether a change of this property makes a new connection necessary.
+    pub fn is_concerned(&self, changed: &str) -> bool {
+        let is_of_model = ["language-code", "context", "vocabulary"].contains(&changed);
+        match self {
+            Self::Model { target } => target.is_some() || changed != "translation-vocabulary",
+            Self::Translation { .. } => !is_of_model,
         }
     }
 }
@@ -199,11 +208,26 @@ impl Settings {
         }
     }
 
+    /// The languages of the translation-languages property.
+    pub fn translation_languages(&self) -> Vec<String> {
+        let list = self.translation_languages.as_deref().unwrap_or_default();
+        let languages = list.split([',', ';']).map(str::trim);
+        let languages = languages.filter(|language| !language.is_empty());
+        languages.map(str::to_owned).collect()
+    }
+
     /// What to translate into, and how.
     fn target(&self, job: &Job) -> Result<Option<Target>, Failure> {
         let Some(language) = job.target() else {
             return Ok(None);
         };
+        if language.trim().is_empty() {
+            return Err(Failure::new(
+                Kind::Settings,
+                "A translate_src pad has no language to translate into.",
+                "Set the language-code of each such pad, as in translate_src_0::language-code=fr.",
+            ));
+        }
         let phrases = self.translation_vocabulary.as_deref().unwrap_or_default();
         Ok(Some(Target {
             language: language.to_owned(),

@@ -2,15 +2,17 @@
 //! The audio side of a session: its queue, and waiting for its end. Owned by the
 //! [input](super::input); dropping it stops the session.
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use super::CAT;
+use super::assignment::{Assignment, Key, Stretch};
 use super::completion::{Completion, Ending};
 use super::losses::Losses;
 use super::properties::Settings;
 use super::report::{Report, Stats, TOO_SLOW, TextOutput, post_audio_lost};
 use super::settings::Job;
+use super::{CAT, lock};
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::{Endpoint, Failure};
 use crate::timeline::Timestamp;
@@ -18,7 +20,7 @@ use crate::timeline::Timestamp;
 /// Why the streaming thread cannot go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Refused {
-    /// [`Input::interrupt`] was called: try again once that is over.
+    /// [`Input::interrupt`](super::Input::interrupt) was called: try again once that is over.
     Interrupted,
     /// The session takes no more audio.
     Over(gst::FlowError),
@@ -36,15 +38,22 @@ impl From<Refused> for gst::FlowError {
 /// A session that takes audio.
 #[derive(Debug)]
 pub struct Uplink {
+    pub(super) key: Key,
     pub(super) queue: Arc<AudioQueue>,
     pub(super) completion: Arc<Completion>,
-    pub(super) full: Full,
-    job: Job,
+    full: Full,
+    job: Mutex<Job>,
     rate: u32,
     /// Silence that certainly ends an utterance.
     pub(super) pause: Duration,
     segment: gst::FormattedSegment<gst::ClockTime>,
     losses: Arc<Losses>,
+    stats: Stats,
+    target: Option<String>,
+    /// Some audio was pushed.
+    has_begun: AtomicBool,
+    /// Nobody wants its results any more.
+    is_released: AtomicBool,
     /// Stops the session when dropped.
     _link: Link,
 }
@@ -52,29 +61,56 @@ pub struct Uplink {
 impl Uplink {
     /// Passes new settings to the session, after the property `changed` was set.
     pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
-        let endpoints = settings.endpoints(&self.job)?;
+        let job = lock(&self.job).clone();
+        let endpoints = settings.endpoints(&job)?;
         let is_official = endpoints.iter().all(Endpoint::is_official);
-        let setup = settings.setup(&self.job, self.rate, is_official)?;
+        let setup = settings.setup(&job, self.rate, is_official)?;
+        let takes_context = (setup.codecs)().limits().takes_context;
         self.queue.update(Update {
             endpoints,
-            rotate: changed != "context" || !(setup.codecs)().limits().takes_context,
+            rotate: job.is_concerned(changed) && !(changed == "context" && takes_context),
             codecs: setup.codecs,
             context: settings.context(),
         });
         Ok(())
     }
 
+    /// Has the session translate into another language, from the next connection on, which a
+    /// rotation brings about.
+    pub fn translate_into(&self, target: &str, settings: &Settings) -> Result<(), Failure> {
+        let into = |job: &Job| match job {
+            Job::Model { .. } => Job::Model {
+                target: Some(target.to_owned()),
+            },
+            Job::Translation { .. } => Job::Translation {
+                target: target.to_owned(),
+            },
+        };
+        let before = {
+            let mut job = lock(&self.job);
+            let another = into(&job);
+            std::mem::replace(&mut *job, another)
+        };
+        let updated = self.update(settings, "translation");
+        if updated.is_err() {
+            *lock(&self.job) = before;
+        }
+        updated
+    }
+
     /// Starts a session. Also returns warnings about settings that have no effect.
     pub fn start<T: TextOutput>(
         element: &gst::Element,
         settings: &Settings,
-        rate: u32,
-        segment: &gst::FormattedSegment<gst::ClockTime>,
-        stats: &Stats,
-        live: bool,
-        text: impl FnOnce() -> T,
+        stretch: &Stretch,
+        mut assignment: Assignment<T>,
     ) -> Result<(Self, Vec<String>), Failure> {
-        let job = Job::Model { target: None };
+        let &Stretch {
+            rate,
+            live,
+            ref segment,
+        } = stretch;
+        let job = assignment.job.clone();
         let endpoints = settings.endpoints(&job)?;
         let is_official = endpoints.iter().all(Endpoint::is_official);
         let setup = settings.setup(&job, rate, is_official)?;
@@ -82,8 +118,10 @@ impl Uplink {
         let pause = config.pause;
         let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
         let queue = Arc::new(queue);
-        let (mut text, waker) = (text(), queue.clone());
-        text.set_waker(Box::new(move || waker.wake()));
+        for output in assignment.outputs.each() {
+            let waker = queue.clone();
+            output.set_waker(Box::new(move || waker.wake()));
+        }
         let completion = Arc::new(Completion::default());
         gst::debug!(
             CAT,
@@ -96,49 +134,63 @@ impl Uplink {
                 .join(", ")
         );
         let losses = Arc::<Losses>::default();
+        let (key, stats, target) = (
+            assignment.key,
+            assignment.stats.clone(),
+            assignment.target(),
+        );
         let report = Report::new(
             element,
-            segment,
-            rate,
-            stats.clone(),
+            stretch,
+            assignment,
             completion.clone(),
             losses.clone(),
-            text,
         );
         let link = net::spawn(endpoints, config, setup.codecs, queue.clone(), report)?;
         let uplink = Self {
+            key,
             queue,
             completion,
             full: if live { Full::DropOldest } else { Full::Wait },
-            job,
+            job: Mutex::new(job),
             rate,
             pause,
             segment: segment.clone(),
             losses,
+            stats,
+            target,
+            has_begun: AtomicBool::new(false),
+            is_released: AtomicBool::new(false),
             _link: link,
         };
         Ok((uplink, setup.warnings))
     }
 
-    /// Pushes whole samples, see [`AudioQueue::push`]. Audio dropped for them is reported.
+    /// Pushes whole samples, see [`AudioQueue::push`], to a session whose first audio starts at
+    /// `start`. Audio dropped for them is reported.
     pub(super) fn push(
         &self,
         jump: Option<Timestamp>,
+        start: Option<Timestamp>,
         audio: &[u8],
         element: &gst::Element,
-        stats: &Stats,
     ) -> Result<(), Refused> {
         if audio.is_empty() {
             return Ok(());
         }
+        let has_begun = self.has_begun.load(Ordering::Relaxed);
+        let jump = jump.or(start.filter(|_| !has_begun));
         match self.queue.push(jump, audio, self.full) {
             Ok(lost) => {
-                stats.count_lost(lost);
+                self.has_begun.store(true, Ordering::Relaxed);
+                self.stats.count_lost(lost);
                 if let Some(lost) = self.losses.add(lost) {
-                    post_audio_lost(element, lost, TOO_SLOW, &self.segment);
+                    let (segment, target) = (&self.segment, self.target.as_deref());
+                    post_audio_lost(element, lost, TOO_SLOW, segment, target);
                 }
                 Ok(())
             }
+            Err(_) if self.is_released.load(Ordering::Relaxed) => Ok(()),
             Err(PushError::Interrupted) => Err(Refused::Interrupted),
             Err(PushError::Closed) => Err(match self.completion.wait() {
                 // The ERROR has already been posted.
@@ -147,6 +199,13 @@ impl Uplink {
                 None => Refused::Interrupted,
             }),
         }
+    }
+
+    /// Nobody wants the results any more: whoever waits for room goes on without.
+    pub(super) fn release(&self) {
+        self.is_released.store(true, Ordering::Relaxed);
+        self.queue.interrupt();
+        self.completion.interrupt();
     }
 }
 
@@ -160,6 +219,7 @@ impl Draining {
             .iter()
             .try_for_each(|uplink| match uplink.completion.wait() {
                 Some(_) => Ok(()),
+                None if uplink.is_released.load(Ordering::Relaxed) => Ok(()),
                 None => Err(Refused::Interrupted),
             })
     }

@@ -85,7 +85,7 @@ impl Watched {
                 (*start, *duration)
             }
             Piece::Gap { start, duration } => (*start, *duration),
-            Piece::Language(_) | Piece::UtteranceEnd => return,
+            Piece::Language(_) | Piece::Speaker(_) | Piece::UtteranceEnd => return,
         };
         assert_eq!(start, self.end, "{piece:?}");
         assert!(!duration.is_zero(), "{piece:?}");

@@ -205,7 +205,7 @@ pub struct ItemText {
     /// The number that the service gives the speaker.
     pub speaker: Option<u32>,
     /// The item in another language. Its stash is empty in a final, too.
-    pub translation: Option<Translation>,
+    pub translation: Option<Box<Translation>>,
 }
 
 /// A word and its times, in milliseconds of audio since the connection's first sample.

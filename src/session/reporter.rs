@@ -140,9 +140,11 @@ impl Reporter {
             let mut blank = Transcript {
                 text: String::new(),
                 words: Vec::new(),
-                translation: transcript.translation.map(|translation| Translation {
-                    text: String::new(),
-                    ..translation
+                translation: transcript.translation.map(|translation| {
+                    Box::new(Translation {
+                        text: String::new(),
+                        ..*translation
+                    })
                 }),
                 ..transcript
             };

@@ -13,15 +13,16 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Refused, audio_caps, commit_signal,
-    explain_refused_caps, is_commit, is_live, post_went_back, property_specs,
+    Assignment, Base, CAT, Commit, Feed, Feeding, Input, Job, MAIN, Outputs, Refused, Settings,
+    audio_caps, commit_signal, explain_refused_caps, is_commit, is_live, message_property_specs,
+    post_went_back, property_specs,
 };
 
 #[derive(Default)]
 pub struct QwenAsrSink {
     base: Base,
-    /// The settings allow no session, or audio comes backwards: the pipeline runs without one.
-    muted: AtomicBool,
+    /// Audio comes backwards: the pipeline runs without a session.
+    is_reversed: AtomicBool,
 }
 
 impl Commit for QwenAsrSink {
@@ -35,24 +36,34 @@ impl Feed for QwenAsrSink {
         &self.base
     }
 
-    fn start(&self, _first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
+    fn start(&self, _first: &gst::BufferRef) -> Result<(), gst::FlowError> {
         let obj = self.obj();
         if self.base.refuses_reversed(obj.upcast_ref()) {
-            self.muted.store(true, Ordering::Relaxed);
-            return Ok(false);
+            self.is_reversed.store(true, Ordering::Relaxed);
+            let settings = self.base.settings().clone();
+            self.base.input().begin_run(Vec::new(), false, &settings);
+            return Ok(());
         }
         let live = is_live(obj.sink_pad()).is_some_and(|(live, _)| live);
         if !live {
             self.wait_for_draining()?;
         }
-        let started = self.base.start_run(obj.upcast_ref(), live, || ())?;
-        self.muted.store(!started, Ordering::Relaxed);
-        Ok(started)
+        let (settings, stretch) = (self.base.settings().clone(), self.base.stretch(live));
+        let mut uplinks = Vec::new();
+        for assignment in self.assignments(&settings) {
+            let element = obj.upcast_ref();
+            let started = self
+                .base
+                .start_session(element, &settings, &stretch, assignment)?;
+            uplinks.extend(started);
+        }
+        self.base.input().begin_run(uplinks, live, &settings);
+        Ok(())
     }
 
     fn push(&self, mut feeding: Feeding) -> Result<(), gst::FlowError> {
         let obj = self.obj();
-        self.through_pauses(|| feeding.push(obj.upcast_ref(), &self.base.stats))
+        self.through_pauses(|| feeding.push(obj.upcast_ref()))
     }
 
     fn went_back(&self, back: Duration, _first: &gst::BufferRef) {
@@ -61,6 +72,37 @@ impl Feed for QwenAsrSink {
 }
 
 impl QwenAsrSink {
+    /// The sessions: that of what is said, which serves the first translation as well if its model
+    /// translates, and those of the others.
+    fn assignments(&self, settings: &Settings) -> Vec<Assignment<()>> {
+        let mut languages = settings.translation_languages();
+        let translates = settings.model_translates() && !languages.is_empty();
+        let companion = translates.then(|| languages.remove(0));
+        let assignment = |key, job, outputs, stats| Assignment {
+            key,
+            job,
+            outputs,
+            stats,
+            // The property is about the session of what is said.
+            owner: (key == MAIN).then(|| self.obj().clone().upcast()),
+        };
+        let outputs = Outputs {
+            source: Some(()),
+            translation: companion.as_ref().map(|_| ()),
+        };
+        let job = Job::Model { target: companion };
+        let main = assignment(MAIN, job, outputs, self.base.stats.clone());
+        let translations = languages.into_iter().zip(MAIN + 1..).map(|(target, key)| {
+            let outputs = Outputs {
+                source: None,
+                translation: Some(()),
+            };
+            let job = Job::Translation { target };
+            assignment(key, job, outputs, self.base.stats.part())
+        });
+        std::iter::once(main).chain(translations).collect()
+    }
+
     /// Waits until every draining session has reported all of its text. Called with the preroll
     /// lock held.
     fn wait_for_draining(&self) -> Result<(), gst::FlowError> {
@@ -101,7 +143,11 @@ impl ObjectSubclass for QwenAsrSink {
 
 impl ObjectImpl for QwenAsrSink {
     fn properties() -> &'static [glib::ParamSpec] {
-        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(property_specs);
+        static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
+            let mut specs = property_specs();
+            specs.extend(message_property_specs());
+            specs
+        });
         &PROPERTIES
     }
 
@@ -171,7 +217,7 @@ impl BaseSinkImpl for QwenAsrSink {
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
         *self.base.input() = Input::default();
-        self.muted.store(false, Ordering::Relaxed);
+        self.is_reversed.store(false, Ordering::Relaxed);
         Ok(())
     }
 
@@ -188,7 +234,7 @@ impl BaseSinkImpl for QwenAsrSink {
 
     fn render(&self, buffer: &gst::Buffer) -> Result<gst::FlowSuccess, gst::FlowError> {
         gst::trace!(CAT, imp = self, "{buffer:?}");
-        if self.muted.load(Ordering::Relaxed) {
+        if self.is_reversed.load(Ordering::Relaxed) {
             return Ok(gst::FlowSuccess::Ok);
         }
         let clipped = self.base.input().clip(buffer.clone());
@@ -207,7 +253,7 @@ impl BaseSinkImpl for QwenAsrSink {
                     return false;
                 }
                 self.base.input().set_segment(segment.segment());
-                self.muted.store(false, Ordering::Relaxed);
+                self.is_reversed.store(false, Ordering::Relaxed);
             }
             gst::EventView::Gap(gap) => {
                 // Losing silence does no harm.

@@ -1,15 +1,17 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The element itself: pads, properties, events and queries.
+//! The element itself: pads, properties and queries. How audio gets into sessions is in
+//! [`sessions`](super::sessions), how events get to the pads in [`events`](super::events).
 //!
 //! Threads: upstream's streaming thread brings audio and events and never waits for the network in
-//! a live pipeline; network threads bring transcripts; the src pad's task makes text of them and
+//! a live pipeline; network threads bring transcripts; each src pad's task makes text of them and
 //! pushes.
 //!
-//! Locks: `input`, `muted` and those of [`Shared`] are held for moments only, never two of them at
-//! a time, nor while pushing, querying or posting; those of the output queue and the statistics may
-//! be taken inside.
+//! Locks: `input` and those of [`Shared`] and [`TextPads`] are held for moments only, never two of
+//! them at a time, nor while pushing, querying or posting; those of the output queues and the
+//! statistics may be taken inside.
 
-use std::sync::{Arc, LazyLock, Mutex, MutexGuard, OnceLock};
+use std::sync::atomic::AtomicBool;
+use std::sync::{Arc, LazyLock, MutexGuard};
 use std::time::Duration;
 
 use gst::glib;
@@ -19,31 +21,24 @@ use gst_base::prelude::*;
 use gst_base::subclass::base_transform::{BaseTransformMode, GenerateOutputSuccess};
 use gst_base::subclass::prelude::*;
 
-use super::lane::Lane;
 use super::src_pad::{MARKUP, PLAIN, Shared, SrcPad};
-use super::tags;
+use super::text_pads::TextPads;
 use super::timing::Timing;
+use super::translate_pad::TranslatePad;
 use crate::element::{
-    Base, CAT, Commit, Feed, Feeding, Input, Results, Settings, TextOutput, audio_caps,
-    commit_signal, explain_refused_caps, is_commit, is_live, lock, post_went_back, property_specs,
-    text_property_specs,
+    CAT, Commit, Feed, Input, Key, Settings, audio_caps, commit_signal, explain_refused_caps,
+    property_specs, text_property_specs,
 };
-use crate::timeline::{Timestamp, nanos};
+
+/// How the names of the request pads begin.
+const TRANSLATIONS: &str = "translate_src_";
 
 #[derive(Default)]
 pub struct QwenAsr {
-    shared: Arc<Shared>,
-    src: OnceLock<Arc<SrcPad>>,
-    /// Set while audio gets no session.
-    muted: Mutex<Option<Muted>>,
-}
-
-/// Why audio gets no session. The pipeline runs on without, and gets GAPs.
-enum Muted {
-    /// The settings allow none; text would go here.
-    Unusable(Lane),
-    /// It comes backwards.
-    Reversed,
+    pub(super) shared: Arc<Shared>,
+    pub(super) pads: TextPads,
+    /// Audio comes backwards, and gets no session: the pipeline runs on without, and gets GAPs.
+    pub(super) is_reversed: AtomicBool,
 }
 
 impl Commit for QwenAsr {
@@ -52,190 +47,79 @@ impl Commit for QwenAsr {
     }
 }
 
-impl Feed for QwenAsr {
-    fn base(&self) -> &Base {
-        &self.shared.base
-    }
-
-    /// The connection opens with the first audio, not before.
-    fn start(&self, first: &gst::BufferRef) -> Result<bool, gst::FlowError> {
-        if self.base().refuses_reversed(self.obj().upcast_ref()) {
-            *lock(&self.muted) = Some(Muted::Reversed);
-            return Ok(false);
-        }
-        if let Some((live, upstream)) = is_live(self.obj().sink_pad()) {
-            let mut timing = self.timing();
-            (timing.live, timing.upstream) = (live, upstream);
-        }
-        // Before any text could be missed.
-        let said = self.input().running_time(first);
-        self.note_lag(said);
-        let live = self.timing().live;
-        let draining = self.input().draining();
-        if !live {
-            // One session at a time, where there is time.
-            draining.wait()?;
-        }
-        let obj = self.obj();
-        let lane = || self.open_lane(first);
-        let started = self.base().start_run(obj.upcast_ref(), live, lane)?;
-        self.src().ensure_task();
-        if !started {
-            *lock(&self.muted) = Some(Muted::Unusable(self.open_lane(first)));
-        }
-        Ok(started)
-    }
-
-    fn push(&self, mut feeding: Feeding) -> Result<(), gst::FlowError> {
-        Ok(feeding.push(self.obj().upcast_ref(), &self.base().stats)?)
-    }
-
-    /// The pad gets the segment again: its running time goes on where it was, and timestamps begin
-    /// anew.
-    fn went_back(&self, back: Duration, first: &gst::BufferRef) {
-        post_went_back(self.obj().upcast_ref(), back);
-        let mut segment = self.input().segment().clone();
-        if let Some(pts) = first.pts() {
-            let reached = pts.saturating_add(gst::ClockTime::from_nseconds(nanos(back)));
-            let reached = segment.to_running_time(reached);
-            segment.set_time(segment.to_stream_time(pts));
-            segment.set_start(pts);
-            segment.set_base(reached);
-            segment.set_offset(gst::ClockTime::ZERO);
-        }
-        self.src().enqueue(None, gst::event::Segment::new(&segment));
-    }
-}
-
 impl QwenAsr {
-    fn settings(&self) -> MutexGuard<'_, Settings> {
+    pub(super) fn settings(&self) -> MutexGuard<'_, Settings> {
         self.shared.base.settings()
     }
 
-    fn input(&self) -> MutexGuard<'_, Input> {
+    pub(super) fn input(&self) -> MutexGuard<'_, Input> {
         self.shared.base.input()
     }
 
-    fn timing(&self) -> MutexGuard<'_, Timing> {
+    pub(super) fn timing(&self) -> MutexGuard<'_, Timing> {
         self.shared.timing()
     }
 
     /// The pad of the text in the language that is spoken.
-    fn src(&self) -> &Arc<SrcPad> {
-        let new = || {
-            Arc::new(SrcPad::new(
-                self.obj().src_pad().clone(),
-                self.shared.clone(),
-            ))
-        };
-        self.src.get_or_init(new)
+    pub(super) fn src(&self) -> &Arc<SrcPad> {
+        let pad = || SrcPad::new(self.obj().src_pad().clone(), self.shared.clone());
+        self.pads.src(pad)
     }
 
-    /// A serialized event, to leave after the text of the audio before it.
-    fn enqueue(&self, event: gst::Event) {
-        let time = self.position();
-        self.src().enqueue(time, event);
-    }
-
-    /// Where in the audio of a session an event comes; `None` if it is not in the midst of one.
-    fn position(&self) -> Option<Timestamp> {
-        // Without a session there is no text to wait for.
-        let is_muted = lock(&self.muted).is_some();
-        let muted = is_muted.then(Timestamp::default);
-        muted.or_else(|| self.input().position())
-    }
-
-    fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.src().queue().flow()?;
-        if let Some(muted) = lock(&self.muted).as_mut() {
-            match (muted, buffer.pts()) {
-                (Muted::Unusable(lane), Some(pts)) => {
-                    lane.watermark(Timestamp::from_nanos(pts.nseconds()));
-                }
-                (Muted::Reversed, Some(pts)) => {
-                    let gap = gst::event::Gap::builder(pts).duration(buffer.duration());
-                    self.src().enqueue(None, gap.build());
-                }
-                (_, None) => {}
-            }
-            return Ok(());
-        }
-        gst::trace!(CAT, imp = self, "{buffer:?}");
-        let clipped = self.input().clip(buffer);
-        let Some((buffer, said)) = clipped else {
-            return Ok(());
-        };
-        self.note_lag(said);
-        self.feed(buffer)
-    }
-
-    /// Looks at how late live audio comes, given its running time.
-    fn note_lag(&self, said: Option<gst::ClockTime>) {
-        if !self.timing().has_deadlines() {
-            return;
-        }
-        if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
-            self.timing().observe(said, now);
-        }
-    }
-
-    /// A way for the text of a session whose audio begins with this buffer.
-    fn open_lane(&self, first: &gst::BufferRef) -> Lane {
-        let start = self.input().segment().start();
-        let start = first.pts().or(start).unwrap_or_default();
-        let start = Timestamp::from_nanos(start.nseconds());
-        let wants_interims = self.settings().results != Results::Final;
-        Lane::new(self.src().queue(), start, wants_interims)
-    }
-
-    /// No more audio comes for the running session.
-    fn end_run(&self) {
-        if self.flush_held().is_err() {
-            gst::debug!(CAT, imp = self, "the rest of the audio is not taken");
-        }
-        self.input().end_run();
-        *lock(&self.muted) = None;
-    }
-
-    fn stream_start(&self, event: &gst::event::StreamStart) {
-        self.input().begin_stream();
-        let id = format!("{}/captions", event.stream_id());
-        let mut start = gst::event::StreamStart::builder(&id)
-            .flags(gst::StreamFlags::SPARSE)
-            .seqnum(event.seqnum());
-        if let Some(group) = event.group_id() {
-            start = start.group_id(group);
-        }
-        // The base class pushes caps at once, which must not come first.
-        self.src().push_or_enqueue(self.position(), start.build());
-    }
-
-    fn new_segment(&self, event: &gst::event::Segment) {
-        let _ = self.flush_held();
-        *lock(&self.muted) = None;
-        self.timing().new_segment();
-        let mut input = self.input();
-        input.set_segment(event.segment());
-        let segment = input.segment().clone();
-        drop(input);
-        let event = gst::event::Segment::builder(&segment)
-            .seqnum(event.seqnum())
-            .build();
-        self.enqueue(event);
-    }
-
-    /// Everything before the flush is void.
-    fn flush_stop(&self) {
-        self.src().pause();
-        self.input().stop();
-        *lock(&self.muted) = None;
-        self.src().reset();
+    /// Audio that waits to be sent for one of the purposes.
+    pub(super) fn queue_level(&self, key: Key) -> Duration {
+        self.input().queue_level(key)
     }
 
     /// Frees every thread that waits in here.
-    fn interrupt(&self) {
-        self.src().queue().flush();
+    pub(super) fn interrupt(&self) {
+        for pad in self.pads.all() {
+            pad.queue().flush();
+        }
         self.input().interrupt();
+    }
+
+    fn post_latency(&self) {
+        let obj = self.obj();
+        let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+    }
+
+    /// A name for another translation's pad, as wished if it is free.
+    fn pad_name(&self, wish: Option<&str>) -> Option<String> {
+        let is_free = |name: &str| self.obj().static_pad(name).is_none();
+        match wish {
+            Some(name) if name.starts_with(TRANSLATIONS) => is_free(name).then(|| name.to_owned()),
+            _ => (0..=u32::MAX)
+                .map(|number| format!("{TRANSLATIONS}{number}"))
+                .find(|name| is_free(name)),
+        }
+    }
+
+    fn new_translation(&self, template: &gst::PadTemplate, name: &str) -> Arc<SrcPad> {
+        let pad = gst::PadBuilder::<TranslatePad>::from_template(template)
+            .name(name)
+            .query_function(|pad, parent, query| {
+                Self::catch_panic_pad_function(
+                    parent,
+                    || false,
+                    |this| match query.view_mut() {
+                        gst::QueryViewMut::Latency(latency) => this.answer_latency(latency),
+                        _ => gst::Pad::query_default(pad, parent, query),
+                    },
+                )
+            })
+            .event_function(|_, parent, event| {
+                Self::catch_panic_pad_function(parent, || false, |this| this.src_event(event))
+            })
+            .build();
+        let (key, stats) = (self.pads.next_key(), self.shared.base.stats.part());
+        let _ = pad.imp().identity.set((key, stats.clone()));
+        Arc::new(SrcPad::with_key(
+            key,
+            pad.upcast(),
+            self.shared.clone(),
+            stats,
+        ))
     }
 
     fn answer_latency(&self, query: &mut gst::query::Latency) -> bool {
@@ -264,6 +148,23 @@ impl ObjectSubclass for QwenAsr {
     const NAME: &'static str = "GstQwenAsr";
     type Type = super::QwenAsr;
     type ParentType = gst_base::BaseTransform;
+    type Interfaces = (gst::ChildProxy,);
+}
+
+/// Its children are its pads, so that `translate_src_0::language-code=fr` works.
+impl ChildProxyImpl for QwenAsr {
+    fn children_count(&self) -> u32 {
+        u32::from(self.obj().num_pads())
+    }
+
+    fn child_by_name(&self, name: &str) -> Option<glib::Object> {
+        self.obj().static_pad(name).map(Cast::upcast)
+    }
+
+    fn child_by_index(&self, index: u32) -> Option<glib::Object> {
+        let mut pads = self.obj().pads().into_iter();
+        pads.nth(usize::try_from(index).ok()?).map(Cast::upcast)
+    }
 }
 
 impl ObjectImpl for QwenAsr {
@@ -291,8 +192,7 @@ impl ObjectImpl for QwenAsr {
         self.base()
             .set_property(self.obj().upcast_ref(), value, pspec);
         if pspec.name() == "latency" {
-            let obj = self.obj();
-            let _ = obj.post_message(gst::message::Latency::builder().src(&*obj).build());
+            self.post_latency();
         }
     }
 
@@ -321,16 +221,67 @@ impl ElementImpl for QwenAsr {
 
     fn pad_templates() -> &'static [gst::PadTemplate] {
         static TEMPLATES: LazyLock<Vec<gst::PadTemplate>> = LazyLock::new(|| {
-            let template = |name, direction, caps: &gst::Caps| {
-                gst::PadTemplate::new(name, direction, gst::PadPresence::Always, caps)
-                    .expect("an always pad with valid caps makes a template")
-            };
+            use gst::PadDirection::{Sink, Src};
+            use gst::PadPresence::{Always, Request};
+            let translation = format!("{TRANSLATIONS}%u");
             vec![
-                template("sink", gst::PadDirection::Sink, &audio_caps()),
-                template("src", gst::PadDirection::Src, &text_caps()),
+                gst::PadTemplate::new("sink", Sink, Always, &audio_caps()),
+                gst::PadTemplate::new("src", Src, Always, &text_caps()),
+                gst::PadTemplate::with_gtype(
+                    &translation,
+                    Src,
+                    Request,
+                    &text_caps(),
+                    TranslatePad::static_type(),
+                ),
             ]
+            .into_iter()
+            .map(|template| template.expect("valid caps and a name that fits make a template"))
+            .collect()
         });
         &TEMPLATES
+    }
+
+    fn request_new_pad(
+        &self,
+        template: &gst::PadTemplate,
+        name: Option<&str>,
+        _caps: Option<&gst::Caps>,
+    ) -> Option<gst::Pad> {
+        let obj = self.obj();
+        let name = self.pad_name(name)?;
+        let src_pad = self.new_translation(template, &name);
+        let pad = src_pad.pad().clone();
+        let is_running = obj.current_state() >= gst::State::Paused;
+        if is_running {
+            src_pad.reset();
+        }
+        self.pads.add(src_pad);
+        if is_running && pad.set_active(true).is_err() || obj.add_pad(&pad).is_err() {
+            self.pads.remove(&pad);
+            return None;
+        }
+        obj.child_added(&pad, &name);
+        self.post_latency();
+        // Nothing follows that the pad could begin with.
+        if obj.sink_pad().pad_flags().contains(gst::PadFlags::EOS) {
+            self.begin_new_pads();
+        }
+        Some(pad)
+    }
+
+    /// The session of the pad stops; downstream gets nothing more.
+    fn release_pad(&self, pad: &gst::Pad) {
+        let Some(src_pad) = self.pads.remove(pad) else {
+            return;
+        };
+        self.input().release(src_pad.key());
+        src_pad.release();
+        let obj = self.obj();
+        if obj.remove_pad(pad).is_ok() {
+            obj.child_removed(pad, &pad.name());
+        }
+        self.post_latency();
     }
 
     fn change_state(
@@ -340,7 +291,11 @@ impl ElementImpl for QwenAsr {
         match transition {
             gst::StateChange::ReadyToPaused => {
                 *self.timing() = Timing::default();
-                self.src().reset();
+                self.src();
+                for pad in self.pads.all() {
+                    pad.begin();
+                    pad.reset();
+                }
             }
             gst::StateChange::PlayingToPaused => self.timing().playing = false,
             // Before the base class, which waits for the streaming thread and the task.
@@ -351,12 +306,14 @@ impl ElementImpl for QwenAsr {
         match transition {
             gst::StateChange::PausedToPlaying => {
                 self.timing().playing = true;
-                self.src().queue().nudge();
+                for pad in self.pads.all() {
+                    pad.queue().nudge();
+                }
             }
             gst::StateChange::PausedToReady => {
-                self.src().stop();
+                self.pads.all().iter().for_each(|pad| pad.stop());
+                self.unmute();
                 *self.input() = Input::default();
-                *lock(&self.muted) = None;
             }
             _ => {}
         }
@@ -433,38 +390,7 @@ impl BaseTransformImpl for QwenAsr {
     }
 
     fn sink_event(&self, event: gst::Event) -> bool {
-        gst::log!(CAT, imp = self, "{event:?}");
-        match event.view() {
-            gst::EventView::StreamStart(start) => self.stream_start(start),
-            gst::EventView::Segment(segment) => self.new_segment(segment),
-            // Before any audio there is no session that could hear the silence.
-            gst::EventView::Gap(gap) if !self.input().needs_run() => {
-                return self.feed_gap(gap).is_ok();
-            }
-            gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
-                self.end_run();
-                self.enqueue(event);
-            }
-            gst::EventView::Tag(tag) => {
-                if let Some(tags) = tags::of_text(tag.tag()) {
-                    let tag = gst::event::Tag::builder(tags).seqnum(tag.seqnum());
-                    self.enqueue(tag.build());
-                }
-            }
-            gst::EventView::FlushStart(_) => {
-                self.interrupt();
-                return self.parent_sink_event(event);
-            }
-            gst::EventView::FlushStop(_) => {
-                self.flush_stop();
-                return self.parent_sink_event(event);
-            }
-            _ if is_commit(&event) => self.commit(),
-            gst::EventView::Caps(_) => return self.parent_sink_event(event),
-            _ if event.is_serialized() => self.enqueue(event),
-            _ => return self.parent_sink_event(event),
-        }
-        true
+        self.take_event(event)
     }
 
     fn src_event(&self, event: gst::Event) -> bool {

@@ -2,12 +2,16 @@
 //! The element `qwenasr`.
 
 mod downstream;
+mod events;
 mod imp;
 mod lane;
 mod output_queue;
+mod sessions;
 mod src_pad;
 mod tags;
+mod text_pads;
 mod timing;
+mod translate_pad;
 
 use gst::glib;
 use gst::prelude::*;
@@ -16,7 +20,8 @@ glib::wrapper! {
     /// Audio in, timed text out: a [`gst_base::BaseTransform`] whose text leaves from a task of its
     /// own, since it comes later than the audio and also when no audio comes.
     pub struct QwenAsr(ObjectSubclass<imp::QwenAsr>)
-        @extends gst_base::BaseTransform, gst::Element, gst::Object;
+        @extends gst_base::BaseTransform, gst::Element, gst::Object,
+        @implements gst::ChildProxy;
 }
 
 pub fn register(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {

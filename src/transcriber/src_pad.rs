@@ -9,18 +9,21 @@
 //! Locks: `task` is held by the pad's thread for a whole round and may be followed by those of
 //! [`Shared`] and of the queue, one at a time. Nobody else takes it while the task runs.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use gst::prelude::*;
 
 use super::downstream;
+use super::lane::Lane;
 use super::output_queue::{Entry, Next, OutputQueue};
 use super::tags;
 use super::timing::Timing;
 use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{
-    Base, CAT, Settings, clock_time, lock, post_excessive_delay, post_late_text, post_repeats,
+    Base, CAT, Key, MAIN, Results, Settings, Stats, TextOutput, clock_time, lock,
+    post_excessive_delay, post_late_text, post_repeats,
 };
 use crate::timeline::{Timestamp, nanos};
 use crate::transcript::Transcript;
@@ -57,10 +60,20 @@ impl Shared {
 /// A src pad and all that is needed to push text on it.
 #[derive(Debug)]
 pub(super) struct SrcPad {
+    /// Of its session.
+    key: Key,
     pad: gst::Pad,
     queue: Arc<OutputQueue>,
     shared: Arc<Shared>,
+    stats: Stats,
     task: Mutex<Task>,
+    /// Where text would go, if the settings allowed a session: the pipeline runs on without.
+    muted: Mutex<Option<Lane>>,
+    /// It has got what came before it was requested.
+    has_begun: AtomicBool,
+    /// It was given back: the task must not be started again, as it would outlive the pad. Held
+    /// while the task is started.
+    is_released: Mutex<bool>,
 }
 
 /// What the pad's thread knows.
@@ -103,13 +116,68 @@ impl Task {
 }
 
 impl SrcPad {
+    /// The pad of what is said.
     pub fn new(pad: gst::Pad, shared: Arc<Shared>) -> Self {
+        let stats = shared.base.stats.clone();
+        Self::with_key(MAIN, pad, shared, stats)
+    }
+
+    /// The pad of a translation.
+    pub fn with_key(key: Key, pad: gst::Pad, shared: Arc<Shared>, stats: Stats) -> Self {
         let task = Mutex::new(Task::new(&shared.settings()));
         Self {
+            key,
             pad,
             queue: Arc::default(),
             shared,
+            stats,
             task,
+            muted: Mutex::default(),
+            has_begun: AtomicBool::new(key == MAIN),
+            is_released: Mutex::default(),
+        }
+    }
+
+    pub fn key(&self) -> Key {
+        self.key
+    }
+
+    pub fn pad(&self) -> &gst::Pad {
+        &self.pad
+    }
+
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Notes that it has got what came before it was requested. Returns whether that is news.
+    pub fn begin(&self) -> bool {
+        !self.has_begun.swap(true, Ordering::Relaxed)
+    }
+
+    /// A way for the text of a session whose audio begins at this timestamp.
+    pub fn open_lane(&self, start: Timestamp) -> Lane {
+        let wants_interims = self.shared.settings().results != Results::Final;
+        Lane::new(&self.queue, start, wants_interims)
+    }
+
+    /// There will be no text, for lack of a session.
+    pub fn mute(&self, lane: Lane) {
+        *lock(&self.muted) = Some(lane);
+    }
+
+    pub fn unmute(&self) {
+        *lock(&self.muted) = None;
+    }
+
+    pub fn is_muted(&self) -> bool {
+        lock(&self.muted).is_some()
+    }
+
+    /// Moves on without text, if there is none for lack of a session.
+    pub fn pass(&self, time: Timestamp) {
+        if let Some(lane) = lock(&self.muted).as_mut() {
+            lane.watermark(time);
         }
     }
 
@@ -130,6 +198,15 @@ impl SrcPad {
         let _ = self.pad.pause_task();
     }
 
+    /// The pad is given back: nothing leaves any more. Waits for the end of the task.
+    pub fn release(&self) {
+        *lock(&self.is_released) = true;
+        self.queue.flush();
+        self.unmute();
+        let _ = self.pad.set_active(false);
+        self.stop();
+    }
+
     /// Waits for the end of the task, and drops what will not leave any more: sessions that say
     /// goodbye to the service still hold the queue.
     pub fn stop(&self) {
@@ -148,6 +225,12 @@ impl SrcPad {
 
     /// An event, to leave after everything before it; see [`OutputQueue::event`].
     pub fn enqueue(self: &Arc<Self>, time: Option<Timestamp>, event: gst::Event) {
+        // Without a session there is no text to wait for.
+        let time = if self.is_muted() {
+            Some(Timestamp::default())
+        } else {
+            time
+        };
         self.queue.event(time, event);
         self.ensure_task();
     }
@@ -155,6 +238,10 @@ impl SrcPad {
     /// Sees to it that what is in the queue gets pushed.
     pub fn ensure_task(self: &Arc<Self>) {
         if self.pad.task_state() == gst::TaskState::Started {
+            return;
+        }
+        let is_released = lock(&self.is_released);
+        if *is_released {
             return;
         }
         let this = Arc::downgrade(self);
@@ -282,8 +369,14 @@ impl SrcPad {
                 }
                 Piece::Gap { start, duration } => self.push_gap(start, duration),
                 Piece::Language(language) => self.push_language(task, language),
+                // Both are understood by textaccumulate, tttocea608 and tttocea708.
+                Piece::Speaker(speaker) => {
+                    let structure = gst::Structure::builder("rstranscribe/speaker-change");
+                    let structure = structure.field("speaker", speaker.to_string()).build();
+                    let event = gst::event::CustomDownstream::new(structure);
+                    self.pad.push_event(event);
+                }
                 Piece::UtteranceEnd => {
-                    // Understood by textaccumulate, tttocea608 and tttocea708.
                     let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
                     let event = gst::event::CustomDownstream::new(structure);
                     self.pad.push_event(event);
@@ -300,6 +393,9 @@ impl SrcPad {
         start: Timestamp,
         duration: Duration,
     ) -> Result<(), gst::FlowError> {
+        if self.key != MAIN && self.pad.check_reconfigure() {
+            self.negotiate();
+        }
         let text = if self.wants_markup() {
             escaped(&text)
         } else {
@@ -318,6 +414,26 @@ impl SrcPad {
             // Only the messages are wanted then.
             Ok(_) | Err(gst::FlowError::NotLinked) => Ok(()),
             Err(error) => Err(error),
+        }
+    }
+
+    /// Plain text, unless downstream takes nothing but markup.
+    fn negotiate(&self) {
+        let plain = gst::Caps::builder("text/x-raw")
+            .field("format", PLAIN)
+            .build();
+        let template = self.pad.pad_template_caps();
+        let wanted = self.pad.peer_query_caps(Some(&template));
+        let fitting = wanted.intersect(&plain);
+        let mut caps = match (fitting.is_empty(), wanted.is_empty()) {
+            (false, _) => fitting,
+            (true, false) => wanted,
+            // Downstream refuses it, and says so.
+            (true, true) => plain,
+        };
+        caps.fixate();
+        if self.pad.current_caps().as_ref() != Some(&caps) {
+            self.pad.push_event(gst::event::Caps::new(&caps));
         }
     }
 
@@ -351,7 +467,13 @@ impl SrcPad {
                 task.another_stream = true;
                 event
             }
-            gst::EventView::Segment(segment) => self.begin_segment(task, segment),
+            gst::EventView::Segment(segment) => {
+                // The base class negotiates for its own src pad only.
+                if self.key != MAIN && !self.pad.has_current_caps() {
+                    self.negotiate();
+                }
+                self.begin_segment(task, segment)
+            }
             gst::EventView::Tag(tag) => match tags_of(task, tag) {
                 Some(event) => event,
                 None => return,
@@ -401,8 +523,9 @@ impl SrcPad {
             (allowed, settings.min_duration.max(TOLERATED))
         };
         if let Some(delay) = self.delay(task, intended, element) {
-            let longest_so_far = self.shared.base.stats.max_observed_delay();
-            self.shared.base.stats.observe_delay(delay, late > 0);
+            let whole = &self.shared.base.stats;
+            let longest_so_far = whole.max_observed_delay();
+            self.stats.observe_delay(delay, late > 0);
             if delay > longest_so_far {
                 element.notify("max-observed-delay");
             }

@@ -433,13 +433,7 @@ impl Rig {
     }
 
     pub fn texts(&self) -> Vec<(String, u64, u64)> {
-        self.left()
-            .into_iter()
-            .filter_map(|left| match left {
-                Left::Text { text, start, end } => Some((text, start, end)),
-                _ => None,
-            })
-            .collect()
+        texts_of(&self.left())
     }
 
     /// The numbers of the words on the pad.
@@ -479,7 +473,17 @@ impl Drop for Rig {
     }
 }
 
-fn watch(pad: &gst::Pad, left: &Arc<Mutex<Vec<Left>>>) {
+/// The texts among what left a pad.
+pub fn texts_of(left: &[Left]) -> Vec<(String, u64, u64)> {
+    let texts = left.iter().filter_map(|left| match left {
+        Left::Text { text, start, end } => Some((text.clone(), *start, *end)),
+        _ => None,
+    });
+    texts.collect()
+}
+
+/// Adds what goes into this pad.
+pub fn watch(pad: &gst::Pad, left: &Arc<Mutex<Vec<Left>>>) {
     let left = left.clone();
     let running = |pad: &gst::Pad, time: Option<gst::ClockTime>| {
         let segment = pad.sticky_event::<gst::event::Segment>(0).unwrap();

@@ -26,3 +26,4 @@ mod sources;
 mod stable;
 mod stopping;
 mod timing;
+mod translation;

@@ -232,7 +232,7 @@ fn pieces_follow_each_other_and_none_is_blank_or_without_duration() {
                             (*start, *duration)
                         }
                         Piece::Gap { start, duration } => (*start, *duration),
-                        Piece::Language(_) | Piece::UtteranceEnd => continue,
+                        Piece::Language(_) | Piece::Speaker(_) | Piece::UtteranceEnd => continue,
                     };
                     assert_eq!(start, end, "{mode:?}: {piece:?}");
                     assert!(!duration.is_zero(), "{mode:?}: {piece:?}");

@@ -91,6 +91,7 @@ fn in_words(piece: Piece) -> String {
         }
         Piece::Gap { start, duration } => format!("- {}", span(start, duration)),
         Piece::Language(language) => format!("[{language}]"),
+        Piece::Speaker(speaker) => format!("speaker {speaker}"),
         Piece::UtteranceEnd => ".".into(),
     }
 }
@@ -160,6 +161,24 @@ fn a_language_is_announced_when_it_changes() {
         say(Some("fr"), "Quatre.", 3000),
         "[fr] | Quatre. 3000-4000 | ."
     );
+}
+
+#[test]
+fn another_speaker_is_announced_before_the_text() {
+    let mut s = Script::new(Mode::Final);
+    let mut say = |utterance, speaker| {
+        let start = 1000 * utterance;
+        let said = Transcript {
+            speaker,
+            ..transcript(utterance, "Yes.", "", start, start + 1000)
+        };
+        s.captioner.finalise(&said, &mut s.out);
+        s.taken()
+    };
+    assert_eq!(say(0, Some(3)), "speaker 3 | Yes. 0-1000 | .");
+    assert_eq!(say(1, Some(3)), "Yes. 1000-2000 | .");
+    assert_eq!(say(2, None), "Yes. 2000-3000 | .");
+    assert_eq!(say(3, Some(0)), "speaker 0 | Yes. 3000-4000 | .");
 }
 
 #[test]

@@ -86,7 +86,7 @@ fn shown(item: u64, text: &ItemText) -> String {
     assert_eq!(translation.language, "fr");
     let Translation {
         text: fr, stash, ..
-    } = translation;
+    } = &**translation;
     format!("{item} {}+{} | {fr}+{stash}", text.text, text.stash)
 }
 

@@ -336,11 +336,11 @@ impl Turn {
             stash: self.source.stash.clone(),
             language: self.language.clone(),
             speaker: self.speaker,
-            translation: Some(Translation {
+            translation: Some(Box::new(Translation {
                 language: target.to_owned(),
                 text: self.translation.text.clone(),
                 stash: self.translation.stash.clone(),
-            }),
+            })),
             ..ItemText::default()
         }
     }

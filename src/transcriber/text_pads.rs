@@ -1,0 +1,127 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The src pads of an element: that of what is said, and those of its translations, which are
+//! requested and released at any time.
+//!
+//! A pad that is requested while the element runs begins with what the others have got so far; the
+//! streaming thread sees to that with the next buffer or event, as nobody else knows what came
+//! before what.
+//!
+//! Lock: `translations`, for moments, and never while pushing, querying or posting; those of the
+//! pads' queues may be taken inside.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex, OnceLock};
+
+use super::src_pad::SrcPad;
+use crate::element::{Key, MAIN, lock};
+use crate::timeline::Timestamp;
+
+/// The src pads.
+#[derive(Default)]
+pub(super) struct TextPads {
+    src: OnceLock<Arc<SrcPad>>,
+    translations: Mutex<Vec<Arc<SrcPad>>>,
+    /// Some of them may not have begun.
+    has_new: AtomicBool,
+    /// Some of them may want sessions.
+    has_wishes: AtomicBool,
+    /// The translation that the src pad's session serves, too, or [`MAIN`] for none.
+    companion: AtomicU32,
+    /// Keys given out; that of the src pad is [`MAIN`].
+    keys: AtomicU32,
+}
+
+impl TextPads {
+    /// The pad of what is said.
+    pub fn src(&self, new: impl FnOnce() -> SrcPad) -> &Arc<SrcPad> {
+        self.src.get_or_init(|| Arc::new(new()))
+    }
+
+    /// A key for another translation.
+    pub fn next_key(&self) -> Key {
+        // There is no end to them: four billion requests.
+        self.keys
+            .fetch_add(1, Ordering::Relaxed)
+            .wrapping_add(1)
+            .max(MAIN + 1)
+    }
+
+    pub fn add(&self, pad: Arc<SrcPad>) {
+        lock(&self.translations).push(pad);
+        self.has_new.store(true, Ordering::Release);
+    }
+
+    pub fn remove(&self, pad: &gst::Pad) -> Option<Arc<SrcPad>> {
+        let mut translations = lock(&self.translations);
+        let at = translations.iter().position(|other| other.pad() == pad)?;
+        Some(translations.remove(at))
+    }
+
+    /// The pads of translations, in the order of their requests.
+    pub fn translations(&self) -> Vec<Arc<SrcPad>> {
+        lock(&self.translations).clone()
+    }
+
+    pub fn translation(&self, key: Key) -> Option<Arc<SrcPad>> {
+        let translations = lock(&self.translations);
+        translations.iter().find(|pad| pad.key() == key).cloned()
+    }
+
+    /// All pads that are there.
+    pub fn all(&self) -> Vec<Arc<SrcPad>> {
+        let src = self.src.get().into_iter().cloned();
+        src.chain(self.translations()).collect()
+    }
+
+    /// Whether a pad has come since the previous call.
+    pub fn take_news(&self) -> bool {
+        self.has_new.load(Ordering::Acquire) && self.has_new.swap(false, Ordering::AcqRel)
+    }
+
+    /// Some pad may want a session.
+    pub fn announce_sessions(&self) {
+        self.has_wishes.store(true, Ordering::Release);
+    }
+
+    /// Whether some pad may want a session, since the previous call.
+    pub fn take_wishes(&self) -> bool {
+        self.has_wishes.load(Ordering::Acquire) && self.has_wishes.swap(false, Ordering::AcqRel)
+    }
+
+    /// The src pad's session serves this translation, too.
+    pub fn set_companion(&self, key: Option<Key>) {
+        self.companion.store(key.unwrap_or(MAIN), Ordering::Relaxed);
+    }
+
+    pub fn is_companion(&self, key: Key) -> bool {
+        key != MAIN && self.companion.load(Ordering::Relaxed) == key
+    }
+
+    /// Moves on the pads that have no session.
+    pub fn pass(&self, time: Timestamp) {
+        let translations = lock(&self.translations);
+        for pad in self.src.get().into_iter().chain(translations.iter()) {
+            pad.pass(time);
+        }
+    }
+
+    /// What downstream says, all in all: what is wrong with one pad is wrong, and a pad whose
+    /// stream has ended, or which is being taken away, does not concern the others.
+    pub fn flow(&self) -> Result<(), gst::FlowError> {
+        let src = self.src.get().map_or(Ok(()), |src| src.queue().flow());
+        let translations = lock(&self.translations);
+        let mut all_ended = src == Err(gst::FlowError::Eos);
+        for pad in translations.iter() {
+            match pad.queue().flow() {
+                Err(error @ (gst::FlowError::Error | gst::FlowError::NotNegotiated)) => {
+                    return Err(error);
+                }
+                flow => all_ended &= flow == Err(gst::FlowError::Eos),
+            }
+        }
+        match src {
+            Err(gst::FlowError::Eos) if !all_ended => Ok(()),
+            src => src,
+        }
+    }
+}
