@@ -5,9 +5,9 @@
 //! - `qwenasr` takes audio and gives text on its src pad, for live streams and files;
 //! - `qwenasrsink` takes audio and posts messages only.
 //!
-//! What they do for their users, with all properties and messages, is in `README.md`. Here is how an
-//! application has them without a plugin file, and then what a reader of the source should know
-//! first.
+//! What they do for their users, with all properties and messages, is in `docs/reference.md`. Here is
+//! how an application has them without a plugin file, and then what a reader of the source should
+//! know first.
 //!
 //! # In an application
 //!

@@ -41,8 +41,8 @@ fn literals(begin: &str) -> Vec<String> {
 #[test]
 fn the_operators_page_explains_everything() {
     init();
-    let page = std::fs::read_to_string(root().join("docs/operating.md")).unwrap();
-    let explained = |name: &str| page.contains(&format!("`{name}`"));
+    let operating = page("docs/operating.md");
+    let explained = |name: &str| operating.contains(&format!("`{name}`"));
     let element = gst::ElementFactory::make("qwenasr").build().unwrap();
 
     let stats = element.property::<gst::Structure>("stats");
@@ -71,11 +71,11 @@ fn the_operators_page_explains_everything() {
         .filter(|name| !explained(name))
         .collect();
     assert!(missing.is_empty(), "not in docs/operating.md: {missing:?}");
-    assert!(readme().contains("(docs/operating.md)"));
+    assert!(page("README.md").contains("(docs/operating.md)"));
 }
 
-fn readme() -> String {
-    std::fs::read_to_string(root().join("README.md")).unwrap()
+fn page(path: &str) -> String {
+    std::fs::read_to_string(root().join(path)).unwrap()
 }
 
 /// The properties that are the element's own.
@@ -115,8 +115,8 @@ fn default_of(property: &glib::ParamSpec) -> String {
 
 #[test]
 fn the_table_of_properties_is_that_of_the_elements() {
-    let readme = readme();
-    let (_, section) = readme.split_once("\n## Properties\n").unwrap();
+    let reference = page("docs/reference.md");
+    let (_, section) = reference.split_once("\n## Properties\n").unwrap();
     let (section, _) = section.split_once("\n## ").unwrap();
     let (rows, prose): (Vec<&str>, Vec<&str>) =
         section.lines().partition(|line| line.starts_with('|'));
@@ -132,7 +132,7 @@ fn the_table_of_properties_is_that_of_the_elements() {
     for property in all.iter().chain(&of_sink) {
         let name = property.name();
         let Some(row) = rows.get(name) else {
-            panic!("README.md has no property {name}");
+            panic!("docs/reference.md has no property {name}");
         };
         let [_, range, default, meaning] = row[..] else {
             panic!("{name}: {row:?}");
