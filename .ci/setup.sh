@@ -1,16 +1,24 @@
 # SPDX-License-Identifier: MPL-2.0
 # shellcheck shell=bash
 #
-# Sourced by examples/demo.sh, tests/run.sh and .ci/run: what they need of Debian 12, or of
-# something similar enough.
+# Sourced by examples/demo.sh, packaging/deb.sh, tests/*.sh and .ci/run: what they need of Debian 12
+# or later, or of something similar enough. Of a|b, the first that there is.
 
-# Building the plugin, running it, and the offline service with its model and recordings.
-# shellcheck disable=SC2034
-PACKAGES=(
+# Building the plugin, and those of tests/peer-plugins.
+BUILD_PACKAGES=(
     build-essential
     pkg-config
     libgstreamer1.0-dev
     libgstreamer-plugins-base1.0-dev
+    libpango1.0-dev # tttocea608 and others of gst-plugin-closedcaption
+    libcairo2-dev
+    ca-certificates
+)
+
+# Building and running it, and the offline service with its model and recordings.
+# shellcheck disable=SC2034
+PACKAGES=(
+    "${BUILD_PACKAGES[@]}"
     gstreamer1.0-tools
     gstreamer1.0-plugins-base
     gstreamer1.0-plugins-good # wavparse, pngenc
@@ -20,12 +28,10 @@ PACKAGES=(
     fonts-dejavu-core
     fonts-wqy-microhei # Chinese
     fontconfig
-    libpocketsphinx3
+    "libpocketsphinx5|libpocketsphinx3"
     pocketsphinx-en-us
     pocketsphinx-testdata
-    ca-certificates
-    libpango1.0-dev # tttocea608 and others of gst-plugin-closedcaption
-    libcairo2-dev
+    python3
 )
 
 # What only the tests need.
@@ -38,6 +44,14 @@ TEST_PACKAGES=(
     gir1.2-gst-rtsp-server-1.0
 )
 
+# A browser for examples/hls_captions, which is run by a driver.
+# shellcheck disable=SC2034
+BROWSER_PACKAGES=(chromium chromium-driver python3-gi gir1.2-gstreamer-1.0)
+
+# What makes packages, and checks them.
+# shellcheck disable=SC2034
+DEB_PACKAGES=(debhelper dpkg-dev lintian python3)
+
 # The recogniser of the offline service: Moonshine AI's library with its smallest model, of which
 # later versions of the Python package know only where to download it. All under the MIT licence.
 MOONSHINE=moonshine-voice
@@ -46,6 +60,10 @@ MOONSHINE_SHA256=(
     6461c8097ed78d054c46b4c821143008a07b5fa1f4169674493ccfa06c1407db # x86_64
     c56de7614b18bbc65d8f4f2cb7432d8a258311aef38a49e9e16c8d06df8085f0 # aarch64, not tried yet
 )
+
+# What plays HLS in browsers that cannot: under the Apache License 2.0.
+HLS_JS_VERSION=1.7.4
+HLS_JS_SHA256=e4ab3d5d13f7cca9ef241d098f39686e19fd451831ba07dc9943482fd5ff75c7
 
 fail() {
     printf '%s: %s\n' "${0##*/}" "$*" >&2
@@ -66,16 +84,47 @@ as_root() {
     fi
 }
 
+is_installed() {
+    dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
+}
+
+# Whether apt could install a package of this name, in this version or a later one.
+is_available() {
+    local candidate
+    candidate=$(LC_ALL=C apt-cache policy "$1" | sed -n 's/^ *Candidate: //p')
+    [ -n "$candidate" ] && [ "$candidate" != "(none)" ] &&
+        dpkg --compare-versions "$candidate" ge "${2:-0}"
+}
+
+# Of a|b|…, what is installed, or else the first that could be, or else the first.
+choose() {
+    local names name
+    IFS='|' read -ra names <<<"$1"
+    for name in "${names[@]}"; do
+        if is_installed "$name"; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+    for name in "${names[@]}"; do
+        if is_available "$name"; then
+            printf '%s\n' "$name"
+            return
+        fi
+    done
+    printf '%s\n' "${names[0]}"
+}
+
 # Installs those of the packages that are missing.
 install_packages() {
-    local package missing=()
+    local package missing=() unknown=()
     if ! command -v dpkg-query >/dev/null; then
         echo "This is no Debian: what it has as packages has to be there already." >&2
         return
     fi
     for package in "$@"; do
-        if ! dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null |
-            grep -qx installed; then
+        package=$(choose "$package")
+        if ! is_installed "$package"; then
             missing+=("$package")
         fi
     done
@@ -90,7 +139,13 @@ install_packages() {
     # The lists may be there and be recent enough.
     if ! as_root "${install[@]}"; then
         as_root apt-get update --quiet
-        as_root "${install[@]}" || fail "apt-get could not install ${missing[*]}"
+        if ! as_root "${install[@]}"; then
+            for package in "${missing[@]}"; do
+                is_available "$package" || unknown+=("$package")
+            done
+            fail "apt-get could not install all of ${missing[*]}" \
+                ${unknown[@]:+"($(. /etc/os-release && echo "$PRETTY_NAME") has no ${unknown[*]})"}
+        fi
     fi
 }
 
@@ -139,12 +194,53 @@ with zipfile.ZipFile(next(work.glob("*.whl"))) as wheel:
 END
 }
 
-# Finds cargo also where the shell has not been told of it.
+# Makes sure of hls.js, by npm, whose path is $HLS_JS then.
+fetch_hls_js() {
+    local cache=${XDG_CACHE_HOME:-$HOME/.cache}/gst-plugin-qwenasr work
+    HLS_JS=$cache/hls.js-$HLS_JS_VERSION/hls.min.js
+    if [ -e "$HLS_JS" ]; then
+        return
+    fi
+    say "Fetching hls.js $HLS_JS_VERSION"
+    command -v npm >/dev/null || install_packages npm
+    mkdir -p "$cache"
+    work=$(mktemp -d "$cache/fetching.XXXXXX")
+    (
+        cd "$work"
+        npm pack --silent "hls.js@$HLS_JS_VERSION" >/dev/null
+        echo "$HLS_JS_SHA256  hls.js-$HLS_JS_VERSION.tgz" | sha256sum --check --quiet
+        tar --extract --file "hls.js-$HLS_JS_VERSION.tgz" --strip-components 2 \
+            package/dist/hls.min.js
+    )
+    mkdir -p "$(dirname "$HLS_JS")"
+    mv "$work/hls.min.js" "$HLS_JS"
+    rm -rf "$work"
+}
+
+# Finds cargo also where the shell has not been told of it, and installs Debian's if there is none:
+# stable releases have a recent one as cargo-web.
 find_cargo() {
+    local wanted
+    wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
         PATH="$HOME/.cargo/bin:$PATH"
     fi
-    command -v cargo >/dev/null || fail "cargo is missing: install Rust, see https://rustup.rs"
+    if ! is_cargo "$wanted" && command -v apt-cache >/dev/null; then
+        if is_available cargo-web "$wanted"; then
+            install_packages cargo-web rustc-web
+        elif is_available cargo "$wanted"; then
+            install_packages cargo rustc
+        fi
+    fi
+    is_cargo "$wanted" || fail "Rust $wanted or later is missing: see https://rustup.rs"
+}
+
+# Whether there is a cargo of this version or a later one, and a compiler.
+is_cargo() {
+    local version
+    version=$(rustc --version 2>/dev/null) && version=${version#rustc } &&
+        command -v cargo >/dev/null &&
+        printf '%s\n' "$1" "${version%% *}" | sort --check=quiet --version-sort
 }
 
 # The directory that cargo builds into.
@@ -193,6 +289,52 @@ prepare_long_check() {
     output=$target/$1
     rm -rf "$output"
     mkdir -p "$output"
+}
+
+# The mirror that apt uses here.
+mirror() {
+    # shellcheck disable=SC2016
+    apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
+        "Codename: $(. /etc/os-release && echo "$VERSION_CODENAME")" | head -n 1
+}
+
+# Makes a bare Debian of this release in a directory, as root. It reaches the network and the packages
+# as this machine does, and has the same certificates to trust.
+make_system() {
+    local release=$1 root=$2
+    remove_system "$root"
+    mkdir -p "$root"
+    debootstrap --variant=minbase --include=ca-certificates "$release" "$root" "$(mirror)"
+    if [ "$release" != sid ]; then
+        printf 'deb %s %s main\n' "$(mirror)" "$release-updates" >>"$root/etc/apt/sources.list"
+    fi
+    cp /etc/resolv.conf /etc/hosts "$root/etc/"
+    apt-config dump | grep -E '^Acquire::(Check-|https?|Retries)' >"$root/etc/apt/apt.conf.d/90acquire" || true
+    cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
+    # Services must not be started.
+    printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
+    chmod +x "$root/usr/sbin/policy-rc.d"
+    mount -t proc proc "$root/proc"
+    in_system "$root" sh -c 'update-ca-certificates && apt-get update --quiet' >/dev/null
+}
+
+# A command in such a system, without this one's variables.
+in_system() {
+    local root=$1
+    shift
+    env -i PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/root \
+        LANG=C.UTF-8 DEBIAN_FRONTEND=noninteractive chroot "$root" "$@"
+}
+
+remove_system() {
+    local root=$1 below
+    [ -n "$root" ] && [ -d "$root" ] || return 0
+    # The innermost first. What is mounted is never removed.
+    while read -r below; do
+        umount "$below" || fail "$below is in use"
+    done < <(awk -v root="$(realpath "$root")/" 'index($5 "/", root) == 1 { print $5 }' \
+        /proc/self/mountinfo | sort -r)
+    rm -rf --one-file-system "$root"
 }
 
 # As a program, it does one of these: bash .ci/setup.sh fetch_moonshine

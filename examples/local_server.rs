@@ -31,7 +31,7 @@ const MAX_ITEM: Duration = Duration::from_secs(30);
 /// knows English only. The path tells the protocol: /api-ws/v1/realtime for Qwen-ASR-Realtime,
 /// /api-ws/v1/inference for Qwen-Audio-ASR, Fun-ASR and Paraformer, and /v1/realtime for servers
 /// to host oneself. Moonshine is fetched by: bash .ci/setup.sh fetch_moonshine. PocketSphinx
-/// takes the packages libpocketsphinx3 and pocketsphinx-en-us.
+/// takes the packages libpocketsphinx3 or 5, and pocketsphinx-en-us.
 #[derive(Parser)]
 #[command(name = "local_server")]
 struct Arguments {

@@ -24,9 +24,10 @@ unset GST_PLUGIN_PATH
 say "Building plugins of gst-plugins-rs"
 cargo build --locked --manifest-path tests/peer-plugins/Cargo.toml \
     --target-dir "$(target_directory)/peer-plugins" \
-    -p gst-plugin-closedcaption -p gst-plugin-textwrap
+    -p gst-plugin-closedcaption -p gst-plugin-regex -p gst-plugin-textwrap
 
+# A test that hangs names itself and ends its program, if it hangs where that can be expected.
 say "Testing"
-cargo test --workspace --all-targets --locked -- "$@"
+timeout --verbose --kill-after=10 2h cargo test --workspace --all-targets --locked -- "$@"
 say "Testing the documentation's examples"
 cargo test --workspace --doc --locked -- "$@"

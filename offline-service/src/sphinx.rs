@@ -181,7 +181,7 @@ type Segment = c_void;
 type ArgDefinition = c_void;
 
 /// The functions of the libraries, with the types of `pocketsphinx.h` and
-/// `sphinxbase/cmd_ln.h` and `err.h`.
+/// `sphinxbase/cmd_ln.h` and `err.h`. Version 3 is two libraries, version 5 a single one.
 struct Api {
     ps_args: unsafe extern "C" fn() -> *const ArgDefinition,
     ps_init: unsafe extern "C" fn(*mut Config) -> *mut Ps,
@@ -201,7 +201,11 @@ struct Api {
         *const *const c_char,
         i32,
     ) -> *mut Config,
-    cmd_ln_free_r: unsafe extern "C" fn(*mut Config) -> c_int,
+    /// `ps_config_free`, or in version 3 `cmd_ln_free_r`.
+    config_free: unsafe extern "C" fn(*mut Config) -> c_int,
+    /// Whether frames are counted over all utterances of a decoder, as in version 3, or anew in each
+    /// of them, as in version 5.
+    counts_on: bool,
     /// Keep the code of the functions in memory.
     _libraries: [Library; 2],
 }
@@ -212,16 +216,25 @@ impl Api {
             // SAFETY: initialising these libraries has no preconditions.
             unsafe { Library::new(name) }.map_err(|error| missing(&error.to_string()))
         };
-        let base = open("libsphinxbase.so.3")?;
-        let sphinx = open("libpocketsphinx.so.3")?;
+        let (sphinx, base, free) = match open("libpocketsphinx.so.5") {
+            // Opened again, it is the same one.
+            Ok(all) => (all, open("libpocketsphinx.so.5")?, "ps_config_free"),
+            Err(_) => (
+                open("libpocketsphinx.so.3")?,
+                open("libsphinxbase.so.3")?,
+                "cmd_ln_free_r",
+            ),
+        };
 
         /// Looks a function up as the type of the field it is for.
         macro_rules! function {
             ($library:ident, $name:ident) => {
+                function!($library, as stringify!($name))
+            };
+            ($library:ident, as $name:expr) => {
                 // SAFETY: the types of the fields are those of the libraries' headers, and
                 // the libraries stay loaded as long as the fields exist.
-                *unsafe { $library.get(stringify!($name)) }
-                    .map_err(|error| missing(&error.to_string()))?
+                *unsafe { $library.get($name) }.map_err(|error| missing(&error.to_string()))?
             };
         }
         let err_set_callback: unsafe extern "C" fn(*const c_void, *mut c_void) =
@@ -242,7 +255,8 @@ impl Api {
             ps_seg_word: function!(sphinx, ps_seg_word),
             ps_seg_frames: function!(sphinx, ps_seg_frames),
             cmd_ln_parse_r: function!(base, cmd_ln_parse_r),
-            cmd_ln_free_r: function!(base, cmd_ln_free_r),
+            config_free: function!(base, as free),
+            counts_on: free == "cmd_ln_free_r",
             _libraries: [sphinx, base],
         })
     }
@@ -252,8 +266,7 @@ impl Api {
 struct Decoder {
     api: Arc<Api>,
     ps: NonNull<Ps>,
-    /// Samples so far, and how many of them came before the utterance: the library counts its
-    /// frames over all utterances.
+    /// Samples so far, and how many of them the library counts as before the utterance.
     fed: u64,
     begin: u64,
 }
@@ -299,7 +312,7 @@ impl Decoder {
         // SAFETY: the configuration is valid. The decoder has a reference of its own to it.
         let ps = unsafe {
             let ps = (api.ps_init)(config);
-            (api.cmd_ln_free_r)(config);
+            (api.config_free)(config);
             ps
         };
         let ps = NonNull::new(ps).ok_or("PocketSphinx cannot load its model")?;
@@ -313,7 +326,7 @@ impl Decoder {
 
     /// Begins an utterance. Returns whether that was possible.
     fn start(&mut self) -> bool {
-        self.begin = self.fed;
+        self.begin = if self.api.counts_on { self.fed } else { 0 };
         // SAFETY: the decoder is valid.
         unsafe { (self.api.ps_start_utt)(self.ps.as_ptr()) == 0 }
     }
@@ -390,6 +403,6 @@ unsafe fn owned(text: *const c_char) -> String {
 fn missing(what: &str) -> String {
     format!(
         "PocketSphinx is not installed completely: {what}. On Debian and its kin: \
-         apt install libpocketsphinx3 pocketsphinx-en-us"
+         apt install pocketsphinx-en-us, and libpocketsphinx5 or libpocketsphinx3"
     )
 }

@@ -2,6 +2,7 @@
 //! Numbered audio in, words and their times out.
 
 use std::path::PathBuf;
+use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex, Once};
 use std::time::Duration;
 
@@ -11,6 +12,9 @@ use offline_service::{Faults, Options, Server, SessionRecord, blocks};
 
 /// Nothing here takes long; what takes this long hangs.
 pub const LONG: Duration = Duration::from_secs(30);
+
+/// The exit code of a test program of which one test hangs.
+pub const HUNG: i32 = 124;
 
 pub fn init() {
     static INIT: Once = Once::new();
@@ -421,7 +425,9 @@ impl Rig {
     }
 
     pub fn stop(&self) {
-        self.pipeline.set_state(gst::State::Null).unwrap();
+        watched(2 * LONG, "set_state(NULL)", || {
+            self.pipeline.set_state(gst::State::Null).unwrap();
+        });
     }
 
     pub fn left(&self) -> Vec<Left> {
@@ -469,7 +475,9 @@ impl Rig {
 
 impl Drop for Rig {
     fn drop(&mut self) {
-        let _ = self.pipeline.set_state(gst::State::Null);
+        watched(2 * LONG, "set_state(NULL)", || {
+            let _ = self.pipeline.set_state(gst::State::Null);
+        });
     }
 }
 
@@ -480,6 +488,23 @@ pub fn texts_of(left: &[Left]) -> Vec<(String, u64, u64)> {
         _ => None,
     });
     texts.collect()
+}
+
+/// Does what cannot be interrupted, such as a change of state that waits for an element which
+/// hangs. If it takes longer than this, the process ends, and says which test it was: otherwise the
+/// whole run would hang, without a word.
+pub fn watched<T>(limit: Duration, what: &'static str, act: impl FnOnce() -> T) -> T {
+    let test = std::thread::current().name().map(str::to_owned);
+    let (done, watch) = std::sync::mpsc::channel::<()>();
+    std::thread::spawn(move || {
+        if watch.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
+            eprintln!("{} hangs in {what}", test.as_deref().unwrap_or("a test"));
+            std::process::exit(HUNG);
+        }
+    });
+    let result = act();
+    drop(done);
+    result
 }
 
 /// Adds what goes into this pad.

@@ -145,6 +145,26 @@ fn an_error_ends_the_program_with_a_remedy() {
     assert!(text.contains("raise connect-timeout"), "{text}");
 }
 
+/// Of the test program, run again for this test alone.
+#[test]
+fn a_test_that_hangs_is_named() {
+    const VARIABLE: &str = "QWENASR_TEST_HANGS";
+    const NAME: &str = "launch::a_test_that_hangs_is_named";
+    if std::env::var_os(VARIABLE).is_some() {
+        let limit = std::time::Duration::from_millis(10);
+        watched(limit, "a long sleep", || std::thread::sleep(10 * LONG));
+    }
+    let output = Command::new(std::env::current_exe().unwrap())
+        .args([NAME, "--exact", "--nocapture"])
+        .env(VARIABLE, "1")
+        .output()
+        .unwrap();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(HUNG), "{errors}");
+    let says = format!("{NAME} hangs in a long sleep");
+    assert!(errors.contains(&says), "{errors}");
+}
+
 #[test]
 fn inspection_shows_everything_a_user_needs() {
     let output = tool("gst-inspect-1.0").arg("qwenasr").output().unwrap();

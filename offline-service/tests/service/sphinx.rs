@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 
-//! PocketSphinx with recordings. Needs Debian's packages libpocketsphinx3, pocketsphinx-en-us
-//! and pocketsphinx-testdata.
+//! PocketSphinx with recordings. Needs Debian's packages libpocketsphinx3 or libpocketsphinx5,
+//! pocketsphinx-en-us and pocketsphinx-testdata.
 
 use offline_service::{Server, sphinx};
 

@@ -11,7 +11,7 @@ pub fn load() {
     LOADED.call_once(|| {
         super::init();
         let plugins = build();
-        for name in ["rsclosedcaption", "textwrap"] {
+        for name in ["rsclosedcaption", "regex", "textwrap"] {
             let plugin = gst::Plugin::load_file(plugins.join(format!("libgst{name}.so"))).unwrap();
             assert_eq!(plugin.plugin_name(), name);
         }
@@ -32,6 +32,8 @@ fn build() -> PathBuf {
         .args([
             "-p",
             "gst-plugin-closedcaption",
+            "-p",
+            "gst-plugin-regex",
             "-p",
             "gst-plugin-textwrap",
         ])
