@@ -15,6 +15,7 @@ use super::assignment::{Assignment, MAIN, Stretch};
 use super::input::{Feeding, Input, Placed};
 use super::properties::Effect;
 use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
+use super::stats_timer::StatsTimer;
 use super::uplink::Uplink;
 use super::{CAT, Settings, audio_caps, lock};
 use crate::protocol::{Failure, Kind, Statement};
@@ -30,6 +31,7 @@ pub struct Base {
     settings: Mutex<Settings>,
     input: Mutex<Input>,
     pub stats: Stats,
+    stats_timer: StatsTimer,
 }
 
 impl Base {
@@ -86,6 +88,16 @@ impl Base {
                 value.unwrap_or_else(|| pspec.default_value().clone())
             }
         }
+    }
+
+    /// Begins to post the counters at intervals, if that is wanted.
+    pub fn start_stats(&self, element: &gst::Element) {
+        let interval = self.settings().stats_interval;
+        self.stats_timer.start(element, interval);
+    }
+
+    pub fn stop_stats(&self) {
+        self.stats_timer.stop();
     }
 
     /// Ends the utterance, if the application controls utterance boundaries.

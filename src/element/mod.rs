@@ -12,6 +12,7 @@ mod messages;
 mod properties;
 mod report;
 mod settings;
+mod stats_timer;
 mod uplink;
 
 use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};

@@ -384,6 +384,8 @@ settings! {
         "max-queue-time" max_queue_time: u32 = 30_000, READY.from(200.0), "Maximum queue time",
             "Audio kept for the network, and as much again for sending it anew after an outage, in \
              milliseconds; beyond that a live stream loses its oldest audio and another one waits";
+        "stats-interval" stats_interval: u32 = 0, READY, "Statistics interval",
+            "How often stats is posted on the bus as a message, in milliseconds; 0 = never";
     }
     MESSAGES {
         "translation-languages" translation_languages: Option<String> = None, READY,

@@ -181,7 +181,7 @@ impl ElementImpl for QwenAsrSink {
         static METADATA: LazyLock<gst::subclass::ElementMetadata> = LazyLock::new(|| {
             gst::subclass::ElementMetadata::new(
                 "Qwen speech recogniser sink",
-                "Sink/Audio",
+                "Audio/Text/Sink",
                 "Posts messages with what is said, by Alibaba's Qwen-ASR-Realtime service",
                 "The gst-plugin-qwenasr developers",
             )
@@ -215,7 +215,13 @@ impl BaseSinkImpl for QwenAsrSink {
         Ok(())
     }
 
+    fn start(&self) -> Result<(), gst::ErrorMessage> {
+        self.base.start_stats(self.obj().upcast_ref());
+        Ok(())
+    }
+
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
+        self.base.stop_stats();
         *self.base.input() = Input::default();
         self.is_reversed.store(false, Ordering::Relaxed);
         Ok(())

@@ -5,6 +5,7 @@ mod common;
 
 mod captions;
 mod client_vad;
+mod counters;
 mod documents;
 mod endings;
 mod errors;
