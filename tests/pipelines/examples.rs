@@ -35,20 +35,24 @@ fn example(name: &str, arguments: &[&str]) -> Output {
     command(name, arguments).output().unwrap()
 }
 
-/// Runs `captions.py` with the plugin of this build, whose library is next to the test's.
-fn captions_py(arguments: &[&str]) -> Output {
+/// Where the plugin of this build is: its library is next to the test's.
+fn plugin_directory() -> PathBuf {
     let directory: PathBuf = std::env::current_exe().unwrap().parent().unwrap().into();
     let name = format!("libgstqwenasr{}", std::env::consts::DLL_SUFFIX);
     let path = [
         directory.join(&name),
         directory.parent().unwrap().join(&name),
-    ]
-    .into_iter()
-    .find(|path| path.exists())
-    .expect("the plugin was built with the test");
+    ];
+    let path = path.into_iter().find(|path| path.exists());
+    let path = path.expect("the plugin was built with the test");
+    path.parent().unwrap().to_owned()
+}
+
+/// Runs `captions.py` with the plugin of this build.
+fn captions_py(arguments: &[&str]) -> Output {
     Command::new("/usr/bin/python3")
         .current_dir(root())
-        .env("GST_PLUGIN_PATH", path.parent().unwrap())
+        .env("GST_PLUGIN_PATH", plugin_directory())
         .arg("examples/captions.py")
         .args(arguments)
         .output()
@@ -165,6 +169,158 @@ fn captions_py_fails_with_the_pipeline() {
     let said = text(&output.stdout);
     assert!(!output.status.success() && said.contains("** "), "{said}");
     assert!(!said.contains("wrong"), "no key: {said}");
+}
+
+/// The lines of `captions.py --json`.
+fn json_of(arguments: &[&str]) -> (bool, Vec<serde_json::Value>) {
+    let output = captions_py(&[&["--json"], arguments].concat());
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert_eq!(errors, "", "{said}");
+    let line = |line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"));
+    (output.status.success(), said.lines().map(line).collect())
+}
+
+#[test]
+fn captions_py_tells_other_programs_everything() {
+    let service = service(Protocol::Inference, |_| {});
+    let (speech, properties) = (speech(), service.properties());
+    let (wav, properties) = (speech.wav(), properties.split_whitespace());
+    let location = format!("location={}", wav.0.display());
+    let begin = ["filesrc", &location, "!", "wavparse", "!", "qwenasrsink"];
+    let arguments: Vec<&str> = begin.into_iter().chain(properties).collect();
+    let (content, lines) = json_of(&arguments);
+    assert!(content, "{lines:?}");
+    let of = |kind: &'static str| lines.iter().filter(move |line| line["type"] == kind);
+    let finals: Vec<_> = of("transcript")
+        .filter(|line| line["final"] == true)
+        .collect();
+    assert!(of("transcript").count() > finals.len(), "interim ones, too");
+    let texts: Vec<&str> = finals.iter().map(|f| f["text"].as_str().unwrap()).collect();
+    let expected = [0..20, 20..32].map(offline_service::blocks::words);
+    assert_eq!(texts, expected);
+    for (line, start) in finals.iter().zip([500_000_000, 3_300_000_000_u64]) {
+        assert_eq!(line["element"], "qwenasrsink0");
+        assert_eq!(line["stream-time"], start);
+        let (words, all) = (line["words"].as_array().unwrap(), &line["text"]);
+        let joined: Vec<&str> = words.iter().map(|w| w["text"].as_str().unwrap()).collect();
+        assert_eq!(joined.concat(), all.as_str().unwrap());
+        assert_eq!(words[0]["stream-time"], start);
+        assert_eq!(words[1]["duration"], 100_000_000);
+    }
+    assert!(of("connection").any(|line| line["state"] == "connected"));
+    assert_eq!(lines.last().unwrap(), &serde_json::json!({"type": "eos"}));
+}
+
+#[test]
+fn captions_py_tells_other_programs_what_is_wrong() {
+    let service = server(|options| options.api_key = Some("right".to_owned()));
+    let url = format!("url={}", service.url());
+    let arguments = ["audiotestsrc", "!", "qwenasrsink", "api-key=wrong", &url];
+    let (content, lines) = json_of(&arguments);
+    let error = lines.last().unwrap();
+    assert!(!content && error["type"] == "error", "{lines:?}");
+    assert_eq!(error["kind"], "unauthorized");
+    assert_eq!(error["retryable"], false);
+    assert_eq!(error["http-status"], 401);
+    assert!(error["remedy"].as_str().unwrap().contains("api-key"));
+}
+
+/// The program in C, built as its first lines say.
+fn captions_c() -> (TempFile, impl Fn(&[&str]) -> Output) {
+    let source = std::fs::read_to_string(root().join("examples/captions.c")).unwrap();
+    let compile = source
+        .lines()
+        .find_map(|line| line.trim().strip_prefix("*   cc "));
+    let program = TempFile::new("bin");
+    let compile = compile
+        .unwrap()
+        .replace(
+            "-o captions ",
+            &format!("-Werror -o {} ", program.0.display()),
+        )
+        .replace("captions.c", "examples/captions.c");
+    let compiled = Command::new("sh")
+        .current_dir(root())
+        .args(["-c", &format!("cc {compile}")])
+        .output()
+        .unwrap();
+    assert!(compiled.status.success(), "{}", text(&compiled.stderr));
+    let path = program.0.clone();
+    let run = move |arguments: &[&str]| {
+        Command::new(&path)
+            .env("GST_PLUGIN_PATH", plugin_directory())
+            .args(arguments)
+            .output()
+            .unwrap()
+    };
+    (program, run)
+}
+
+/// The same in Rust, without the elements linked in.
+fn captions_rs(arguments: &[&str]) -> Output {
+    command("captions", arguments)
+        .env("GST_PLUGIN_PATH", plugin_directory())
+        .output()
+        .unwrap()
+}
+
+#[test]
+fn applications_read_every_field_they_need() {
+    let (_program, in_c) = captions_c();
+    for program in [&in_c as &dyn Fn(&[&str]) -> Output, &captions_rs] {
+        let service = service(Protocol::Inference, |_| {});
+        let speech = speech();
+        let (wav, properties) = (speech.wav(), service.properties());
+        let file = [wav.0.to_str().unwrap()];
+        let arguments: Vec<&str> = file
+            .into_iter()
+            .chain(properties.split_whitespace())
+            .collect();
+        let output = program(&arguments);
+        let (said, errors) = (text(&output.stdout), text(&output.stderr));
+        assert_eq!(output.status.code(), Some(0), "{said}{errors}");
+        let lines: Vec<&str> = said.lines().collect();
+        let (words, cues): (Vec<&str>, Vec<&str>) =
+            lines.into_iter().partition(|line| line.starts_with(' '));
+        assert_eq!(words.len(), 32, "{said}");
+        assert_eq!(cues.len(), 2, "{said}");
+        let second = "0:00:03.300 --> 0:00:04.500 [] ";
+        let expected = format!("{second}{}", offline_service::blocks::words(20..32));
+        assert_eq!(cues[1], expected);
+        assert!(
+            errors.lines().any(|line| line.trim() == "connected"),
+            "{errors}"
+        );
+    }
+}
+
+#[test]
+fn applications_know_what_kind_of_error_it_is() {
+    let (_program, in_c) = captions_c();
+    let service = server(|options| options.api_key = Some("right".to_owned()));
+    let (wav, url) = (speech().wav(), format!("url={}", service.url()));
+    let file = wav.0.to_str().unwrap();
+    for program in [&in_c as &dyn Fn(&[&str]) -> Output, &captions_rs] {
+        for (property, code, says) in [
+            ("api-key=wrong", 2, "http-status: 401"),
+            ("language-code=tlh", 3, "kind: settings"),
+            ("max-retries=0", 4, "kind: unreachable"),
+        ] {
+            // There a port that nobody listens at.
+            let url = if code == 4 {
+                "url=ws://127.0.0.1:9"
+            } else {
+                &url
+            };
+            let output = program(&[file, url, property]);
+            let errors = text(&output.stderr);
+            assert_eq!(output.status.code(), Some(code), "{property}: {errors}");
+            assert!(
+                errors.contains(says) && errors.contains("remedy: "),
+                "{errors}"
+            );
+        }
+    }
 }
 
 #[test]
