@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Captions for what RTSP and RTMP servers send, through lossy codecs.
+//! Captions for what RTSP, RTMP and web servers send, through lossy codecs.
+
+mod hls;
 
 use std::io::{BufRead, BufReader};
 use std::net::{TcpListener, TcpStream};
@@ -335,6 +337,15 @@ fn watch(pipeline: &gst::Pipeline) -> Arc<Mutex<Vec<(bool, bool)>>> {
     seen
 }
 
+/// Has a source bring all of this, and then the end.
+fn push(pipeline: &gst::Pipeline, source: &str, buffers: Vec<gst::Buffer>) {
+    let source = pipeline.by_name(source).unwrap();
+    for buffer in buffers {
+        let _ = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
+    }
+    let _ = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+}
+
 #[test]
 fn rtmp_in_and_out_with_captions_burnt_in() {
     let service = tone_server();
@@ -381,11 +392,7 @@ fn rtmp_in_and_out_with_captions_burnt_in() {
         ("audio", talk.speech.buffers(&[1024], 0)),
         ("video", frames(&talk)),
     ] {
-        let source = publisher.by_name(name).unwrap();
-        for buffer in buffers {
-            let _ = source.emit_by_name::<gst::FlowReturn>("push-buffer", &[&buffer]);
-        }
-        let _ = source.emit_by_name::<gst::FlowReturn>("end-of-stream", &[]);
+        push(&publisher, name, buffers);
     }
     publisher.set_state(gst::State::Playing).unwrap();
     rig.wait_for_eos();

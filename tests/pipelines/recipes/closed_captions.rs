@@ -142,7 +142,7 @@ fn captioned(recipe: &str) -> ReadBack {
     let file = TempFile::new("ts");
     let mut rig = Recipe::new(recipe)
         .with_speech()
-        .with_frames(240)
+        .with_webcam(240)
         .with("captioned.ts", file.0.to_str().unwrap())
         .with_service(&server.url())
         .rig();
@@ -152,7 +152,24 @@ fn captioned(recipe: &str) -> ReadBack {
     rig.push_eos();
     rig.wait_for_eos();
     rig.stop();
+    assert_eq!(profile_of(&file), "high");
     captions_of(&file)
+}
+
+/// What H.264 in a file of MPEG-TS takes to decode.
+pub fn profile_of(file: &TempFile) -> String {
+    let pipeline = gst::parse::launch(&format!(
+        "filesrc location={} ! tsdemux ! h264parse ! fakesink name=video",
+        file.0.display()
+    ));
+    let pipeline = pipeline.unwrap().downcast::<gst::Pipeline>().unwrap();
+    pipeline.set_state(gst::State::Paused).unwrap();
+    let (state, ..) = pipeline.state(gst::ClockTime::from_seconds(LONG.as_secs()));
+    assert_eq!(state, Ok(gst::StateChangeSuccess::Success));
+    let video = pipeline.by_name("video").unwrap();
+    let caps = video.static_pad("sink").unwrap().current_caps().unwrap();
+    pipeline.set_state(gst::State::Null).unwrap();
+    caps.structure(0).unwrap().get("profile").unwrap()
 }
 
 /// The captions in a file of MPEG-TS.

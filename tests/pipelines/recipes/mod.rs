@@ -6,6 +6,8 @@ mod closed_captions;
 mod files;
 mod long_speech;
 mod peers;
+mod sources;
+mod tracks;
 mod transcriberbin;
 
 use super::common::*;
@@ -24,7 +26,8 @@ impl Recipe {
             .unwrap_or_else(|| panic!("no recipe '{heading}'"));
         let (_, block) = section.split_once("```sh\n").unwrap();
         let (block, _) = block.split_once("```").unwrap();
-        let pipeline = block.trim().replace("\\\n", " ");
+        // As the shell hands it over.
+        let pipeline = block.trim().replace("\\\n", " ").replace('\'', "");
         let pipeline = pipeline.strip_prefix("gst-launch-1.0 -e ").unwrap();
         Recipe(pipeline.to_owned())
     }
@@ -46,11 +49,20 @@ impl Recipe {
 
     /// With this many black frames instead of a camera, at 30 a second.
     pub fn with_frames(self, count: u32) -> Self {
+        self.with_camera(count, "I420")
+    }
+
+    /// The same, in the format that webcams have.
+    pub fn with_webcam(self, count: u32) -> Self {
+        self.with_camera(count, "YUY2")
+    }
+
+    fn with_camera(self, count: u32, format: &str) -> Self {
         self.with(
             "v4l2src",
             &format!(
                 "videotestsrc is-live=true pattern=black num-buffers={count} \
-                 ! video/x-raw,format=I420,framerate=30/1,width=480,height=270"
+                 ! video/x-raw,format={format},framerate=30/1,width=480,height=270"
             ),
         )
     }

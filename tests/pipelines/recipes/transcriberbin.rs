@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use offline_service::{Options, ScriptRecogniser, Server};
 
-use super::closed_captions::{Collected, ReadBack, captions_of, collect, words};
+use super::closed_captions::{Collected, ReadBack, captions_of, collect, profile_of, words};
 use super::*;
 
 const TEXT: &str = "Good evening and welcome to the news.";
@@ -166,7 +166,11 @@ fn it_starts_every_time() {
 fn it_writes_what_the_recipe_says() {
     let server = news(|_| {});
     let file = TempFile::new("ts");
-    let mut rig = recipe(&server, 180)
+    let mut rig = Recipe::new("transcriberbin")
+        .with_speech()
+        .with_webcam(180)
+        .with("latency=4000", "latency=2000")
+        .with_service(&server.url())
         .with("captioned.ts", file.0.to_str().unwrap())
         .rig();
     rig.play();
@@ -174,6 +178,7 @@ fn it_writes_what_the_recipe_says() {
     rig.push_eos();
     rig.wait_for_eos();
     rig.stop();
+    assert_eq!(profile_of(&file), "high");
     let captions = captions_of(&file);
     assert_eq!(words(&captions.cea608), words(TEXT));
     assert_eq!(words(&captions.cea708), words(TEXT));
