@@ -1,0 +1,47 @@
+#!/bin/bash
+# SPDX-License-Identifier: MPL-2.0
+#
+# Makes the Debian packages of the plugin, in target/packages. Packages that are made on Debian 12
+# work on later ones as well, but not the other way round.
+
+set -euo pipefail
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+# shellcheck source=.ci/setup.sh
+. .ci/setup.sh
+
+install_packages "${BUILD_PACKAGES[@]}" "${DEB_PACKAGES[@]}"
+find_cargo
+target=$(target_directory)
+version=$(sed -n '/^\[workspace.package\]/,/^$/s/^version = "\(.*\)"/\1/p' Cargo.toml)
+packages=$target/packages
+source=$packages/gst-plugin-qwenasr-$version
+
+say "Copying the source"
+rm -rf "$packages"
+mkdir -p "$source"
+# What is under version control, or in the archive that this was made from.
+if [ -e .git ]; then
+    git ls-files -z
+else
+    find . -path ./target -prune -o -type f -printf '%P\0'
+fi | tar --create --null --files-from=- | tar --extract --directory "$source"
+cp -r packaging/debian "$source/debian"
+(
+    cd "$source"
+    # Its own is that of the packages, not of what is in them, which CHANGELOG.md says.
+    cat >debian/changelog <<END
+gst-plugin-qwenasr ($version) unstable; urgency=medium
+
+  * Version $version, see CHANGELOG.md.
+
+ -- $(sed -n 's/^Maintainer: //p' debian/control)  $(date -R ${SOURCE_DATE_EPOCH:+-d "@$SOURCE_DATE_EPOCH"})
+END
+    say "Building"
+    # Rust may be another than Debian's.
+    CARGO_TARGET_DIR=$target dpkg-buildpackage --build=binary --unsigned-changes --no-check-builddeps
+)
+rm -rf "$source"
+
+say "Checking"
+lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$packages"/*.changes
+ls -l "$packages"/*.deb
