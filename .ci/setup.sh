@@ -80,7 +80,7 @@ as_root() {
     elif command -v sudo >/dev/null; then
         sudo "$@"
     else
-        fail "these packages have to be installed first, by root: ${missing[*]}"
+        fail "this has to be done by root: $*"
     fi
 }
 
@@ -98,55 +98,63 @@ is_available() {
 
 # Of a|b|…, what is installed, or else the first that could be, or else the first.
 choose() {
-    local names name
+    local names name condition
     IFS='|' read -ra names <<<"$1"
-    for name in "${names[@]}"; do
-        if is_installed "$name"; then
-            printf '%s\n' "$name"
-            return
-        fi
-    done
-    for name in "${names[@]}"; do
-        if is_available "$name"; then
-            printf '%s\n' "$name"
-            return
-        fi
+    for condition in is_installed is_available; do
+        for name in "${names[@]}"; do
+            if "$condition" "$name"; then
+                printf '%s\n' "$name"
+                return
+            fi
+        done
     done
     printf '%s\n' "${names[0]}"
 }
 
+# Those of the packages that are not installed.
+missing_of() {
+    local package
+    for package in "$@"; do
+        package=$(choose "$package")
+        is_installed "$package" || printf '%s\n' "$package"
+    done
+}
+
+# Those of the packages that apt does not know of.
+unknown_of() {
+    local package
+    for package in "$@"; do
+        is_available "$package" || printf '%s\n' "$package"
+    done
+}
+
 # Installs those of the packages that are missing.
 install_packages() {
-    local package missing=() unknown=()
+    local missing unknown
     if ! command -v dpkg-query >/dev/null; then
         echo "This is no Debian: what it has as packages has to be there already." >&2
         return
     fi
-    for package in "$@"; do
-        package=$(choose "$package")
-        if ! is_installed "$package"; then
-            missing+=("$package")
-        fi
-    done
+    readarray -t missing < <(missing_of "$@")
     if [ ${#missing[@]} -eq 0 ]; then
         return
     fi
-    say "Installing ${missing[*]}"
-    local install=(
-        env DEBIAN_FRONTEND=noninteractive
-        apt-get install --yes --quiet --no-install-recommends "${missing[@]}"
-    )
     # The lists may be there and be recent enough.
-    if ! as_root "${install[@]}"; then
+    if [ -n "$(unknown_of "${missing[@]}")" ] || ! apt_install "${missing[@]}"; then
         as_root apt-get update --quiet
-        if ! as_root "${install[@]}"; then
-            for package in "${missing[@]}"; do
-                is_available "$package" || unknown+=("$package")
-            done
-            fail "apt-get could not install all of ${missing[*]}" \
-                ${unknown[@]:+"($(. /etc/os-release && echo "$PRETTY_NAME") has no ${unknown[*]})"}
+        readarray -t missing < <(missing_of "$@")
+        readarray -t unknown < <(unknown_of "${missing[@]}")
+        if [ ${#unknown[@]} -gt 0 ]; then
+            fail "$(. /etc/os-release && echo "$PRETTY_NAME") has no package ${unknown[*]}"
         fi
+        apt_install "${missing[@]}" || fail "apt-get could not install all of ${missing[*]}"
     fi
+}
+
+apt_install() {
+    say "Installing $*"
+    as_root env DEBIAN_FRONTEND=noninteractive \
+        apt-get install --yes --quiet --no-install-recommends "$@"
 }
 
 # Makes sure of Moonshine, where the offline service looks for it. Fails if it cannot be had, and
@@ -309,7 +317,8 @@ make_system() {
         printf 'deb %s %s main\n' "$(mirror)" "$release-updates" >>"$root/etc/apt/sources.list"
     fi
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
-    apt-config dump | grep -E '^Acquire::(Check-|https?|Retries)' >"$root/etc/apt/apt.conf.d/90acquire" || true
+    apt-config dump | grep -E '^Acquire::(Check-|https?|Retries)' \
+        >"$root/etc/apt/apt.conf.d/90acquire" || true
     cp -r /usr/local/share/ca-certificates/. "$root/usr/local/share/ca-certificates/"
     # Services must not be started.
     printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"

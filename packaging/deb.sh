@@ -19,11 +19,9 @@ source=$packages/gst-plugin-qwenasr-$version
 say "Copying the source"
 rm -rf "$packages"
 mkdir -p "$source"
-# What is under version control, or in the archive that this was made from.
-if [ -e .git ]; then
-    git ls-files -z
-else
-    find . -path ./target -prune -o -type f -printf '%P\0'
+# What is under version control, or in the archive that this was unpacked from.
+if ! git ls-files -z 2>/dev/null; then
+    find . \( -name target -o -name .git \) -prune -o -type f -printf '%P\0'
 fi | tar --create --null --files-from=- | tar --extract --directory "$source"
 cp -r packaging/debian "$source/debian"
 (

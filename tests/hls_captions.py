@@ -1,6 +1,6 @@
 # SPDX-License-Identifier: MPL-2.0
-"""Looks at examples/hls_captions in headless Chromium: whether the caption at a time of the video is
-what was said then, and the picture is the one of then, too.
+"""Looks at examples/hls_captions in headless Chromium: whether the caption at a time of the video
+is what was said then, and the picture is the one of then, too.
 
 hls_captions.py video SPEECH.wav VIDEO.y4m     a picture that is white while somebody speaks
 hls_captions.py check URL SPEECH.wav WORDS     whether all is right; WORDS has one a line

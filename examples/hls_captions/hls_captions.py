@@ -1,19 +1,20 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Streams a camera and a microphone as HLS with captions as a WebVTT track, and serves a page that plays
-it.
+"""Streams a camera and a microphone as HLS with captions as a WebVTT track, and serves a page that
+plays it.
 
 What a player needs to show captions in time: segments of text as long as those of video, a
-X-TIMESTAMP-MAP in each that ties the text's clock to that of the video, and no segment of video in the
-playlist before the text for it is complete. The latter is what `latency` is for: qwenasr has sent all
-text and gaps up to some time when it is that much later.
+X-TIMESTAMP-MAP in each that ties the text's clock to that of the video, and no segment of video in
+the playlist before the text for it is complete. The latter is what `latency` is for: qwenasr has
+sent all text and gaps up to some time when it is that much later.
 
-Needs PyGObject, GStreamer's introspection data, x264enc, voaacenc and mpegtsmux; on Debian and its kin:
-apt install python3-gi gir1.2-gstreamer-1.0 gstreamer1.0-plugins-{good,bad,ugly}
+Needs PyGObject, GStreamer's introspection data, x264enc, voaacenc and mpegtsmux; on Debian and its
+kin: apt install python3-gi gir1.2-gstreamer-1.0 gstreamer1.0-plugins-{good,bad,ugly}
 """
 
 import argparse
 import bisect
+import contextlib
 import functools
 import html
 import http.server
@@ -58,9 +59,8 @@ def first_pts(path):
         # A PES packet of a video stream, with a PTS.
         if payload[:3] == b"\0\0\1" and payload[3] & 0xF0 == 0xE0 and payload[7] & 0x80:
             pts = payload[9:14]
-            return (
-                (pts[0] >> 1 & 7) << 30 | pts[1] << 22 | pts[2] >> 1 << 15 | pts[3] << 7 | pts[4] >> 1
-            )
+            high, middle, low = pts[0] >> 1 & 7, pts[1] << 7 | pts[2] >> 1, pts[3] << 7 | pts[4] >> 1
+            return high << 30 | middle << 15 | low
     raise ValueError(f"no picture in {path}")
 
 
@@ -161,7 +161,7 @@ class Programme:
         self.write_playlists()
 
     def webvtt(self, start, end):
-        """The text of a segment. What goes on in the next one is there, too, with the same times."""
+        """The text of a segment. What goes on in the next one is there as well, at the same times."""
         lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{self.origin},LOCAL:00:00:00.000", ""]
         for begins, ends, text in self.captions.between(start, end):
             lines += [f"{clock(begins)} --> {clock(ends)}", html.escape(text, quote=False), ""]
@@ -281,10 +281,15 @@ def arguments():
     parser.add_argument("--video", default="v4l2src", help="elements, as for gst-launch-1.0")
     parser.add_argument("--audio", default="autoaudiosrc", help="elements, as for gst-launch-1.0")
     parser.add_argument("--language", default="en", help="that is spoken, as a BCP 47 tag")
-    parser.add_argument("--recogniser", default="", help="further properties of qwenasr, such as url=…")
+    parser.add_argument(
+        "--recogniser", default="", help="further properties of qwenasr, such as region=beijing"
+    )
     parser.add_argument("--latency", type=int, default=8000, help="ms that text may take")
     parser.add_argument("--segment", type=float, default=2, help="seconds of a segment")
     parser.add_argument("--window", type=int, default=30, help="segments to keep, 0 for all")
+    parser.add_argument(
+        "--folder", type=pathlib.Path, help="for the segments; without, a temporary one"
+    )
     parser.add_argument("--listen", default="127.0.0.1:8080", help="address to serve the page at")
     parser.add_argument(
         "--hls-js", type=pathlib.Path, required=True, help="hls.min.js of the npm package hls.js"
@@ -298,8 +303,13 @@ def arguments():
 def main():
     options = arguments()
     Gst.init(None)
-    with tempfile.TemporaryDirectory(prefix="hls_captions.") as folder:
-        folder = pathlib.Path(folder)
+    with contextlib.ExitStack() as stack:
+        if options.folder is None:
+            folder = tempfile.TemporaryDirectory(prefix="hls_captions.")
+            folder = pathlib.Path(stack.enter_context(folder))
+        else:
+            folder = options.folder
+            folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(PAGE, folder / "index.html")
         shutil.copy(options.hls_js, folder / "hls.min.js")
         description = PIPELINE.format(

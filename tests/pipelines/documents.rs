@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! The operator's page and the table of properties leave nothing out, and are right.
+//! The operator's page and the table of properties leave nothing out, and are right; both READMEs say
+//! the same.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -155,4 +156,106 @@ fn the_table_of_properties_is_that_of_the_elements() {
         rows.remove(property.name());
     }
     assert!(rows.is_empty(), "no properties: {:?}", rows.keys());
+}
+
+/// What of a page has to be the same in another language: the commands, and of each table row the
+/// number of cells and what is set as code.
+#[derive(Debug, PartialEq)]
+struct Skeleton {
+    headings: usize,
+    commands: Vec<String>,
+    rows: Vec<(usize, Vec<String>)>,
+}
+
+impl Skeleton {
+    fn of(page: &str) -> Self {
+        let (mut prose, mut commands) = (Vec::new(), Vec::new());
+        for (index, part) in page.split("```").enumerate() {
+            match index % 2 {
+                0 => prose.extend(part.lines()),
+                _ => commands.extend(part.lines().map(str::to_owned)),
+            }
+        }
+        let code = |row: &str| -> Vec<String> {
+            row.split('`')
+                .skip(1)
+                .step_by(2)
+                .map(str::to_owned)
+                .collect()
+        };
+        let is_row = |line: &&&str| line.starts_with('|');
+        Self {
+            headings: prose.iter().filter(|line| line.starts_with('#')).count(),
+            rows: prose
+                .iter()
+                .filter(is_row)
+                .map(|row| (cells(row).len(), code(row)))
+                .collect(),
+            commands,
+        }
+    }
+}
+
+#[test]
+fn the_chinese_readme_is_in_step() {
+    let chinese = page("README.zh-CN.md");
+    // It differs in what is the usual case there.
+    let chinese = chinese
+        .replace(" --recogniser region=beijing", "")
+        .replace(" region=beijing", "")
+        .replace(" --region beijing", "")
+        .replace("language-code=zh", "language-code=en")
+        .replace("--language zh", "--language en");
+    let (chinese, english) = (Skeleton::of(&chinese), Skeleton::of(&page("README.md")));
+    assert_eq!(chinese, english);
+    assert!(english.commands.len() > 30 && english.rows.len() > 20);
+    let url = "https://help.aliyun.com/zh/model-studio/";
+    let begins = page("README.zh-CN.md");
+    assert!(begins.lines().take(10).any(|line| line.contains(url)));
+}
+
+/// The relative links of our pages lead somewhere.
+#[test]
+fn links_lead_to_files_and_headings() {
+    let mut pages = vec![PathBuf::from("README.md"), "README.zh-CN.md".into()];
+    pages.extend(["CONTRIBUTING.md", "packaging/README.md"].map(PathBuf::from));
+    let docs = sources(&root().join("docs"));
+    pages.extend(
+        docs.into_iter()
+            .filter(|path| path.extension().is_some_and(|e| e == "md")),
+    );
+    let anchor = |heading: &str| -> String {
+        let heading = heading.trim_start_matches('#').trim().to_lowercase();
+        let kept = heading
+            .chars()
+            .filter(|c| c.is_alphanumeric() || " -_".contains(*c));
+        kept.map(|c| if c == ' ' { '-' } else { c }).collect()
+    };
+    let mut broken = Vec::new();
+    for path in &pages {
+        let path = root().join(path);
+        let text = std::fs::read_to_string(&path).unwrap();
+        let links = text
+            .split("](")
+            .skip(1)
+            .map(|rest| rest.split(')').next().unwrap());
+        for link in links.filter(|link| !link.contains("://") && !link.contains(' ')) {
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let target = match file {
+                "" => path.clone(),
+                _ => path.parent().unwrap().join(file),
+            };
+            let found = match std::fs::read_to_string(&target) {
+                Ok(page) if !heading.is_empty() => {
+                    let mut lines = page.lines().filter(|line| line.starts_with('#'));
+                    lines.any(|line| anchor(line) == heading)
+                }
+                _ => target.exists(),
+            };
+            if !found {
+                broken.push(format!("{}: {link}", path.display()));
+            }
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
 }
