@@ -102,6 +102,7 @@ mod transcriber;
 mod transcript;
 
 fn plugin_init(plugin: &gst::Plugin) -> Result<(), glib::BoolError> {
+    element::mark_as_api();
     transcriber::register(plugin)?;
     sink::register(plugin)
 }

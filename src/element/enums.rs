@@ -4,7 +4,21 @@
 use crate::captions::Mode;
 use crate::{protocol, session};
 use gst::glib;
-use gst::glib::prelude::*;
+use gst::prelude::*;
+
+/// Marks the enumerations as API of the plugin, so that generated documentation has their values.
+pub fn mark_as_api() {
+    for api in [
+        Region::static_type(),
+        Protocol::static_type(),
+        TurnDetection::static_type(),
+        Results::static_type(),
+        FailurePolicy::static_type(),
+        ConnectionState::static_type(),
+    ] {
+        api.mark_as_plugin_api(gst::PluginAPIFlags::empty());
+    }
+}
 
 /// Where the service runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, glib::Enum)]

@@ -21,8 +21,7 @@ use gst::glib;
 
 pub use assignment::{Assignment, Key, MAIN, Outputs, Stretch};
 pub use base::{Base, Feed, PREVIOUS, explain_refused_caps, post_went_back};
-pub use enums::ConnectionState;
-pub use enums::Results;
+pub use enums::{ConnectionState, Results, mark_as_api};
 pub use input::{Feeding, Input, is_live};
 pub use properties::{Settings, message_property_specs, property_specs, text_property_specs};
 pub use report::{

@@ -152,6 +152,14 @@ fn the_table_of_properties_is_that_of_the_elements() {
         let is_named = prose.contains(&format!("`{name}`"));
         assert!(is_named || !at_any_time, "{name} can be set at any time");
     }
+    for property in all.iter().filter(|p| p.value_type().is_a(glib::Type::ENUM)) {
+        let is_api = property.value_type().plugin_api_flags().is_some();
+        assert!(
+            is_api,
+            "generated documentation has no values of {}",
+            property.name()
+        );
+    }
     for property in all.iter().chain(&of_sink) {
         rows.remove(property.name());
     }
