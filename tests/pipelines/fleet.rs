@@ -71,7 +71,7 @@ pub fn a_server_that_is_drained_is_no_outage(protocol: Protocol) {
 
 pub fn addresses_are_tried_in_turn(protocol: Protocol) {
     let faults = Faults {
-        reset_after_ms: Some(3400),
+        reset_after_ms: Some(1200),
         ..Faults::default()
     };
     let breaks = service(protocol, |options| options.faults = faults);
