@@ -15,6 +15,10 @@ use tokio::time::{Instant, Sleep, sleep};
 /// What may be read at once, in bytes, and the most that may be saved up: the results of hours.
 const MAX_SAVED: f64 = (4 << 20) as f64;
 
+/// The most that may be owed after a large message, in bytes: nothing is heard until it is paid, and
+/// what is not heard for longer than some seconds counts as dead.
+const MAX_DEBT: f64 = (256 << 10) as f64;
+
 /// What may be read in a second of time, in bytes, and for each byte sent. An hour's hypotheses with
 /// the times of all words take less; making text of more than that would take a core.
 const PER_SECOND: f64 = (64 << 10) as f64;
@@ -47,7 +51,7 @@ impl Default for Allowance {
 impl Allowance {
     /// A message of this length was read.
     pub fn spend(&mut self, bytes: usize) {
-        self.left -= PER_MESSAGE + bytes as f64;
+        self.left = (self.left - PER_MESSAGE - bytes as f64).max(-MAX_DEBT);
     }
 
     /// This many bytes are sent.
@@ -120,9 +124,9 @@ mod tests {
         allowance.earn(usize::MAX);
         assert!(read_all(&mut allowance, 0) < 1_000_000);
         let mut allowance = Allowance::default();
-        allowance.spend(8 << 20);
+        allowance.spend(100 << 20);
         assert_eq!(read_all(&mut allowance, 0), 0);
-        allowance.earn(1 << 20);
+        allowance.earn((MAX_DEBT / PER_BYTE_SENT) as usize);
         poll_fn(|cx| allowance.poll(cx)).await;
         assert!(read_all(&mut allowance, 0) >= 1);
     }

@@ -82,6 +82,8 @@ struct Task {
     captioner: Captioner,
     /// As pushed, that is, with the lateness.
     segment: gst::FormattedSegment<gst::ClockTime>,
+    /// The lateness in it, in milliseconds: the property may have changed since.
+    lateness: u32,
     /// The text of a session is being pushed.
     in_session: bool,
     /// Another stream has begun since the latest session.
@@ -106,6 +108,7 @@ impl Task {
         Self {
             captioner: Captioner::new(settings.results.into(), settings.layout()),
             segment: gst::FormattedSegment::new(),
+            lateness: settings.lateness,
             in_session: false,
             another_stream: false,
             language: None,
@@ -519,7 +522,7 @@ impl SrcPad {
         let late = to_millis(start.since(intended));
         let (allowed, tolerated) = {
             let settings = self.shared.settings();
-            let allowed = settings.latency.saturating_add(settings.lateness);
+            let allowed = settings.latency.saturating_add(task.lateness);
             (allowed, settings.min_duration.max(TOLERATED))
         };
         if let Some(delay) = self.delay(task, intended, element) {
@@ -546,7 +549,7 @@ impl SrcPad {
     /// deadlines.
     fn delay(&self, task: &Task, intended: Timestamp, element: &gst::Element) -> Option<u32> {
         let timing = *self.shared.timing();
-        let lateness = gst::ClockTime::from_mseconds(self.shared.settings().lateness.into());
+        let lateness = gst::ClockTime::from_mseconds(task.lateness.into());
         let now = element
             .current_running_time()
             .filter(|_| timing.has_deadlines())?;
