@@ -7,6 +7,8 @@
 
 #[path = "caption_file/progress.rs"]
 mod progress;
+#[path = "caption_file/translations.rs"]
+mod translations;
 
 use std::{
     fs::{self, File, OpenOptions},
@@ -74,6 +76,10 @@ struct Arguments {
     /// Language that is spoken, such as en; detected if not given
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
+
+    /// Languages to translate into, such as fr,de: talk.srt gets a talk.fr.srt and a talk.de.srt
+    #[arg(long, value_name = "TAG,TAG", value_delimiter = ',')]
+    translate: Vec<String>,
 
     /// Names and terms that may be spoken
     #[arg(long, value_name = "TEXT")]
@@ -228,6 +234,8 @@ enum End {
 struct Captioner {
     pipeline: gst::Pipeline,
     recogniser: gst::Element,
+    /// Each is sent all of the audio.
+    sessions: usize,
     /// No more audio shall be sent.
     stop: Arc<AtomicBool>,
     /// Captions so far.
@@ -259,9 +267,20 @@ impl Captioner {
         let captioner = Captioner {
             pipeline,
             recogniser,
+            sessions: 1 + arguments.translate.len(),
             stop: Arc::default(),
             cues: Arc::default(),
         };
+        for language in &arguments.translate {
+            let output = arguments.output.as_path();
+            translations::add(
+                &captioner.pipeline,
+                &captioner.recogniser,
+                language,
+                output,
+                format,
+            )?;
+        }
         captioner.stop_at(&pad(&resample, "src")?);
         let writer = [make(format.encoder)?, make("filesink")?];
         let [_, file] = &writer;
@@ -334,7 +353,7 @@ impl Captioner {
     /// Seconds of audio that the service was sent.
     fn seconds_sent(&self) -> u64 {
         let stats: gst::Structure = self.recogniser.property("stats");
-        stats.get("seconds-sent").unwrap_or(0.0) as u64
+        (stats.get("seconds-sent").unwrap_or(0.0) / self.sessions as f64) as u64
     }
 
     fn duration(&self) -> Option<u64> {

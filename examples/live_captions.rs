@@ -58,6 +58,10 @@ struct Arguments {
     #[arg(long, value_name = "TAG")]
     language: Option<String>,
 
+    /// Language to translate into, such as fr, shown above the captions
+    #[arg(long, value_name = "TAG")]
+    translate: Option<String>,
+
     /// Captions word by word, or as finished cues
     #[arg(long, default_value = "interim", value_parser = ["interim", "final"])]
     results: String,
@@ -118,14 +122,21 @@ impl Captioner {
                  autoaudiosrc ! audioconvert name=audio"
             }
         };
+        let (overlay, branch) = match arguments.translate {
+            Some(_) => (
+                "! textoverlay name=translation wait-text=true shaded-background=true ypad=90",
+                "recogniser.translate_src_0 ! translation.text_sink",
+            ),
+            None => ("", ""),
+        };
         let description = format!(
             "{sources} \
              video. ! queue max-size-time={hold} max-size-buffers=0 max-size-bytes=0 \
-               ! textoverlay name=captions wait-text=true shaded-background=true \
+               ! textoverlay name=captions wait-text=true shaded-background=true {overlay} \
                ! textoverlay name=status valignment=top halignment=left line-alignment=left shaded-background=true \
                    font-desc=\"Sans 12\" \
                ! videoconvert ! {} \
-             audio. ! audioresample ! queue ! qwenasr name=recogniser ! captions.text_sink",
+             audio. ! audioresample ! queue ! qwenasr name=recogniser ! captions.text_sink {branch}",
             arguments.sink
         );
         let pipeline = gst::parse::launch(&description)
@@ -138,6 +149,11 @@ impl Captioner {
         };
         let recogniser = element("recogniser")?;
         configure(&recogniser, arguments);
+        if let Some(language) = &arguments.translate {
+            let pad = recogniser.static_pad("translate_src_0");
+            let pad = pad.ok_or("The recogniser has no pad for a translation.")?;
+            pad.set_property("language-code", language);
+        }
         if let Some(input) = &arguments.input {
             let source = element("source")?;
             source.set_property("uri", uri(input)?);
@@ -232,7 +248,11 @@ impl Captioner {
             }
             "qwenasr/transcript" if structure.get("final") == Ok(true) => {
                 let time = structure.get::<gst::ClockTime>("stream-time");
-                println!("{:.1} {}", time.unwrap_or_default(), text("text"));
+                let time = time.unwrap_or_default();
+                match text("translation").as_str() {
+                    "" => println!("{time:.1} {}", text("text")),
+                    language => println!("{time:.1} [{language}] {}", text("text")),
+                }
             }
             _ => {}
         }

@@ -104,6 +104,67 @@ fn live_captions_shows_captions_and_how_it_goes() {
 }
 
 #[test]
+fn live_captions_shows_a_translation_as_well() {
+    let service = server(|_| {});
+    let speech = speech();
+    let wav = speech.wav();
+    let input = wav.0.to_str().unwrap();
+    let arguments = [
+        input,
+        "--url",
+        &service.url(),
+        "--translate",
+        "fr",
+        "--sink",
+        "fakesink",
+    ];
+    let output = example("live_captions", &arguments);
+    let (said, errors) = (text(&output.stdout), text(&output.stderr));
+    assert!(output.status.success(), "{said}{errors}");
+    let (translated, spoken): (Vec<&str>, Vec<&str>) =
+        said.lines().partition(|line| line.contains("[fr]"));
+    let heard = |lines: Vec<&str>| -> Vec<u32> {
+        let words = lines.iter().flat_map(|line| line.split(' '));
+        let words = words.filter(|word| word.starts_with("fr") || word.starts_with('w'));
+        words.flat_map(numbers).collect()
+    };
+    assert_eq!(heard(spoken), speech.numbers());
+    assert_eq!(heard(translated), speech.numbers());
+}
+
+#[test]
+fn caption_file_writes_translations_beside_its_file() {
+    let service = server(|_| {});
+    let speech = speech();
+    let (wav, srt_file) = (speech.wav(), TempFile::new("srt"));
+    let beside = ["fr", "de"].map(|language| {
+        let path = srt_file.0.with_extension(format!("{language}.srt"));
+        (language, TempFile(path))
+    });
+    let output = example(
+        "caption_file",
+        &[
+            wav.0.to_str().unwrap(),
+            srt_file.0.to_str().unwrap(),
+            "--url",
+            &service.url(),
+            "--translate",
+            "fr,de",
+            "--max-speed",
+            "50",
+        ],
+    );
+    assert!(output.status.success(), "{}", text(&output.stderr));
+    check_cues(&speech, &srt(&srt_file.text()), 0);
+    for (language, file) in &beside {
+        let cues = srt(&file.text());
+        let heard: Vec<u32> = cues.iter().flat_map(|(text, ..)| numbers(text)).collect();
+        assert_eq!(heard, speech.numbers(), "{language}");
+        assert!(cues.iter().all(|(text, ..)| text.starts_with(language)));
+    }
+}
+
+#[test]
 fn live_captions_says_what_is_wrong() {
     for (arguments, expected) in [
         (["--sink", "nosuchelement"], "nosuchelement"),

@@ -259,3 +259,30 @@ fn chinese_is_burnt_in() {
         "{texts:?}"
     );
 }
+
+#[test]
+fn two_languages_are_in_the_picture() {
+    let server = server(|options| options.partial_interval = Duration::from_millis(200));
+    let mut rig = Recipe::new("Two languages in the picture")
+        .with_speech()
+        .with_frames(150)
+        .with("autovideosink", "fakesink sync=true")
+        .with_service(&server.url())
+        .rig();
+    let frames = watch_overlay(&rig);
+    let above: Arc<Mutex<Vec<Left>>> = Arc::default();
+    let overlay = rig.pipeline.by_name("above").unwrap();
+    watch(&overlay.static_pad("text_sink").unwrap(), &above);
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    assert_eq!(frames.lock().unwrap().len(), 150);
+    for texts in [rig.texts(), texts_of(&above.lock().unwrap())] {
+        let heard: Vec<u32> = texts.iter().flat_map(|(text, ..)| numbers(text)).collect();
+        let is_missing = |n: &u32| !heard.contains(n);
+        let missing: Vec<u32> = speech().numbers().into_iter().filter(is_missing).collect();
+        assert!(missing.is_empty(), "{missing:?} of {texts:?}");
+    }
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+}

@@ -136,3 +136,25 @@ fn text_that_comes_late_has_its_true_times_all_the_same() {
     assert_eq!(rig.stat("late-texts"), 0);
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
 }
+
+#[test]
+fn each_language_has_a_webvtt_file() {
+    let server = server(|_| {});
+    let (spoken, translated) = (TempFile::new("vtt"), TempFile::new("vtt"));
+    let mut rig = Recipe::new("WebVTT in two languages")
+        .with_speech()
+        .with("live.vtt", spoken.0.to_str().unwrap())
+        .with("live.fr.vtt", translated.0.to_str().unwrap())
+        .with_service(&server.url())
+        .rig();
+    rig.play();
+    rig.push_all(speech().buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    check_cues(&speech(), &webvtt(&spoken.text()), 0);
+    let cues = webvtt(&translated.text());
+    let heard: Vec<u32> = cues.iter().flat_map(|(text, ..)| numbers(text)).collect();
+    assert_eq!(heard, speech().numbers());
+    assert!(cues.iter().all(|(text, ..)| text.starts_with("fr")));
+}
