@@ -178,6 +178,10 @@ impl Default for OutputQueue {
 
 /// What [`OutputQueue::next`] found.
 #[derive(Debug)]
+#[expect(
+    clippy::large_enum_variant,
+    reason = "it is moved once, and never kept"
+)]
 pub(super) enum Next {
     Entry(Entry),
     /// Nothing, in time or before a nudge.
