@@ -66,6 +66,17 @@ trait Composer: Debug + Send {
     /// Takes in the final text of an utterance, which may be blank.
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>);
 
+    /// Gives out what was held back to be shown longer: other text starts at `start`.
+    fn release(&mut self, _start: Timestamp, _track: &mut Track, _out: &mut Vec<Piece>) {}
+
+    /// Whether the end of an utterance is held back, which it gives out itself then.
+    fn holds_end(&self) -> bool {
+        false
+    }
+
+    /// No more text will come for what was before `time`.
+    fn watermark(&mut self, _time: Timestamp, _track: &mut Track, _out: &mut Vec<Piece>) {}
+
     /// Text that starts at `time` or before must be shown now.
     fn due(&mut self, _time: Timestamp, _track: &mut Track, _out: &mut Vec<Piece>) {}
 
@@ -141,15 +152,20 @@ impl Captioner {
     /// began, as a rule, and once each.
     pub fn finalise(&mut self, transcript: &Transcript, out: &mut Vec<Piece>) {
         let transcript = &*self.without_loops(transcript);
+        if !is_blank(&transcript.text) {
+            let start = transcript.span.start;
+            self.composer.release(start, &mut self.track, out);
+        }
         self.announce(transcript, out);
         self.composer.finalise(transcript, &mut self.track, out);
-        if !is_blank(&transcript.text) {
+        if !is_blank(&transcript.text) && !self.composer.holds_end() {
             out.push(Piece::UtteranceEnd);
         }
     }
 
     /// No more text will come for what was before `time`.
     pub fn watermark(&mut self, time: Timestamp, out: &mut Vec<Piece>) {
+        self.composer.watermark(time, &mut self.track, out);
         let held = self.composer.held();
         let time = held.map_or(time, |held| held.min(time));
         self.settled = self.settled.max(Some(time));

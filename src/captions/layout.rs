@@ -6,12 +6,16 @@
 //! when each of them is spoken. The breaks are those of least total cost (dynamic programming over
 //! the boundaries of the text), so the effort is linear in its length.
 
+mod wrap;
+
 use std::time::Duration;
 
 use super::curve::Curve;
-use super::text::{Boundary, Break, boundaries, is_blank, normalise};
+use super::lines::break_costs;
+use super::text::{Boundary, Break, boundaries, is_blank, normalise, reading_time};
 use crate::timeline::{Span, Timestamp, nanos};
 use crate::transcript::Word;
+use wrap::line_ends;
 
 /// No cue is made shorter than this where there is time: the resolution of SubRip and WebVTT.
 pub(super) const RESOLUTION: Duration = Duration::from_millis(1);
@@ -29,14 +33,10 @@ pub(super) const MAX_CUE_BYTES: usize = 4096;
 /// Upper bound of the grapheme clusters in a cue of a divided text; bounds the search.
 const MAX_CLUSTERS: usize = 1024;
 
-// Costs of a cue and of the break after it. A sentence end that leaves cues of 30 % and 70 % of the
+// Costs of a cue or a line, in addition to those of the break after it. A sentence end that leaves cues of 30 % and 70 % of the
 // text (an imbalance of 160) is better than a clause end in the middle; one that leaves 20 % and 80
 // % (360) is only better than a break between words.
 const COST_CUE: u64 = 150;
-const COST_CLAUSE: u64 = 250;
-const COST_LINE: u64 = 500;
-const COST_TIGHT: u64 = 700;
-const COST_CLUSTER: u64 = 100_000;
 const COST_BLANK: u64 = 1_000_000_000;
 /// Cost of a cue that is empty or twice as wide as its share.
 const COST_IMBALANCE: u64 = 500;
@@ -49,6 +49,8 @@ const COST_SHORT: u64 = 2000;
 pub struct Layout {
     /// Display columns per cue, of which wide characters take two; `None` is no limit.
     pub max_chars: Option<usize>,
+    /// Lines of a cue, each of an equal share of its columns; one if there is no limit of those.
+    pub max_lines: usize,
     /// A shorter cue is shown for this long if there is time.
     pub min_duration: Duration,
     /// A longer cue is divided, or taken away after this time; `None` is no limit.
@@ -56,6 +58,17 @@ pub struct Layout {
 }
 
 impl Layout {
+    /// The longest line, in columns.
+    fn line_columns(&self) -> usize {
+        let share = self.max_chars.map(|max| max / self.max_lines.max(1));
+        share.map_or(usize::MAX, |columns| columns.max(1))
+    }
+
+    /// How long a cue has to be shown to be read.
+    pub(super) fn reading_time(&self, text: &str) -> Duration {
+        reading_time(text).min(self.max_showing())
+    }
+
     /// How long a cue is shown at least: the longest showing limits the shortest.
     pub(super) fn min_showing(&self) -> Duration {
         self.min_duration.min(self.max_showing())
@@ -70,7 +83,7 @@ impl Layout {
 /// A text, and when it is spoken.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Cue {
-    /// Normalised text, never blank.
+    /// Normalised text, never blank, with line breaks.
     pub text: String,
     /// Not empty.
     pub span: Span,
@@ -81,7 +94,11 @@ pub(super) struct Cue {
 /// Together the cues hold the whole text; only punctuation that fits in no cue together with a word
 /// is left out. The first cue starts and the final one ends with the utterance, and each one ends
 /// where the next one starts, or `max_duration` after its own start. Where there is not enough time
-/// for all to last `min_duration`, the time is shared out.
+/// for all to last `min_duration`, the time is shared out; and where there is more, each is shown
+/// long enough to be read.
+///
+/// A cue that is too wide for one line has line breaks where they read best, of lines of about equal
+/// width.
 ///
 /// Each cue begins with its first word where the times of the `words` are known, except where that
 /// would make one shorter than `min_duration`; otherwise the display columns of the text are taken
@@ -95,21 +112,23 @@ pub(super) fn cues(text: &str, words: &[Word], span: Span, layout: &Layout) -> V
     let curve = Curve::exact(&text, words, span.start);
     let division = Division::new(&text, curve.as_ref(), span, layout);
     let parts = division.parts(&division.cue_ends());
-    division.timed(&parts)
+    division.timed(parts)
 }
 
 /// A boundary, and when it is spoken.
 #[derive(Debug)]
 struct TimedBoundary {
     boundary: Boundary,
+    /// What a break here costs.
+    cost: u64,
     /// When the text before it has been spoken or, where word times are known, when the text after
     /// it begins.
     time: Timestamp,
 }
 
 /// The text of a cue, and when the next one begins.
-struct Part<'a> {
-    text: &'a str,
+struct Part {
+    text: String,
     end: Timestamp,
 }
 
@@ -120,6 +139,10 @@ struct Division<'a> {
     points: Vec<TimedBoundary>,
     span: Span,
     max_columns: usize,
+    max_lines: usize,
+    line_columns: usize,
+    /// For each point, where a line that begins there ends at the latest.
+    line_ends: Vec<usize>,
     min_duration: Duration,
     max_duration: Duration,
 }
@@ -137,7 +160,9 @@ impl<'a> Division<'a> {
         }
         let span = Span::new(start, end);
         let evenly = |column: usize| start + scaled(span.length(), column, columns);
-        let timed = |boundary: Boundary| TimedBoundary {
+        let costs = break_costs(text, &boundaries);
+        let timed = |(boundary, cost): (Boundary, u64)| TimedBoundary {
+            cost,
             time: match (boundary.end, curve) {
                 (0, _) => start,
                 // `end` is not before `start`.
@@ -146,11 +171,16 @@ impl<'a> Division<'a> {
             },
             boundary,
         };
+        let points: Vec<_> = boundaries.into_iter().zip(costs).map(timed).collect();
+        let line_columns = layout.line_columns();
         Self {
             text,
-            points: boundaries.into_iter().map(timed).collect(),
+            line_ends: line_ends(&points, line_columns),
+            points,
             span,
             max_columns: layout.max_chars.unwrap_or(usize::MAX),
+            max_lines: layout.max_lines.max(1),
+            line_columns,
             min_duration,
             max_duration: layout.max_showing(),
         }
@@ -174,16 +204,16 @@ impl<'a> Division<'a> {
             .last()
             .map_or(0, |point| point.boundary.end_column);
         let count = self.least_cues(columns);
-        if count <= 1 {
+        if count <= 1 && self.lines_needed(0, last).is_some() {
             return vec![last];
         }
-        let share = (columns / count).max(1);
+        let share = (columns / count.max(1)).max(1);
         // For each point the least cost of the text before it, and the point where the cue that
         // ends there begins.
         let mut best = vec![(0, 0)];
         for (index, close) in self.points.iter().enumerate().skip(1) {
             let (cost, from) = self.best_cue(index, close, share, &best);
-            let after = if index == last { 0 } else { break_cost(close) };
+            let after = if index == last { 0 } else { close.cost };
             best.push((cost.saturating_add(after), from));
         }
         let begin_of = |end: &usize| best.get(*end).map(|(_, from)| *from);
@@ -210,7 +240,8 @@ impl<'a> Division<'a> {
             };
             // Text without a boundary inside is a cue even if it exceeds the limits. Otherwise
             // stop: going back further only makes the cue longer.
-            if index - from > 1 && !self.fits(open, close) {
+            let fits = || self.fits(open, close) && self.lines_needed(from, index).is_some();
+            if index - from > 1 && !fits() {
                 break;
             }
             let cost = before.saturating_add(self.cue_cost(open, close, share));
@@ -235,32 +266,27 @@ impl<'a> Division<'a> {
 
     /// Cost of showing the text from `open` to `close` as one cue.
     fn cue_cost(&self, open: &TimedBoundary, close: &TimedBoundary, share: usize) -> u64 {
-        if open.boundary.readable == close.boundary.readable {
-            return COST_BLANK;
-        }
-        let off = columns_between(open, close).abs_diff(share) as u64;
-        let share = share as u64;
-        let imbalance = fraction(fraction(COST_IMBALANCE, off, share), off, share);
         let duration = close.time.since(open.time);
         let missing = self.min_duration.saturating_sub(duration);
         let short = fraction(COST_SHORT, nanos(missing), nanos(self.min_duration));
-        COST_CUE + imbalance.min(MAX_COST_IMBALANCE) + short
+        COST_CUE + cost_of_width(open, close, share) + short
     }
 
     /// The texts between the points `ends`. The time of one that is blank goes to the one before,
     /// or after if it is the first.
-    fn parts(&self, ends: &[usize]) -> Vec<Part<'a>> {
-        let mut parts: Vec<Part<'a>> = Vec::with_capacity(ends.len());
-        let mut open = self.points.first();
-        for close in ends.iter().filter_map(|end| self.points.get(*end)) {
-            let start = open.map_or(0, |open| open.boundary.start);
-            open = Some(close);
-            // Starts and ends of boundaries are between characters, in order.
-            let text = self.text.get(start..close.boundary.end).unwrap_or_default();
-            let end = close.time;
+    fn parts(&self, ends: &[usize]) -> Vec<Part> {
+        let mut parts: Vec<Part> = Vec::with_capacity(ends.len());
+        let starts = std::iter::once(0).chain(ends.iter().copied());
+        for (from, to) in starts.zip(ends.iter().copied()) {
+            let Some(close) = self.points.get(to) else {
+                break;
+            };
             match parts.last_mut() {
-                _ if !is_blank(text) => parts.push(Part { text, end }),
-                Some(before) => before.end = end,
+                _ if !is_blank(self.text_between(from, to)) => parts.push(Part {
+                    text: self.lines(from, to),
+                    end: close.time,
+                }),
+                Some(before) => before.end = close.time,
                 None => {}
             }
         }
@@ -268,7 +294,7 @@ impl<'a> Division<'a> {
     }
 
     /// The cues of `parts`, with times that keep to the limits.
-    fn timed(&self, parts: &[Part]) -> Vec<Cue> {
+    fn timed(&self, parts: Vec<Part>) -> Vec<Cue> {
         let count = u32::try_from(parts.len()).unwrap_or(u32::MAX).max(1);
         // At the very end of the range of timestamps there is only room before.
         let least = Duration::from_nanos(count.into());
@@ -276,15 +302,17 @@ impl<'a> Division<'a> {
         let end = self.span.end.max(start + least);
         let share = end.since(start) / count;
         let least = self.min_duration.max(RESOLUTION).min(share);
+        let reading = parts.iter().map(|part| reading_time(&part.text));
+        let least = lengths(least, reading.collect(), end.since(start));
         let mut ends: Vec<_> = parts.iter().map(|part| part.end).collect();
-        lengthen(&mut ends, start, end, least);
+        lengthen(&mut ends, start, end, &least);
 
         let mut cues = Vec::with_capacity(parts.len());
         let mut start = start;
-        for (part, next) in parts.iter().zip(&ends) {
+        for (part, next) in parts.into_iter().zip(&ends) {
             let end = *next.min(&(start + self.max_duration));
             cues.push(Cue {
-                text: part.text.to_owned(),
+                text: part.text,
                 span: Span::new(start, end),
             });
             start = *next;
@@ -293,43 +321,57 @@ impl<'a> Division<'a> {
     }
 }
 
+/// How long cues are to last in the time `whole`: all of them `least`, for which there must be time,
+/// and as far as there is more, long enough to be read.
+fn lengths(least: Duration, reading: Vec<Duration>, whole: Duration) -> Vec<Duration> {
+    let more = reading.iter().map(|reading| reading.saturating_sub(least));
+    let count = u32::try_from(reading.len()).unwrap_or(u32::MAX);
+    let wanted = nanos(more.clone().fold(Duration::ZERO, Duration::saturating_add));
+    let rest = nanos(whole.saturating_sub(least.saturating_mul(count)));
+    let given = |more| fraction(nanos(more), rest.min(wanted), wanted);
+    more.map(|more| least + Duration::from_nanos(given(more)))
+        .collect()
+}
+
 /// Moves `ends`, where cues that touch each other have been spoken, so that every cue between
-/// `start` and `end` lasts at least `least`, for which there must be time; but none by more than
-/// [`MAX_SHIFT`]. The final cue ends at `end`.
-fn lengthen(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: Duration) {
+/// `start` and `end` lasts at least as long as `least` says, for which there must be time; but none
+/// by more than [`MAX_SHIFT`]. The final cue ends at `end`.
+fn lengthen(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: &[Duration]) {
     let spoken = ends.to_vec();
     space_out(ends, start, end, least);
     for (cue_end, spoken) in ends.iter_mut().zip(spoken) {
         *cue_end = (spoken + MAX_SHIFT).min(*cue_end).max(spoken - MAX_SHIFT);
     }
-    space_out(ends, start, end, least.min(RESOLUTION));
+    let least: Vec<_> = least.iter().map(|least| RESOLUTION.min(*least)).collect();
+    space_out(ends, start, end, &least);
 }
 
-/// Moves `ends` by as little as leaves `least` between each two of them, `start` and `end`.
-fn space_out(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: Duration) {
+/// Moves `ends` by as little as leaves the time `least` to each of them between `start` and `end`.
+fn space_out(ends: &mut [Timestamp], start: Timestamp, end: Timestamp, least: &[Duration]) {
     if let Some(last) = ends.last_mut() {
         *last = end;
     }
     let mut cue_start = start;
-    for cue_end in ends.iter_mut() {
-        *cue_end = (cue_start + least).max(*cue_end);
+    for (cue_end, least) in ends.iter_mut().zip(least) {
+        *cue_end = (cue_start + *least).max(*cue_end);
         cue_start = *cue_end;
     }
     let mut latest = end;
-    for cue_end in ends.iter_mut().rev() {
+    for (cue_end, least) in ends.iter_mut().zip(least).rev() {
         *cue_end = latest.min(*cue_end);
-        latest = *cue_end - least;
+        latest = *cue_end - *least;
     }
 }
 
-fn break_cost(point: &TimedBoundary) -> u64 {
-    match point.boundary.kind {
-        Break::Sentence => 0,
-        Break::Clause => COST_CLAUSE,
-        Break::Line => COST_LINE,
-        Break::Tight => COST_TIGHT,
-        Break::Cluster => COST_CLUSTER,
+/// Cost of a cue or line from `open` to `close` that is not `share` columns wide, or blank.
+fn cost_of_width(open: &TimedBoundary, close: &TimedBoundary, share: usize) -> u64 {
+    if open.boundary.readable == close.boundary.readable {
+        return COST_BLANK;
     }
+    let off = columns_between(open, close).abs_diff(share) as u64;
+    let share = share as u64;
+    let imbalance = fraction(fraction(COST_IMBALANCE, off, share), off, share);
+    imbalance.min(MAX_COST_IMBALANCE)
 }
 
 /// Columns of a cue from `open` to `close`, without the white space around it.

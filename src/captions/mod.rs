@@ -3,7 +3,7 @@
 //!
 //! [`Captioner`] is the face of this room, see there. Behind it:
 //!
-//! - `layout`, cues of a finished utterance; `rolling`, the line that is being spoken; `stable`,
+//! - `layout`, cues of a finished utterance, broken as `lines` says; `rolling`, the line that is being spoken; `stable`,
 //!   words that are never retracted, by `agreement` of successive hypotheses and
 //!   `alignment` with what was shown;
 //! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken; `pace`,
@@ -15,6 +15,7 @@ mod alignment;
 mod captioner;
 mod curve;
 mod layout;
+mod lines;
 mod loops;
 mod pace;
 mod rolling;

@@ -397,6 +397,8 @@ settings! {
             "Which text the src pad carries";
         "max-chars" max_chars: u32 = 84, READY, "Maximum characters",
             "Most columns of a cue, where wide characters count 2; 0 = no limit";
+        "max-lines" max_lines: u32 = 2, READY.range(1.0, 100.0), "Maximum lines",
+            "Most lines of a cue with results=final, each of an equal share of max-chars";
         "min-duration" min_duration: u32 = 1000, READY, "Minimum duration",
             "Shortest showing of a cue, in milliseconds; 0 = no limit";
         "max-duration" max_duration: u32 = 7000, READY, "Maximum duration",

@@ -297,6 +297,7 @@ impl Settings {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Layout {
             max_chars: Some(self.max_chars as usize).filter(|columns| *columns > 0),
+            max_lines: self.max_lines as usize,
             min_duration: millis(self.min_duration),
             max_duration: Some(millis(self.max_duration)).filter(|max| !max.is_zero()),
         }

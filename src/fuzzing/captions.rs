@@ -20,7 +20,8 @@ impl Captions {
     /// For a session whose audio starts at 0.
     pub fn new() -> Self {
         let layout = Layout {
-            max_chars: Some(42),
+            max_chars: Some(84),
+            max_lines: 2,
             min_duration: Duration::from_secs(1),
             max_duration: Some(Duration::from_secs(7)),
         };

@@ -2,6 +2,7 @@
 //! The three modes: what each makes of transcripts, and where that goes on the track.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use super::super::curve::MIN_WORD_DURATION;
 use super::super::layout::{Cue, Layout, MAX_CUE_BYTES, RESOLUTION, cues};
@@ -18,14 +19,25 @@ use crate::transcript::{Transcript, Utterance};
 const MAX_OPEN: usize = 16;
 
 /// Readable cues of finished utterances.
+///
+/// A cue that is over before it can have been read stays on until the next one. So it is held back
+/// until it is known when that is, or until it is due.
 #[derive(Debug)]
 pub(super) struct FinalCues {
     layout: Layout,
+    /// The latest cue, with its time for reading.
+    held: Option<(Cue, Duration)>,
+    /// There is no text from the held cue up to here.
+    free_until: Timestamp,
 }
 
 impl FinalCues {
     pub fn new(layout: Layout) -> Self {
-        Self { layout }
+        Self {
+            layout,
+            held: None,
+            free_until: Timestamp::default(),
+        }
     }
 }
 
@@ -33,17 +45,61 @@ impl Composer for FinalCues {
     fn interim(&mut self, _: &Transcript, _: &mut Track, _: &mut Vec<Piece>) {}
 
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
-        put_cues(transcript, &self.layout, track, out);
+        let mut cues = utterance_cues(transcript, &self.layout);
+        let is_brief = |cue: &mut Cue| {
+            let showing = cue.span.length().max(self.layout.min_showing());
+            self.layout.reading_time(&cue.text) > showing
+        };
+        self.held = cues.pop_if(is_brief).map(|cue| {
+            let reading = self.layout.reading_time(&cue.text);
+            (cue, reading)
+        });
+        for cue in cues {
+            track.text(cue, self.layout.min_showing(), out);
+        }
+    }
+
+    fn release(&mut self, start: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        if let Some((mut cue, reading)) = self.held.take() {
+            let end = (cue.span.start + reading).min(start);
+            cue.span.end = cue.span.end.max(end);
+            track.text(cue, self.layout.min_showing(), out);
+            out.push(Piece::UtteranceEnd);
+        }
+    }
+
+    fn holds_end(&self) -> bool {
+        self.held.is_some()
+    }
+
+    fn watermark(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        self.free_until = time;
+        let has_been_read = |(cue, reading): &(Cue, Duration)| cue.span.start + *reading <= time;
+        if self.held.as_ref().is_some_and(has_been_read) {
+            self.release(time, track, out);
+        }
+    }
+
+    fn due(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        if self.held().is_some_and(|start| start <= time) {
+            self.release(self.free_until, track, out);
+        }
+    }
+
+    fn held(&self) -> Option<Timestamp> {
+        self.held.as_ref().map(|(cue, _)| cue.span.start)
+    }
+
+    fn end(&mut self, track: &mut Track, out: &mut Vec<Piece>) {
+        self.release(Timestamp::MAX, track, out);
     }
 }
 
-fn put_cues(transcript: &Transcript, layout: &Layout, track: &mut Track, out: &mut Vec<Piece>) {
+fn utterance_cues(transcript: &Transcript, layout: &Layout) -> Vec<Cue> {
     let Transcript {
         text, words, span, ..
     } = transcript;
-    for cue in cues(text, words, *span, layout) {
-        track.text(cue, layout.min_showing(), out);
-    }
+    cues(text, words, *span, layout)
 }
 
 /// Words that are never retracted.
@@ -131,7 +187,11 @@ pub(super) struct InterimLines {
 impl InterimLines {
     pub fn new(layout: Layout) -> Self {
         Self {
-            layout,
+            // What it shows is one line.
+            layout: Layout {
+                max_lines: 1,
+                ..layout
+            },
             open: BTreeMap::new(),
             on_screen: None,
             waiting: None,
@@ -242,7 +302,11 @@ impl Composer for InterimLines {
             .take_if(|waiting| waiting.utterance == utterance);
         match self.open.remove(&utterance) {
             Some(rolling) => self.show_rest(rolling, transcript, track, out),
-            None => put_cues(transcript, &self.layout, track, out),
+            None => {
+                for cue in utterance_cues(transcript, &self.layout) {
+                    track.text(cue, self.layout.min_showing(), out);
+                }
+            }
         }
     }
 

@@ -108,6 +108,7 @@ impl Player {
     fn new(mode: Mode, setting: &Setting) -> Self {
         let layout = Layout {
             max_chars: setting.max_chars,
+            max_lines: 1,
             min_duration: Duration::from_millis(setting.min_ms),
             max_duration: Some(Duration::from_secs(7)),
         };

@@ -23,6 +23,7 @@ impl Script {
     fn with(mode: Mode, max_chars: usize, min_ms: u64, max_ms: u64) -> Self {
         let layout = Layout {
             max_chars: Some(max_chars),
+            max_lines: 1,
             min_duration: Duration::from_millis(min_ms),
             max_duration: Some(Duration::from_millis(max_ms)),
         };
@@ -123,6 +124,39 @@ fn final_cues_are_where_they_were_said() {
     );
     assert_eq!(s.watermark(5000), "");
     assert_eq!(s.end(), "");
+}
+
+#[test]
+fn a_cue_is_held_until_it_has_been_read_but_not_beyond_the_next() {
+    // Of 19 characters, for which 950 ms are enough.
+    let quick = "Quick as a flash, I";
+    let script = || Script::with(Mode::Final, 20, 500, 7000);
+    let mut s = script();
+    assert_eq!(s.finalise(1, quick, 0, 600), "");
+    assert_eq!(s.watermark(900), "", "it may be known later");
+    assert_eq!(
+        s.finalise(2, "Next.", 800, 1600),
+        "Quick as a flash, I 0-800 | . | Next. 800-1600 | ."
+    );
+    let mut s = script();
+    s.finalise(1, quick, 0, 600);
+    assert_eq!(s.watermark(949), "");
+    assert_eq!(
+        s.watermark(1200),
+        "Quick as a flash, I 0-950 | . | - 950-1200"
+    );
+    let mut s = script();
+    s.finalise(1, quick, 1000, 1600);
+    assert_eq!(s.watermark(1700), "- 0-1000");
+    assert_eq!(s.due(699), "");
+    assert_eq!(
+        s.due(700),
+        "Quick as a flash, I 1000-1700 | .",
+        "as far as is known"
+    );
+    let mut s = script();
+    s.finalise(1, quick, 0, 600);
+    assert_eq!(s.end(), "Quick as a flash, I 0-950 | .");
 }
 
 #[test]

@@ -56,6 +56,7 @@ fn limit(limit: usize) -> Option<usize> {
 fn layout(max_chars: usize, min_seconds: u64, max_seconds: u64) -> Layout {
     Layout {
         max_chars: limit(max_chars),
+        max_lines: 1,
         min_duration: Duration::from_secs(min_seconds),
         max_duration: limit(max_seconds as usize).map(|max| Duration::from_secs(max as u64)),
     }
@@ -105,7 +106,7 @@ fn divides_text() {
         (
             "We met Dr. Smith in the U.S. at 3.14 pm",
             25,
-            &["We met Dr. Smith in", "the U.S. at 3.14 pm"],
+            &["We met Dr. Smith", "in the U.S. at 3.14 pm"],
         ),
         (
             "He said \"never again!\" Then he did it again.",
@@ -176,6 +177,72 @@ fn divides_text() {
     for (text, max_chars, expected) in cases {
         assert_eq!(texts(text, *max_chars), *expected, "{text:?}");
     }
+}
+
+#[test]
+fn wide_cues_have_lines_of_about_equal_width() {
+    let texts = |text: &str, max_lines: usize| -> Vec<String> {
+        let layout = Layout {
+            max_lines,
+            ..layout(84, 0, 0)
+        };
+        let cues = cues(text, &[], span(0, 10 * SECOND), &layout);
+        cues.into_iter().map(|cue| cue.text).collect()
+    };
+    let cases: &[(&str, &[&str])] = &[
+        ("One line, that is enough.", &["One line, that is enough."]),
+        (
+            "The whole village had been told about the letter before it came.",
+            &["The whole village had been told\nabout the letter before it came."],
+        ),
+        // Not after an article, rather before a preposition.
+        (
+            "They walked for hours on end through a forest that had no paths at all.",
+            &["They walked for hours on end\nthrough a forest that had no paths at all."],
+        ),
+        (
+            "Nobody knew where he had gone, and nobody asked him when he came back.",
+            &["Nobody knew where he had gone,\nand nobody asked him when he came back."],
+        ),
+        // Of 83 columns, but no two lines of 42: two cues.
+        (
+            "Internationalisation, institutionalisation, telecommunications, misunderstandings a",
+            &[
+                "Internationalisation,\ninstitutionalisation,",
+                "telecommunications, misunderstandings a",
+            ],
+        ),
+        (
+            "我们今天下午要去公园里散步然后再回家一起吃晚饭看电视。",
+            &["我们今天下午要去公园里散步\n然后再回家一起吃晚饭看电视。"],
+        ),
+        (
+            "東京大学の研究者たちは新しい種類の魚を太平洋で発見しました。",
+            &["東京大学の研究者たちは新しい\n種類の魚を太平洋で発見しました。"],
+        ),
+    ];
+    for (text, expected) in cases {
+        assert_eq!(texts(text, 2), *expected, "{text}");
+        assert!(texts(text, 1).iter().all(|text| !text.contains('\n')));
+    }
+    let text = "the quick brown fox jumps over the lazy dog and ".repeat(9);
+    for text in texts(&text, 4) {
+        assert!(text.lines().all(|line| width(line) <= 21), "{text:?}");
+        assert_eq!(text.lines().count(), 4, "{text:?}");
+    }
+}
+
+#[test]
+fn cues_are_shown_long_enough_to_be_read_where_there_is_time() {
+    let word = |text: &str, start: u64, end: u64| Word {
+        text: text.into(),
+        span: Span::from_millis(start, end),
+    };
+    // Forty characters in a second, then a few in three.
+    let words = [word("It", 0, 500), word("Then", 1000, 2000)];
+    let text = "It was said much faster than one reads. Then he slept.";
+    let cues = cues(text, &words, Span::from_millis(0, 4000), &layout(45, 1, 7));
+    assert_eq!(times(&cues), [(0, 1_950), (1_950, 4_000)]);
 }
 
 #[test]
@@ -263,10 +330,20 @@ fn a_short_cue_gives_way_to_the_next_one() {
     // Said in 300 ms each, after a slow beginning.
     let seconds = |tenths: [u64; 6]| tenths.map(|n| Timestamp::from_millis(n * 100));
     let mut ends = seconds([100, 103, 106, 109, 112, 200]);
-    lengthen(&mut ends, AT(0), AT(20 * SECOND), Duration::from_secs(1));
+    lengthen(
+        &mut ends,
+        AT(0),
+        AT(20 * SECOND),
+        &[Duration::from_secs(1); 6],
+    );
     assert_eq!(ends, seconds([100, 110, 116, 119, 122, 200]));
     let mut ends = seconds([100, 140, 190, 193, 196, 200]);
-    lengthen(&mut ends, AT(0), AT(20 * SECOND), Duration::from_secs(1));
+    lengthen(
+        &mut ends,
+        AT(0),
+        AT(20 * SECOND),
+        &[Duration::from_secs(1); 6],
+    );
     assert_eq!(ends, seconds([100, 140, 180, 183, 190, 200]));
 }
 
@@ -413,18 +490,24 @@ fn check_times(cues: &[Cue], start: u64, end: u64, layout: &Layout) {
     }
 }
 
-fn check_texts(cues: &[Cue], normal: &str, max_chars: Option<usize>, whole: bool) {
+fn check_texts(cues: &[Cue], normal: &str, layout: &Layout, whole: bool) {
     let mut rest = normal;
     for cue in cues {
-        assert!(!is_blank(&cue.text), "{cue:?}");
-        // A space may carry the combining mark that follows.
-        assert_eq!(normalise(&cue.text), cue.text.trim_start());
-        let narrow = max_chars.is_none_or(|max| width(&cue.text) <= max);
-        assert!(narrow || cue.text.graphemes(true).count() == 1, "{cue:?}");
-        // In order; only what is blank is left out between.
-        let at = rest.find(&cue.text).unwrap();
-        assert!(is_blank(&rest[..at]), "{:?} before {cue:?}", &rest[..at]);
-        rest = &rest[at + cue.text.len()..];
+        assert!(
+            cue.text.lines().count() <= layout.max_lines.max(1),
+            "{cue:?}"
+        );
+        for line in cue.text.split('\n') {
+            assert!(!is_blank(line), "{cue:?}");
+            // A space may carry the combining mark that follows.
+            assert_eq!(normalise(line), line.trim_start());
+            let narrow = width(line) <= layout.line_columns();
+            assert!(narrow || line.graphemes(true).count() == 1, "{cue:?}");
+            // In order; only what is blank is left out between.
+            let at = rest.find(line).unwrap();
+            assert!(is_blank(&rest[..at]), "{:?} before {cue:?}", &rest[..at]);
+            rest = &rest[at + line.len()..];
+        }
     }
     assert!(is_blank(rest), "{rest:?}");
     let divided = cues.iter().flat_map(|cue| clusters(&cue.text));
@@ -450,6 +533,7 @@ fn any_text_with_any_limits() {
         let end = start + duration;
         let layout = Layout {
             max_chars: limit(random.of(&[0, 1, 2, 3, 7, 20, 42, 84, usize::MAX])),
+            max_lines: random.of(&[0, 1, 1, 2, 3, 100]),
             min_duration: Duration::from_nanos(random.of(&[0, 1, SECOND, 2 * SECOND, u64::MAX])),
             max_duration: random
                 .of(&[
@@ -464,8 +548,8 @@ fn any_text_with_any_limits() {
         let cues = cues(&text, &[], span(start, end), &layout);
         assert_eq!(cues.is_empty(), is_blank(&text), "{text:?}");
         // A full stop needs a column next to the letter.
-        let roomy = layout.max_chars.is_none_or(|max| max >= 4);
-        check_texts(&cues, &normal, layout.max_chars, whole && roomy);
+        let roomy = layout.line_columns() >= 4;
+        check_texts(&cues, &normal, &layout, whole && roomy);
         check_times(&cues, start, end, &layout);
     }
 }

@@ -110,9 +110,14 @@ fn cues_are_readable() {
     let all: Vec<&str> = texts.iter().flat_map(|(text, ..)| words(text)).collect();
     assert_eq!(all, words(TEXT));
     for (text, start, end) in &texts {
+        let length = end - start;
+        let characters = text.chars().count() as u64;
         assert!(
-            text.len() <= 84 && end - start <= 7000,
+            length <= 7000 && characters * 1000 <= 20 * length,
             "{text}: {start} to {end}"
         );
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(lines.len() <= 2, "{text}");
+        assert!(lines.iter().all(|line| line.len() <= 42), "{text}");
     }
 }
