@@ -1,7 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! What captions cost: CPU and memory of live streams, added delay, the pace of files, start and
-//! stop, and floods. `cargo bench` measures all of it and prints tables in Markdown; `cargo bench --
-//! --quick` takes a tenth of the time. docs/cost-and-scale.md says what the figures mean.
+//! stop, floods; and how good they are. `cargo bench` measures all of it and prints tables in
+//! Markdown; `cargo bench -- --quick` takes a tenth of the time. docs/cost-and-scale.md and
+//! docs/live-captioning.md say what the figures mean.
 //!
 //! Whatever is measured runs in a process of its own, against a service in another one, and all
 //! that is compared with each other runs in turns.
@@ -13,6 +14,7 @@ mod instructions;
 mod load;
 mod peers;
 mod process;
+mod quality;
 mod service;
 mod stamp;
 mod startup;
@@ -56,6 +58,8 @@ enum Section {
     Startup,
     /// A service that sends without end.
     Floods,
+    /// Words, lines and times of the captions of real recordings.
+    Quality,
 }
 
 /// The processes that this starts of itself.
@@ -95,6 +99,10 @@ fn main() -> Result<()> {
 fn measure(quick: bool, sections: &[Section]) -> Result<()> {
     let wanted = |section| sections.is_empty() || sections.contains(&section);
     table::machine()?;
+    // Before there are threads, as its recogniser prefers.
+    if wanted(Section::Quality) {
+        quality::measure(quick)?;
+    }
     if quick {
         println!("\nA quick run: these figures are for seeing that it works.");
     }
