@@ -2,8 +2,8 @@
 //! What a session is for: made by the elements, which know what is wanted; taken by the
 //! [uplink](super::uplink) and the [report](super::report).
 
-use super::report::Stats;
 use super::settings::Job;
+use super::stats::Stats;
 
 /// For which of an element's purposes a session is: [`MAIN`], or one of its translations.
 pub type Key = u32;

@@ -13,8 +13,10 @@ use gst::prelude::*;
 
 use super::assignment::{Assignment, MAIN, Stretch};
 use super::input::{Feeding, Input, Placed};
+use super::posts::{post_failure, post_outage, post_without_effect};
 use super::properties::Effect;
-use super::report::{Stats, TextOutput, post_failure, post_outage, post_without_effect};
+use super::report::TextOutput;
+use super::stats::Stats;
 use super::stats_timer::StatsTimer;
 use super::uplink::Uplink;
 use super::{CAT, Settings, audio_caps, lock};

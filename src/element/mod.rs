@@ -9,9 +9,11 @@ mod enums;
 mod input;
 mod losses;
 mod messages;
+mod posts;
 mod properties;
 mod report;
 mod settings;
+mod stats;
 mod stats_timer;
 mod uplink;
 
@@ -23,11 +25,11 @@ pub use assignment::{Assignment, Key, MAIN, Outputs, Stretch};
 pub use base::{Base, Feed, PREVIOUS, explain_refused_caps, post_went_back};
 pub use enums::{ConnectionState, Results, mark_as_api};
 pub use input::{Feeding, Input, is_live};
+pub use posts::{post_excessive_delay, post_late_text, post_outage, post_repeats};
 pub use properties::{Settings, message_property_specs, property_specs, text_property_specs};
-pub use report::{
-    Stats, TextOutput, Waker, post_excessive_delay, post_late_text, post_outage, post_repeats,
-};
+pub use report::{TextOutput, Waker};
 pub use settings::Job;
+pub use stats::Stats;
 pub use uplink::{Refused, Uplink};
 
 /// Levels: WARNING for problems a user should fix, DEBUG for sessions and their states, LOG for

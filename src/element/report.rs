@@ -2,8 +2,7 @@
 //! Reports a session's events to the application, as bus messages and statistics, and its text to
 //! the src pad. The session's task calls it; nothing here blocks.
 
-use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::sync::Arc;
 
 use gst::glib;
 use gst::prelude::*;
@@ -12,12 +11,14 @@ use super::assignment::{Assignment, Outputs, Stretch};
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::losses::Losses;
-use super::{CAT, lock, messages};
+use super::posts::{post, post_audio_lost, post_failure, post_outage};
+use super::stats::Stats;
+use super::{CAT, messages};
 use crate::audio::samples;
 use crate::net::{Listener, Lost, Remark, Remarks};
-use crate::protocol::{Failure, Usage};
+use crate::protocol::Usage;
 use crate::session::{Notice, Warning};
-use crate::timeline::{Timestamp, nanos};
+use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
 /// The reason why a full queue drops audio.
@@ -45,102 +46,6 @@ pub trait TextOutput: Send + 'static {
 
 /// No src pad: messages only.
 impl TextOutput for () {}
-
-/// The statistics of all sessions of an element.
-#[derive(Debug, Default)]
-pub struct Ledger {
-    state: ConnectionState,
-    sessions: u64,
-    bytes_sent: u64,
-    sent: Duration,
-    billed: Usage,
-    interims: u64,
-    finals: u64,
-    audio_lost: Duration,
-    outages: u64,
-    reconnects: u64,
-    rotations: u64,
-    late_texts: u64,
-    /// In milliseconds.
-    max_observed_delay: u32,
-}
-
-/// A ledger, shared by the element, or by one of its translations, with its sessions. What a
-/// translation counts is counted for the element, too; the state of the connection is its own.
-#[derive(Debug, Clone, Default)]
-pub struct Stats {
-    own: Arc<Mutex<Ledger>>,
-    whole: Option<Arc<Mutex<Ledger>>>,
-}
-
-impl Stats {
-    /// The ledger of a translation.
-    pub fn part(&self) -> Self {
-        Self {
-            own: Arc::default(),
-            whole: Some(self.own.clone()),
-        }
-    }
-
-    pub fn connection_state(&self) -> ConnectionState {
-        lock(&self.own).state
-    }
-
-    fn set_connection_state(&self, state: ConnectionState) {
-        let before = std::mem::replace(&mut lock(&self.own).state, state);
-        if before == ConnectionState::Reconnecting && state == ConnectionState::Connected {
-            self.count(|ledger| ledger.reconnects += 1);
-        }
-    }
-
-    /// The longest observed delay, in milliseconds.
-    pub fn max_observed_delay(&self) -> u32 {
-        lock(&self.own).max_observed_delay
-    }
-
-    /// Records the delay from speech to output of some text, in milliseconds, and whether the text
-    /// had to be shown later than it was spoken.
-    pub fn observe_delay(&self, delay: u32, late: bool) {
-        self.count(|ledger| {
-            ledger.late_texts += u64::from(late);
-            ledger.max_observed_delay = ledger.max_observed_delay.max(delay);
-        });
-    }
-
-    /// Records audio that was lost, if any was.
-    pub(super) fn count_lost(&self, lost: Option<Lost>) {
-        if let Some(lost) = lost {
-            self.count(|ledger| ledger.audio_lost += lost.duration);
-        }
-    }
-
-    /// The `stats` property.
-    pub fn to_structure(&self, queue_level: Duration) -> gst::Structure {
-        let ledger = lock(&self.own);
-        gst::Structure::builder("qwenasr/stats")
-            .field("sessions", ledger.sessions)
-            .field("outages", ledger.outages)
-            .field("reconnects", ledger.reconnects)
-            .field("rotations", ledger.rotations)
-            .field("late-texts", ledger.late_texts)
-            .field("bytes-sent", ledger.bytes_sent)
-            .field("seconds-sent", ledger.sent.as_secs_f64())
-            .field("seconds-billed", ledger.billed.seconds)
-            .field("tokens-billed", ledger.billed.tokens)
-            .field("interims", ledger.interims)
-            .field("finals", ledger.finals)
-            .field("audio-lost", nanos(ledger.audio_lost))
-            .field("queue-level", nanos(queue_level))
-            .build()
-    }
-
-    /// The locks are held only during `change`, which merely updates counters, one after the other.
-    fn count(&self, change: impl Fn(&mut Ledger)) {
-        for ledger in [Some(&self.own), self.whole.as_ref()].into_iter().flatten() {
-            change(&mut lock(ledger));
-        }
-    }
-}
 
 /// Delivers one session's events to the bus and the text outputs.
 pub struct Report<T: TextOutput> {
@@ -510,115 +415,12 @@ fn put<T: TextOutput>(output: Option<&mut T>, transcript: Transcript, is_final: 
     }
 }
 
-fn post(element: &gst::Element, structure: gst::Structure) {
-    let message = gst::message::Element::builder(structure)
-        .src(element)
-        .build();
-    // Fails only without a bus: then there is no recipient.
-    let _ = element.post_message(message);
-}
-
-/// Posts the WARNINGs of settings that have no effect.
-pub fn post_without_effect(element: &gst::Element, settings: &[String]) {
-    for what in settings {
-        gst::warning!(CAT, obj = element, "{what}");
-        let message = gst::message::Warning::builder(gst::ResourceError::Settings, what)
-            .src(element)
-            .build();
-        let _ = element.post_message(message);
-    }
-}
-
-/// Posts the one ERROR of a failure; `target` is the language of the translation that it concerns.
-pub fn post_failure(element: &gst::Element, failure: &Failure, target: Option<&str>) {
-    let text = format!("{failure}{}", concerning(target));
-    gst::error!(CAT, obj = element, "{text}");
-    let error = messages::error_of(failure.kind, &text);
-    let message = gst::message::Error::builder_from_error(error)
-        .details(messages::details_of(failure, target))
-        .src(element)
-        .build();
-    let _ = element.post_message(message);
-}
-
-/// Which translation a failure concerns, as a sentence.
-fn concerning(target: Option<&str>) -> String {
-    let target = target.filter(|target| !target.is_empty());
-    target.map_or_else(String::new, |target| {
-        format!(" This concerns the translation into {target}.")
-    })
-}
-
-/// Posts the one WARNING of an outage; `next` is a sentence on what happens next, and `target` the
-/// language of the translation that it concerns.
-pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str, target: Option<&str>) {
-    let text = format!("{failure} {next}{}", concerning(target));
-    gst::warning!(CAT, obj = element, "{text}");
-    let error = messages::error_of(failure.kind, &text);
-    let message = gst::message::Warning::builder_from_error(error)
-        .details(messages::details_of(failure, target))
-        .src(element)
-        .build();
-    let _ = element.post_message(message);
-}
-
-/// Posts a WARNING that live text arrived `delay` milliseconds after it was spoken.
-pub fn post_excessive_delay(element: &gst::Element, delay: u32) {
-    let text =
-        format!("Text came {delay} ms after it was said, more than latency and lateness allow.");
-    post_clock_warning(element, &text, messages::excessive_delay(delay));
-}
-
-/// Posts a WARNING that text is shown `late` milliseconds too late, although it arrived in time.
-pub fn post_late_text(element: &gst::Element, late: u32) {
-    let text = format!(
-        "Text is shown {late} ms too late, after what had left the src pad before. Look for timestamps \
-         that leap or go back; or else the service left an utterance open."
-    );
-    post_clock_warning(element, &text, messages::late_text(late));
-}
-
-/// Posts a WARNING that the service repeated the same words this often in one utterance.
-pub fn post_repeats(element: &gst::Element, repeats: usize) {
-    let text = format!(
-        "The service repeated the same words {repeats} times: the text on the pad has them three \
-         times. Where that comes again, try another model, or a smaller vad-silence-duration."
-    );
-    gst::warning!(CAT, obj = element, "{text}");
-    let message = gst::message::Warning::builder(gst::StreamError::Decode, &text)
-        .src(element)
-        .build();
-    let _ = element.post_message(message);
-}
-
-fn post_clock_warning(element: &gst::Element, text: &str, details: gst::Structure) {
-    gst::warning!(CAT, obj = element, "{text}");
-    let message = gst::message::Warning::builder(gst::CoreError::Clock, text)
-        .details(details)
-        .src(element)
-        .build();
-    let _ = element.post_message(message);
-}
-
-/// Reports audio for which there will be no text.
-pub(super) fn post_audio_lost(
-    element: &gst::Element,
-    lost: Lost,
-    reason: &str,
-    segment: &gst::FormattedSegment<gst::ClockTime>,
-    target: Option<&str>,
-) {
-    gst::debug!(CAT, obj = element, "{lost:?}: {reason}");
-    post(
-        element,
-        messages::audio_lost(lost.time, lost.duration, reason, segment, target),
-    );
-}
-
 #[cfg(test)]
 mod tests {
     use super::super::assignment::MAIN;
     use super::super::settings::Job;
+    use std::time::Duration;
+
     use super::*;
 
     #[test]
