@@ -9,7 +9,7 @@
 //! Words are compared by their keys, see [`super::tokens`].
 
 // Costs of the alignment, per character. Audio that was heard in the meantime adds text at the end,
-// so that costs least: rather is a word shown in two versions than missing. Where new text could be
+// so that costs least: a word in two versions is better than none. Where new text could be
 // on either side of the place, it is after it.
 const COST_DELETED: u32 = 4;
 const COST_REPLACED: u32 = 4;
@@ -27,7 +27,7 @@ pub(super) fn align(shown: &[String], pending: &[&str], text: &[&str]) -> usize 
     if same == shown.len() {
         return start;
     }
-    // Far from the end of what was shown, one for one is good enough.
+    // Far from the end of what was shown, words are taken to correspond one by one.
     let excess = shown.len().saturating_sub(same.saturating_add(MAX_ALIGNED));
     same = same.saturating_add(excess);
     start = start.saturating_add(excess).min(text.len());
@@ -129,7 +129,7 @@ fn costs_after(pending: &[char], text: &[char]) -> Vec<u32> {
     row
 }
 
-/// The costs of so many characters of the same kind, from none to `count`.
+/// The costs of up to `count` characters of the same kind, from none on.
 fn steps(count: usize, cost: u32) -> Vec<u32> {
     let costs = std::iter::successors(Some(0_u32), |sum| Some(sum.saturating_add(cost)));
     costs.take(count.saturating_add(1)).collect()
@@ -159,8 +159,7 @@ fn next_row<'a>(
     next
 }
 
-/// The characters of words, each of which begins with a space: words are rather aligned with words
-/// than with parts of them.
+/// The characters of words, each after a space, so that words are aligned with words where possible.
 fn characters<'a>(words: impl Iterator<Item = &'a str>) -> Vec<char> {
     words
         .flat_map(|word| std::iter::once(' ').chain(word.chars()))

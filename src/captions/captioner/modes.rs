@@ -20,24 +20,19 @@ const MAX_OPEN: usize = 16;
 
 /// Readable cues of finished utterances.
 ///
-/// A cue that is over before it can have been read stays on until the next one. So it is held back
-/// until it is known when that is, or until it is due.
+/// A cue that is over before it can have been read stays on, but not beyond the start of the next
+/// one. So the last one of an utterance is held back until it is known how far there is no text, as
+/// the session says after each final text, or until it is due.
 #[derive(Debug)]
 pub(super) struct FinalCues {
     layout: Layout,
     /// The latest cue, with its time for reading.
     held: Option<(Cue, Duration)>,
-    /// There is no text from the held cue up to here.
-    free_until: Timestamp,
 }
 
 impl FinalCues {
     pub fn new(layout: Layout) -> Self {
-        Self {
-            layout,
-            held: None,
-            free_until: Timestamp::default(),
-        }
+        Self { layout, held: None }
     }
 }
 
@@ -73,16 +68,13 @@ impl Composer for FinalCues {
     }
 
     fn watermark(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
-        self.free_until = time;
-        let has_been_read = |(cue, reading): &(Cue, Duration)| cue.span.start + *reading <= time;
-        if self.held.as_ref().is_some_and(has_been_read) {
-            self.release(time, track, out);
-        }
+        self.release(time, track, out);
     }
 
     fn due(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
         if self.held().is_some_and(|start| start <= time) {
-            self.release(self.free_until, track, out);
+            // Where the next one starts is not known.
+            self.release(time, track, out);
         }
     }
 

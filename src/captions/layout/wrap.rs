@@ -11,14 +11,9 @@ use super::{Division, MAX_CLUSTERS, TimedBoundary, columns_between, cost_of_widt
 impl Division<'_> {
     /// How many lines the text between two points takes; `None` if these are too many.
     pub(super) fn lines_needed(&self, from: usize, to: usize) -> Option<usize> {
-        let close = self.points.get(to)?;
         let ends = std::iter::successors(Some(from), |at| self.line_ends.get(*at).copied());
-        let starts = ends
-            .take(self.max_lines)
-            .filter_map(|at| self.points.get(at));
-        let mut lines = starts.zip(1..);
-        let fits = |open: &TimedBoundary| columns_between(open, close) <= self.line_columns;
-        lines.find_map(|(open, count)| fits(open).then_some(count))
+        let mut lines = ends.take(self.max_lines).zip(1..);
+        lines.find_map(|(at, count)| self.is_line(at, to).then_some(count))
     }
 
     /// The text between two points, with line breaks.
@@ -38,8 +33,7 @@ impl Division<'_> {
     fn best_breaks(&self, from: usize, to: usize, count: usize) -> Vec<usize> {
         let columns = self.columns(from, to);
         let share = (columns / count.max(1)).max(1);
-        // For each point that so many lines may end at, the least cost of these, and the breaks
-        // between them.
+        // For each point where the lines so far may end, their least cost and the breaks between.
         let mut ends = BTreeMap::from([(from, (0, Vec::new()))]);
         for _ in 1..count {
             let mut next: BTreeMap<usize, (u64, Vec<usize>)> = BTreeMap::new();
@@ -55,8 +49,8 @@ impl Division<'_> {
             }
             ends = next;
         }
-        let fits = |start: usize| self.columns(start, to) <= self.line_columns;
-        let fitting = ends.into_iter().filter(|(start, _)| fits(*start));
+        let fitting = ends.into_iter();
+        let fitting = fitting.filter(|(start, _)| self.is_line(*start, to));
         let whole = fitting.map(|(start, (before, breaks))| {
             let cost = self.line_cost(start, to, share);
             (cost.saturating_add(before), breaks)
@@ -67,8 +61,12 @@ impl Division<'_> {
 
     /// Where a line may end that starts at `start`, before `to`.
     fn possible_ends(&self, start: usize, to: usize) -> impl Iterator<Item = usize> {
-        let fits = move |end: &usize| self.columns(start, *end) <= self.line_columns;
-        (start + 1..to).take_while(fits)
+        (start + 1..to).take_while(move |end| self.is_line(start, *end))
+    }
+
+    /// Whether the text between two points fits on one line. What cannot be divided always does.
+    fn is_line(&self, from: usize, to: usize) -> bool {
+        to == from + 1 || from < to && self.columns(from, to) <= self.line_columns
     }
 
     /// Cost of a line and of the break after it.

@@ -60,7 +60,7 @@ impl Recording<'_> {
         }
     }
 
-    /// What is shown before the final text, and after it, with a deadline so much behind the audio.
+    /// What is shown before the final text, and after it, with a deadline this far behind the audio.
     fn shown(&self, deadline: Option<u64>) -> [Vec<String>; 2] {
         let mut stable = Stable::default();
         let none = Timestamp::default();
@@ -105,7 +105,7 @@ fn counterparts(shown: &str, text: &[String]) -> Vec<(usize, Option<usize>)> {
     }
     let (mut row, mut column) = (0, 0);
     let mut counterpart = || {
-        // Rather none for a character shown than for one of the text.
+        // Of equal choices the one that leaves out a character shown.
         while column < shown.len() && costs[row][column] == costs[row][column + 1] + 1 {
             column += 1;
         }
