@@ -208,7 +208,7 @@ impl Input {
     /// Sends the audio to this session, too, from the next buffer on.
     pub fn join(&mut self, uplink: Arc<Uplink>) {
         self.welcome(&uplink);
-        // The other sessions are stopped if this one is: the run has been ended.
+        // If the run was ended meanwhile, the session is dropped, and stops.
         if let Some(run) = &mut self.run {
             run.uplinks = run.uplinks.iter().cloned().chain([uplink]).collect();
         }

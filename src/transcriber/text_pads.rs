@@ -39,7 +39,7 @@ impl TextPads {
 
     /// A key for another translation.
     pub fn next_key(&self) -> Key {
-        // There is no end to them: four billion requests.
+        // After four billion requests they are given out again.
         self.keys
             .fetch_add(1, Ordering::Relaxed)
             .wrapping_add(1)
