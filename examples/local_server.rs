@@ -94,6 +94,8 @@ enum SelfHosted {
     Vllm,
     /// That of OpenAI's transcription sessions, as sglang serves it
     Openai,
+    /// That of sglang-omni's transcription sessions
+    SglangOmni,
 }
 
 fn main() -> ExitCode {
@@ -150,6 +152,7 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
     let self_hosted = match arguments.self_hosted {
         SelfHosted::Vllm => Protocol::Vllm,
         SelfHosted::Openai => Protocol::OpenAi,
+        SelfHosted::SglangOmni => Protocol::SglangOmni,
     };
     let options = Options {
         protocols: vec![Protocol::Realtime, Protocol::Inference, self_hosted],
@@ -164,7 +167,8 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
         ..Options::default()
     };
     let key = if needs_key { "…" } else { "any" };
-    let url_for = |protocol: Protocol| format!("ws://{address}{}", protocol.path());
+    let url_for =
+        |protocol: Protocol| format!("ws://{address}{}{}", protocol.path(), protocol.query());
     let url = url_for(Protocol::Realtime);
     println!("Listening on {url}");
     println!("         and {}", url_for(Protocol::Inference));

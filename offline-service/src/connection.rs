@@ -50,14 +50,22 @@ pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
         return drain(&mut stream).await;
     }
     let options = &shared.options;
-    let (mut protocol, mut query) = (None, String::new());
+    let (mut protocol, mut query, mut counted) = (None, String::new(), None);
+    let limit = options.max_connections;
     #[allow(clippy::result_large_err)] // as the library wants it
     let answer = |request: &Request, response: Response| {
         let record = handshake::record(number, request);
         protocol = options.protocol(&record.path, &record.query);
         query.clone_from(&record.query);
         registry.request(record);
-        handshake::answer(request, response, options, &faults)
+        let response = handshake::answer(request, response, options, &faults)?;
+        counted = registry.open_session(limit);
+        match protocol {
+            Some(protocol) if counted.is_none() && protocol.refuses_the_upgrade() => {
+                Err(handshake::unavailable(protocol.too_many(limit)))
+            }
+            _ => Ok(response),
+        }
     };
     let accepted = timeout(options.idle_timeout, accept_hdr_async(stream, answer)).await;
     let mut socket = match accepted {
@@ -84,10 +92,9 @@ pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
         number,
         registry,
     };
-    let counted = registry.open_session(options.max_connections);
     let begun = match &counted {
         Some(_) => protocol.begin(number as u64, &query, options, &faults),
-        None => Err(Wire::Event(protocol.too_many(options.max_connections))),
+        None => Err(vec![Wire::Event(protocol.too_many(limit))]),
     };
     match begun {
         Ok(dialect) => {
@@ -100,8 +107,10 @@ pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
             });
         }
         // The receiver is there, so that sending cannot fail.
-        Err(answer) => {
-            drop(wire.send(answer));
+        Err(answers) => {
+            for answer in answers {
+                drop(wire.send(answer));
+            }
             if connection.idle_timeout.is_none() {
                 drop(wire.send(Wire::close(1000, "")));
             }

@@ -36,6 +36,8 @@ pub struct Setup {
     pub obstacle: Option<String>,
     /// Audio between two interim results, if the protocol has an opinion.
     pub partial_interval: Option<Duration>,
+    /// The longest item where the service finds them, if the protocol has an opinion.
+    pub max_item: Option<Duration>,
 }
 
 impl Default for Setup {
@@ -46,6 +48,7 @@ impl Default for Setup {
             language: None,
             obstacle: None,
             partial_interval: None,
+            max_item: None,
         }
     }
 }
@@ -285,7 +288,8 @@ impl Core {
 
     fn cut_speech(&mut self, out: Sink) {
         let now = self.ms(self.clock);
-        let limit = self.max_item.map(|limit| limit.as_millis() as u64);
+        let limit = self.setup.max_item.or(self.max_item);
+        let limit = limit.map(|limit| limit.as_millis() as u64);
         if let Some(limit) = limit
             && self
                 .item

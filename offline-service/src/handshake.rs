@@ -2,7 +2,7 @@
 
 //! The HTTP request that begins a connection.
 
-use serde_json::json;
+use serde_json::{Value, json};
 use tokio_tungstenite::tungstenite::handshake::server::{ErrorResponse, Request, Response};
 use tokio_tungstenite::tungstenite::http::{
     HeaderMap, HeaderName, HeaderValue, StatusCode, header,
@@ -45,6 +45,15 @@ pub fn answer(
         None => Ok(response),
         Some(refusal) => Err(error_response(refusal)),
     }
+}
+
+/// The answer of a service that has too many sessions.
+pub fn unavailable(body: Value) -> ErrorResponse {
+    error_response(Refusal {
+        status: 503,
+        body: body.to_string(),
+        headers: Vec::new(),
+    })
 }
 
 /// What to remember of a request.

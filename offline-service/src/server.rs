@@ -17,10 +17,8 @@ use tokio::time::{sleep, timeout};
 use crate::blocks::BlockRecogniser;
 use crate::connection;
 use crate::dialect::Protocol;
-use crate::dialect::livetranslate::is_translator;
 use crate::faults::{Faults, RawFrame};
 use crate::filter::Wire;
-use crate::handshake;
 use crate::recogniser::Factory;
 use crate::record::SessionRecord;
 use crate::registry::{Observer, Registry};
@@ -89,17 +87,16 @@ pub struct Options {
 }
 
 impl Options {
-    /// The protocol spoken at a path, with or without a slash at its end, with the model that the
-    /// query asks for.
+    /// The protocol spoken at a path, with or without a slash at its end: the one that the query
+    /// means, if there are several.
     pub(super) fn protocol(&self, path: &str, query: &str) -> Option<Protocol> {
         let path = path.strip_suffix('/').unwrap_or(path);
-        let translates = handshake::model(query).is_some_and(is_translator);
         let fitting = || {
             let protocols = self.protocols.iter().copied();
             protocols.filter(|protocol| protocol.path() == path)
         };
-        let is_meant = |protocol: &Protocol| (*protocol == Protocol::LiveTranslate) == translates;
-        fitting().find(is_meant).or_else(|| fitting().next())
+        let meant = fitting().find(|protocol| protocol.is_meant(query));
+        meant.or_else(|| fitting().next())
     }
 }
 
@@ -262,9 +259,11 @@ impl Server {
         self.url_for(Protocol::Realtime)
     }
 
-    /// The URL of the service for clients of a protocol, without a query.
+    /// The URL of the service for clients of a protocol, with no more of a query than that asks
+    /// for.
     pub fn url_for(&self, protocol: Protocol) -> String {
-        format!("ws://{}{}", self.address, protocol.path())
+        let (path, query) = (protocol.path(), protocol.query());
+        format!("ws://{}{path}{query}", self.address)
     }
 
     /// The port of the service on 127.0.0.1.

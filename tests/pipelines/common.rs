@@ -68,6 +68,7 @@ impl Service {
             Protocol::Inference => "model=fun-asr-realtime",
             Protocol::Vllm => "model=qwen3-asr turn-detection=client-vad",
             Protocol::OpenAi => "model=qwen3-asr turn-detection=client-vad protocol=realtime",
+            Protocol::SglangOmni => "model=qwen3-asr",
         };
         format!("url={url} {others}")
     }

@@ -71,6 +71,69 @@ fn web_server(answer: &'static str) -> String {
     url
 }
 
+/// Three protocols are spoken at the same path.
+#[test]
+fn a_server_of_another_protocol_is_recognised_by_its_first_answer() {
+    let omni = "turn-detection=server-vad";
+    let (vllm, openai) = ("protocol=vllm", "protocol=realtime");
+    for (spoken, meant, says) in [
+        (
+            Protocol::OpenAi,
+            omni,
+            "speaks OpenAI's realtime protocol, not sglang-omni's",
+        ),
+        (
+            Protocol::Vllm,
+            omni,
+            "speaks vLLM's realtime protocol, not sglang-omni's",
+        ),
+        (
+            Protocol::SglangOmni,
+            vllm,
+            "speaks sglang-omni's realtime protocol, not vLLM's",
+        ),
+        (
+            Protocol::OpenAi,
+            vllm,
+            "speaks OpenAI's realtime protocol, not vLLM's",
+        ),
+        (
+            Protocol::Vllm,
+            openai,
+            "speaks vLLM's realtime protocol, not OpenAI's",
+        ),
+    ] {
+        let server = with(|options| options.protocols = vec![spoken]);
+        // All but one are told by their settings, whatever the query.
+        let url = server.url_for(Protocol::SglangOmni);
+        let url = match meant {
+            "protocol=realtime" => server.url_for(spoken),
+            _ => url,
+        };
+        let properties = format!("model=m max-retries=-1 {meant}");
+        check(&url, &properties, gst::ResourceError::Settings, says);
+        assert_eq!(server.connections(), 1, "{says}");
+    }
+}
+
+#[test]
+fn a_full_server_and_a_model_that_is_not_served_are_told_apart() {
+    let server = with(|options| {
+        options.protocols = vec![Protocol::SglangOmni];
+        options.known_models = Some(vec!["m".into()]);
+        options.max_connections = 0;
+    });
+    let url = server.url_for(Protocol::SglangOmni);
+    let details = check(&url, "model=m", gst::ResourceError::OpenReadWrite, "full");
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 503);
+    let server = with(|options| {
+        options.protocols = vec![Protocol::SglangOmni];
+        options.known_models = Some(vec!["m".into()]);
+    });
+    let url = format!("{}&model=x", server.url_for(Protocol::SglangOmni));
+    check(&url, "model=x", gst::ResourceError::Read, "model 'x'");
+}
+
 #[test]
 fn a_web_page_is_not_tried_for_ever() {
     let url = web_server("HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\npage");

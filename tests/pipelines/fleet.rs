@@ -40,7 +40,7 @@ pub fn a_router_without_room_is_asked_again(protocol: Protocol) {
     rig.wait_for_eos();
     server.check_cues(&speech, &rig.texts(), 0);
     assert_eq!(rig.warnings.len(), 1, "{:?}", rig.warnings);
-    assert_eq!(server.connections(), 4);
+    assert_eq!(server.connections(), 3 + server.connections_for(3));
 }
 
 pub fn a_server_that_is_drained_is_no_outage(protocol: Protocol) {

@@ -82,6 +82,7 @@ pub fn long_speech_is_committed_before_the_protocols_limit(protocol: Protocol) {
     let limit = match protocol {
         Protocol::Vllm => 15,
         Protocol::OpenAi => 30,
+        Protocol::SglangOmni => 28,
         _ => 60,
     };
     assert_eq!(commits(&server), 150_usize.div_ceil(limit));

@@ -20,7 +20,7 @@ macro_rules! scenarios {
 
 mod everywhere {
     scenarios! {
-        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference, vllm: Vllm, openai: OpenAi => {
+        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference, vllm: Vllm, openai: OpenAi, sglang_omni: SglangOmni => {
             endings::eos_before_any_audio_makes_no_connection,
             endings::eos_in_mid_word_brings_the_word,
             endings::the_same_element_can_play_again,
@@ -57,7 +57,7 @@ mod everywhere {
 /// The protocols that detect speech, and have an end and identifiers.
 mod of_the_service {
     scenarios! {
-        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference => {
+        realtime: Realtime, livetranslate: LiveTranslate, inference: Inference, sglang_omni: SglangOmni => {
             endings::a_finish_that_takes_its_time_is_waited_for,
             endings::eos_arrives_when_the_service_closes_instead_of_finishing,
             endings::eos_arrives_when_the_service_does_not_finish,
@@ -86,7 +86,7 @@ mod at_the_lower_rate {
 /// The protocols that can be told where utterances end.
 mod with_commits {
     scenarios! {
-        realtime: Realtime, vllm: Vllm, openai: OpenAi => {
+        realtime: Realtime, vllm: Vllm, openai: OpenAi, sglang_omni: SglangOmni => {
             manual::long_speech_is_committed_before_the_protocols_limit,
             manual::the_signal_and_the_event_end_utterances,
             manual::without_commits_the_end_of_the_stream_is_one,

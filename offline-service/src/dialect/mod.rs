@@ -8,6 +8,7 @@ pub mod limits;
 pub mod livetranslate;
 pub mod openai;
 pub mod realtime;
+pub mod sglang_omni;
 pub mod vllm;
 
 use std::time::Duration;
@@ -23,9 +24,10 @@ use crate::record::ClientEvent;
 use crate::server::Options;
 use crate::words::Word;
 use inference::Inference;
-use livetranslate::LiveTranslate;
+use livetranslate::{LiveTranslate, is_translator};
 use openai::OpenAi;
 use realtime::Realtime;
+use sglang_omni::SglangOmni;
 use vllm::Vllm;
 
 /// A protocol of the service.
@@ -41,6 +43,8 @@ pub enum Protocol {
     Vllm,
     /// That of OpenAI's transcription sessions, as sglang serves it.
     OpenAi,
+    /// That of sglang-omni's transcription sessions, which the query asks for.
+    SglangOmni,
 }
 
 impl Protocol {
@@ -49,7 +53,27 @@ impl Protocol {
         match self {
             Self::Realtime | Self::LiveTranslate => "/api-ws/v1/realtime",
             Self::Inference => "/api-ws/v1/inference",
-            Self::Vllm | Self::OpenAi => "/v1/realtime",
+            Self::Vllm | Self::OpenAi | Self::SglangOmni => "/v1/realtime",
+        }
+    }
+
+    /// What has to be in the query, with the question mark.
+    pub const fn query(self) -> &'static str {
+        match self {
+            Self::SglangOmni => "?intent=transcription",
+            _ => "",
+        }
+    }
+
+    /// Whether a request with this query means it, if several protocols have its path.
+    pub fn is_meant(self, query: &str) -> bool {
+        let model = handshake::model(query);
+        match self {
+            Self::LiveTranslate => model.is_some_and(is_translator),
+            Self::Realtime => !model.is_some_and(is_translator),
+            Self::SglangOmni => sglang_omni::is_meant(query),
+            Self::Vllm | Self::OpenAi => !sglang_omni::is_meant(query),
+            Self::Inference => true,
         }
     }
 
@@ -61,7 +85,7 @@ impl Protocol {
         query: &str,
         options: &Options,
         faults: &Faults,
-    ) -> Result<Box<dyn Dialect>, Wire> {
+    ) -> Result<Box<dyn Dialect>, Vec<Wire>> {
         Ok(match self {
             Self::Realtime => {
                 let model = realtime::admit(handshake::model(query), options)?;
@@ -74,6 +98,7 @@ impl Protocol {
             Self::Inference => Box::new(Inference::new(number, options, faults)),
             Self::Vllm => Box::new(Vllm::new(number, options)),
             Self::OpenAi => Box::new(OpenAi::new(number, options, faults)),
+            Self::SglangOmni => Box::new(SglangOmni::begin(number, query, options, faults)?),
         })
     }
 
@@ -84,7 +109,13 @@ impl Protocol {
             Self::Inference => inference::too_many(limit),
             Self::Vllm => vllm::error("processing_error", "Too many sessions"),
             Self::OpenAi => openai::error("too_many_sessions", "Too many sessions"),
+            Self::SglangOmni => sglang_omni::unavailable(),
         }
+    }
+
+    /// Whether that is the body of an answer with status 503, rather than an event.
+    pub fn refuses_the_upgrade(self) -> bool {
+        self == Self::SglangOmni
     }
 
     /// How long a connection may go without a text frame.

@@ -78,6 +78,16 @@ impl Client {
         panic!("no {wanted} in {events:?}");
     }
 
+    /// The next event.
+    pub async fn event(&mut self) -> Value {
+        while let Some(message) = self.0.next().await {
+            if let Message::Text(text) = message.unwrap() {
+                return serde_json::from_str(&text).unwrap();
+            }
+        }
+        panic!("no event");
+    }
+
     /// All that comes until the connection ends, and the message that ended it.
     pub async fn rest(&mut self) -> (Vec<Value>, Option<Message>) {
         let mut events = Vec::new();

@@ -7,5 +7,6 @@ mod inference;
 mod moonshine;
 mod self_hosted;
 mod server;
+mod sglang_omni;
 mod speech;
 mod sphinx;

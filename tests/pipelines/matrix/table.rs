@@ -409,13 +409,14 @@ pub fn rows(moment: Moment, protocol: Protocol) -> Vec<Row> {
                 never_complete: Items::Only(moment.items()),
                 ..none()
             })
-            // Where nothing says that all is finished, they are waited for.
             .without_finals(
                 moment.items(),
-                if is_self_hosted(protocol) {
-                    items + 1
-                } else {
-                    1
+                match protocol {
+                    // Its finals come in order, so each is missed.
+                    Protocol::SglangOmni => items,
+                    // Where nothing says that all is finished, they are waited for.
+                    _ if is_self_hosted(protocol) => items + 1,
+                    _ => 1,
                 },
             ),
         row("missing finals, and close 1011", GoesOn)
@@ -476,6 +477,8 @@ fn is_foreign_to(protocol: Protocol, fault: &str) -> bool {
             "no session.finished",
             "wrong model",
         ],
+        // Finals come in order: one that is missing has failed, whatever follows.
+        Protocol::SglangOmni => &["missing finals, and close 1011", "wrong model"],
         // There are no identifiers, and no more audio is sent before an answer has come.
         Protocol::Vllm => &[
             "no answer to the settings",

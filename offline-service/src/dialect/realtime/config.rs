@@ -135,7 +135,7 @@ impl Config {
             detection: self.detection.clone(),
             language: self.language.code().map(str::to_owned),
             obstacle,
-            partial_interval: None,
+            ..Setup::default()
         }
     }
 

@@ -22,13 +22,14 @@ use crate::server::Options;
 use config::Config;
 
 /// The model to serve a session with, or what to answer instead of serving it.
-pub fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a str, Wire> {
+pub fn admit<'a>(model: Option<&'a str>, options: &Options) -> Result<&'a str, Vec<Wire>> {
     match (&options.known_models, model) {
         (None, model) => Ok(model.unwrap_or(OTHER_MODEL)),
         (Some(known), Some(model)) if known.iter().any(|known| known == model) => Ok(model),
         (Some(_), model) => {
             let model = model.unwrap_or_default();
-            Err(Wire::close(1007, &format!("Model not found ({model})!")))
+            let reason = format!("Model not found ({model})!");
+            Err(vec![Wire::close(1007, &reason)])
         }
     }
 }
