@@ -28,6 +28,42 @@ fn everything_is_reported_before_eos() {
     );
 }
 
+/// As a player that loops: a segment, and after it the same again without a flush.
+#[test]
+fn the_utterances_of_each_segment_that_is_done_are_reported() {
+    let server = server(|_| {});
+    let speech = Speech::new(16_000)
+        .say(0..8)
+        .silence(800)
+        .say(8..16)
+        .silence(9000);
+    let wav = speech.wav();
+    let mut rig = rig(&server.url(), "max-speed=100", &wav);
+    rig.pipeline.set_state(gst::State::Paused).unwrap();
+    let prerolled = rig
+        .pipeline
+        .state(gst::ClockTime::from_seconds(LONG.as_secs()));
+    assert_eq!(prerolled.0, Ok(gst::StateChangeSuccess::Success));
+    let seek = |rig: &Rig, flags| {
+        let (set, end) = (gst::SeekType::Set, gst::ClockTime::from_mseconds(2400));
+        let start = gst::ClockTime::ZERO;
+        rig.pipeline.seek(1.0, flags, set, start, set, end).unwrap();
+    };
+    seek(&rig, gst::SeekFlags::FLUSH | gst::SeekFlags::SEGMENT);
+    rig.play();
+    for round in 0..4 {
+        for expected in [0..8, 8..16] {
+            let text = rig.wait_for("final", |message| {
+                let said = message.structure()?;
+                let is_final = said.get::<bool>("final") == Ok(true);
+                is_final.then(|| said.get::<String>("text").unwrap())
+            });
+            assert_eq!(numbers(&text), expected.collect::<Vec<_>>(), "{round}");
+        }
+        seek(&rig, gst::SeekFlags::SEGMENT);
+    }
+}
+
 #[test]
 fn a_pause_with_a_full_queue_loses_nothing() {
     let server = server(|_| {});

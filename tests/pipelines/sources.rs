@@ -136,12 +136,16 @@ pub fn a_source_that_stalls_in_mid_utterance_gets_its_text(protocol: Protocol) {
     let mut rig = Rig::live(&server, "");
     rig.play();
     rig.push_all(speech.buffers(&[320], 0));
+    rig.wait_for_state("connected");
+    let start = std::time::Instant::now();
     let transcript = rig.wait_for("final", |message| {
         let said = message
             .structure()
             .filter(|s| s.name() == "qwenasr/transcript")?;
         said.get::<bool>("final").unwrap().then(|| said.to_owned())
     });
+    let waited = start.elapsed();
+    assert!(waited.as_secs() < 3, "{waited:?} after the last sound");
     let heard = numbers(&transcript.get::<String>("text").unwrap());
     assert_eq!(heard[..20], (0..20).collect::<Vec<_>>(), "{heard:?}");
     let begin = ms(transcript.get("timestamp").unwrap());
