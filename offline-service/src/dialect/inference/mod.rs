@@ -4,6 +4,7 @@
 //! speak.
 
 mod parameters;
+mod results;
 
 use std::time::Duration;
 
@@ -16,8 +17,9 @@ use crate::faults::Faults;
 use crate::filter::Wire;
 use crate::record::ClientEvent;
 use crate::server::Options;
-use crate::words::{Span, Word};
+use crate::words::Word;
 use parameters::{Family, Model, Parameters};
+use results::{spoken, usage};
 
 /// A connection, on which one task follows the other.
 pub struct Inference {
@@ -471,36 +473,6 @@ pub fn too_many(limit: usize) -> Value {
             "attributes": {},
         },
         "payload": {},
-    })
-}
-
-/// What the task was charged for so far.
-fn usage(task: &Task, audio: u64) -> Value {
-    let seconds = audio.div_ceil(1000);
-    match task.parameters.model.family {
-        Family::Streaming31 | Family::Message31 => {
-            let input = 62 + audio * 25 / 2000;
-            let output = task.characters.div_ceil(4) as u64;
-            json!({
-                "duration": seconds,
-                "input_tokens": input,
-                "output_tokens": output,
-                "total_tokens": input + output,
-            })
-        }
-        _ => json!({"duration": seconds}),
-    }
-}
-
-fn spoken(word: &Word, fixed: bool) -> Value {
-    let (begin, end): Span = word.span;
-    json!({
-        "begin_time": begin,
-        "end_time": end,
-        "text": word.text,
-        "punctuation": word.punctuation,
-        "fixed": fixed,
-        "speaker_id": null,
     })
 }
 
