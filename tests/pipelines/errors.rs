@@ -197,7 +197,7 @@ fn the_server_refuses() {
     let server = with(|_| {});
     for (status, code, says) in [
         (404, gst::ResourceError::NotFound, "url property"),
-        (429, gst::ResourceError::NoSpaceLeft, "Wait"),
+        (429, gst::ResourceError::NoSpaceLeft, "fewer connections"),
         (503, gst::ResourceError::OpenReadWrite, "later"),
         (302, gst::ResourceError::Settings, "url property"),
     ] {
