@@ -21,18 +21,24 @@ const MAX_OPEN: usize = 16;
 /// Readable cues of finished utterances.
 ///
 /// A cue that is over before it can have been read stays on, but not beyond the start of the next
-/// one. So the last one of an utterance is held back until it is known how far there is no text, as
-/// the session says after each final text, or until it is due.
+/// one. So the final one of an utterance is held back until it is known when that is, or until it is
+/// due. Without deadlines it is held only until the watermark that follows each final text.
 #[derive(Debug)]
 pub(super) struct FinalCues {
     layout: Layout,
     /// The latest cue, with its time for reading.
     held: Option<(Cue, Duration)>,
+    /// What is held back will be due: it can wait for the next utterance.
+    has_deadlines: bool,
 }
 
 impl FinalCues {
     pub fn new(layout: Layout) -> Self {
-        Self { layout, held: None }
+        Self {
+            layout,
+            held: None,
+            has_deadlines: false,
+        }
     }
 }
 
@@ -68,10 +74,14 @@ impl Composer for FinalCues {
     }
 
     fn watermark(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
-        self.release(time, track, out);
+        let is_read = |(cue, reading): &(Cue, Duration)| cue.span.start + *reading <= time;
+        if !self.has_deadlines || self.held.as_ref().is_some_and(is_read) {
+            self.release(time, track, out);
+        }
     }
 
     fn due(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
+        self.has_deadlines = true;
         if self.held().is_some_and(|start| start <= time) {
             // Where the next one starts is not known.
             self.release(time, track, out);

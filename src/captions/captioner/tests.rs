@@ -150,6 +150,14 @@ fn a_cue_is_held_until_it_has_been_read_but_not_beyond_the_next() {
     s.finalise(1, quick, 1000, 1600);
     assert_eq!(s.due(699), "- 0-699");
     assert_eq!(s.due(700), "- 699-1000 | Quick as a flash, I 1000-1600 | .");
+    // With deadlines there is time to wait for the next one.
+    for (wait, expected) in [(900, ""), (950, "Quick as a flash, I 1000-1950 | .")] {
+        let mut s = script();
+        s.due(500);
+        s.finalise(1, quick, 1000, 1600);
+        s.watermark(1000);
+        assert_eq!(s.watermark(1000 + wait), expected);
+    }
     let mut s = script();
     s.finalise(1, quick, 0, 600);
     assert_eq!(s.end(), "Quick as a flash, I 0-950 | .");
