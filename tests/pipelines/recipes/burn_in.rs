@@ -267,7 +267,8 @@ fn two_languages_are_in_the_picture() {
         .with_speech()
         .with_frames(150)
         .with("autovideosink", "fakesink sync=true")
-        .with_service(&server.url())
+        // It has a name of its own.
+        .with("qwenasr ", &format!("qwenasr url={} ", server.url()))
         .rig();
     let frames = watch_overlay(&rig);
     let above: Arc<Mutex<Vec<Left>>> = Arc::default();

@@ -145,7 +145,8 @@ fn each_language_has_a_webvtt_file() {
         .with_speech()
         .with("live.vtt", spoken.0.to_str().unwrap())
         .with("live.fr.vtt", translated.0.to_str().unwrap())
-        .with_service(&server.url())
+        // It has a name of its own.
+        .with("qwenasr ", &format!("qwenasr url={} ", server.url()))
         .rig();
     rig.play();
     rig.push_all(speech().buffers(&[320], 0));
