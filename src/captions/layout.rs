@@ -322,15 +322,19 @@ impl<'a> Division<'a> {
 }
 
 /// How long cues are to last in the time `whole`: all of them `least`, for which there must be time,
-/// and as far as there is more, long enough to be read.
+/// and long enough to be read, if there is time for all of that. If there is not, people speak faster
+/// than anybody reads, and cues had better stay with their words.
 fn lengths(least: Duration, reading: Vec<Duration>, whole: Duration) -> Vec<Duration> {
-    let more = reading.iter().map(|reading| reading.saturating_sub(least));
-    let count = u32::try_from(reading.len()).unwrap_or(u32::MAX);
-    let wanted = nanos(more.clone().fold(Duration::ZERO, Duration::saturating_add));
-    let rest = nanos(whole.saturating_sub(least.saturating_mul(count)));
-    let given = |more| fraction(nanos(more), rest.min(wanted), wanted);
-    more.map(|more| least + Duration::from_nanos(given(more)))
-        .collect()
+    let wanted = reading.iter().map(|reading| least.max(*reading));
+    if wanted
+        .clone()
+        .fold(Duration::ZERO, Duration::saturating_add)
+        <= whole
+    {
+        wanted.collect()
+    } else {
+        vec![least; reading.len()]
+    }
 }
 
 /// Moves `ends`, where cues that touch each other have been spoken, so that every cue between
