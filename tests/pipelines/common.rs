@@ -571,12 +571,17 @@ pub fn numbers(text: &str) -> Vec<u32> {
         .collect()
 }
 
+/// When a cue that is shown from `start` on has been read, at 20 characters a second.
+pub fn reading_end(text: &str, start: u64) -> u64 {
+    start + 50 * text.chars().count() as u64
+}
+
 /// Every word once and in order, every cue where its words were said, to 100 ms.
 pub fn check_cues(speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
     check_cues_within(100, speech, cues, offset_ms);
 }
 
-/// Likewise, to so many milliseconds.
+/// Likewise, to this many milliseconds.
 fn check_cues_within(tolerance: u64, speech: &Speech, cues: &[(String, u64, u64)], offset_ms: u64) {
     let heard: Vec<u32> = cues.iter().flat_map(|(text, ..)| numbers(text)).collect();
     assert_eq!(heard, speech.numbers(), "every word once, in order");
@@ -590,8 +595,8 @@ fn check_cues_within(tolerance: u64, speech: &Speech, cues: &[(String, u64, u64)
             start.abs_diff(begins) <= tolerance,
             "'{text}' starts at {start}, said at {begins}"
         );
-        // These words are said much faster than they are read, at 20 characters a second.
-        let read = start + 50 * text.chars().count() as u64;
+        // These words are said much faster than they are read.
+        let read = reading_end(text, *start);
         assert!(
             end + tolerance >= ends && *end <= ends.max(read) + tolerance,
             "'{text}' ends at {end}, said until {ends}"

@@ -115,5 +115,6 @@ pub fn connections_are_replaced_at_the_age_that_is_set(protocol: Protocol) {
     rig.run(speech.buffers(&[320], 0));
     server.check_cues(&speech, &rig.texts(), 0);
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
-    assert!(rig.stat("rotations") > 0);
+    // With vLLM each utterance has a connection of its own anyway.
+    assert!(rig.stat("rotations") > 0 || protocol == Protocol::Vllm);
 }
