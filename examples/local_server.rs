@@ -154,8 +154,11 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
         SelfHosted::Openai => Protocol::OpenAi,
         SelfHosted::SglangOmni => Protocol::SglangOmni,
     };
+    let mut protocols = Options::default().protocols;
+    protocols.retain(|protocol| protocol.path() != self_hosted.path());
+    protocols.push(self_hosted);
     let options = Options {
-        protocols: vec![Protocol::Realtime, Protocol::Inference, self_hosted],
+        protocols,
         recogniser,
         vad: VadOptions::RECORDING,
         max_item: Some(MAX_ITEM),

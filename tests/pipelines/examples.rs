@@ -4,6 +4,9 @@
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::sync::{Arc, Mutex};
+
+use gst::prelude::*;
 
 use super::common::*;
 use offline_service::{ScriptItem, ScriptRecogniser, Server, SessionRecord};
@@ -552,4 +555,43 @@ fn caption_file_escapes_what_webvtt_takes_for_markup() {
         let written = captions.text();
         assert_eq!(written.matches(expected).count(), 1, "{written}");
     }
+}
+
+/// As its page says: with a real voice, and in words of a language that it knows some fifty of.
+#[test]
+fn local_server_recognises_and_translates() {
+    let mut server = command("local_server", &["--port=0"]);
+    let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
+    let lines = BufReader::new(server.stdout.take().unwrap()).lines();
+    let mut lines = lines.map_while(Result::ok);
+    let url = lines.find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
+    let recordings = offline_service::recordings::all().unwrap();
+    let speech = Speech {
+        samples: recordings[1].pcm.clone(),
+        ..Speech::new(16_000)
+    }
+    .silence(1500);
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+         ! qwenasr name=asr url={} max-speed=20 translate_src_0::language-code=fr ! fakesink name=out \
+         asr.translate_src_0 ! fakesink name=translation",
+        url.unwrap()
+    ));
+    let translation = rig.pipeline.by_name("translation").unwrap();
+    let said: Arc<Mutex<Vec<Left>>> = Arc::default();
+    watch(&translation.static_pad("sink").unwrap(), &said);
+    rig.run(speech.buffers(&[320], 0));
+    server.kill().unwrap();
+    server.wait().unwrap();
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    let text = |texts: Vec<(String, u64, u64)>| -> String {
+        texts.into_iter().map(|(text, ..)| text + " ").collect()
+    };
+    let heard = text(rig.texts());
+    assert!(heard.contains("young man"), "{heard}");
+    let translated = text(texts_of(&said.lock().unwrap()));
+    assert!(
+        !translated.trim().is_empty() && translated != heard,
+        "{translated}"
+    );
 }
