@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Whole captioners as scripts: transcripts in, pieces out, in words. Times are in milliseconds.
 
+mod interim;
+mod loops;
+
 use super::*;
 use crate::timeline::Span;
 use crate::transcript::Word;
@@ -363,105 +366,6 @@ fn what_is_heard_again_is_not_shown_again() {
 }
 
 #[test]
-fn the_interim_line_rolls() {
-    let mut s = Script::new(Mode::Interim);
-    assert_eq!(s.interim(1, "", 400, 500), "");
-    assert_eq!(s.interim(1, "Good", 400, 900), "- 0-400 | Good 400-900");
-    assert_eq!(
-        s.interim(1, "Good evening", 400, 1300),
-        "Good evening 900-1300"
-    );
-    assert_eq!(s.due(1200), "");
-    assert_eq!(s.due(1600), "~Good evening 1300-1600");
-    assert_eq!(
-        s.interim(1, "Good evening, here is", 400, 1700),
-        "here is 1600-1700",
-        "the first line is full"
-    );
-    assert_eq!(
-        s.interim(1, "Good evening, here is the news of the day", 400, 2100),
-        "the news of the day 1700-2100",
-        "and the second is, of which all has been seen"
-    );
-    assert_eq!(
-        s.finalise(1, "Good evening. Here is the news of the day.", 400, 2050),
-        "the news of the day. 2100-3050 | ."
-    );
-    assert_eq!(s.watermark(3500), "~the news of the day. 3050-3500");
-    assert_eq!(
-        s.watermark(9900),
-        "~the news of the day. 3500-9100 | - 9100-9900",
-        "for max-duration"
-    );
-}
-
-#[test]
-fn an_interim_line_that_was_a_cough_goes() {
-    let mut s = Script::new(Mode::Interim);
-    assert_eq!(s.interim(1, "Oh", 0, 500), "Oh 0-500");
-    assert_eq!(s.interim(1, "…", 0, 700), "");
-    assert_eq!(s.finalise(1, "", 0, 500), "");
-    assert_eq!(s.watermark(1000), "- 500-1000");
-}
-
-#[test]
-fn no_interim_line_is_lost_where_there_is_no_time_for_it() {
-    let mut s = Script::new(Mode::Interim);
-    assert_eq!(s.due(2000), "- 0-2000");
-    assert_eq!(s.interim(1, "one two three four", 0, 1000), "");
-    assert_eq!(s.interim(1, "one two three four five six", 0, 1500), "");
-    assert_eq!(
-        s.due(2400),
-        "one two three four 2000-2200 | five six 2200-2400"
-    );
-    assert_eq!(
-        s.interim(1, "one two three four five six seven eight nine", 0, 2300),
-        ""
-    );
-    assert_eq!(
-        s.finalise(
-            1,
-            "one two three four five six seven eight nine ten",
-            0,
-            2400
-        ),
-        "seven eight nine ten 2400-3400 | ."
-    );
-}
-
-#[test]
-fn two_interim_utterances_at_a_time_lose_and_repeat_nothing() {
-    let mut s = Script::new(Mode::Interim);
-    assert_eq!(s.interim(1, "How are", 0, 600), "How are 0-600");
-    assert_eq!(
-        s.interim(2, "Fine", 700, 1200),
-        "~How are 600-700 | Fine 700-1200"
-    );
-    assert_eq!(
-        s.finalise(1, "How are you?", 0, 500),
-        "How are you? 1200-1500 | ."
-    );
-    assert_eq!(s.interim(2, "Fine, and", 700, 1600), "Fine, and 1500-1600");
-    assert_eq!(s.interim(3, "Well", 1600, 2100), "Well 1600-2100");
-    assert_eq!(
-        s.finalise(2, "Fine, and", 700, 1600),
-        ".",
-        "all of it has been seen"
-    );
-    assert_eq!(s.finalise(3, "Well.", 1600, 2000), "Well. 2100-3000 | .");
-}
-
-#[test]
-fn an_interim_utterance_without_a_hypothesis_is_a_cue() {
-    let mut s = Script::new(Mode::Interim);
-    assert_eq!(
-        s.finalise(1, "Good evening. Here is the news.", 500, 3500),
-        "- 0-500 | Good evening. 500-1758 | Here is the news. 1758-3500 | ."
-    );
-    assert_eq!(s.watermark(4000), "- 3500-4000", "it does not stay on");
-}
-
-#[test]
 fn what_is_known_at_the_end_is_shown_and_the_next_session_begins_anew() {
     for mode in [Mode::Stable, Mode::Interim] {
         let mut s = Script::new(mode);
@@ -476,73 +380,6 @@ fn what_is_known_at_the_end_is_shown_and_the_next_session_begins_anew() {
         assert!(shown.contains("one"), "{mode:?}: {shown}");
         let shown = s.finalise(0, "one two three", 9000, 10_500);
         assert!(shown.contains("three"), "{mode:?}: {shown}");
-    }
-}
-
-#[test]
-fn a_loop_is_cut_and_said_once() {
-    for mode in [Mode::Final, Mode::Stable, Mode::Interim] {
-        let mut s = Script::with(mode, 84, 1000, 7000);
-        let looping = |count: usize| format!("So {}that was it.", "but ".repeat(count));
-        let mut told = Vec::new();
-        for count in [5, 20, 400] {
-            s.interim(1, &looping(count), 0, 10 * count as u64);
-            told.extend(s.captioner.take_repeats());
-        }
-        s.finalise(1, &looping(400), 0, 5000);
-        told.extend(s.captioner.take_repeats());
-        assert_eq!(told.len(), 1, "{mode:?}: {told:?}");
-        s.finalise(2, "And no no no no no no no no.", 6000, 9000);
-        assert_eq!(s.captioner.take_repeats(), None);
-    }
-}
-
-#[test]
-fn a_loop_is_short_and_after_it_words_are_in_time() {
-    for (phrase, count, most) in [
-        ("but ", 400, 150),
-        ("I mean it. ", 130, 150),
-        ("Thank you. ", 100, 150),
-        ("像", 119, 24),
-    ] {
-        let mut s = Script::with(Mode::Stable, 84, 1000, 7000);
-        for n in 1..=25 {
-            let so_far = phrase.repeat(count * n / 25);
-            let said = transcript(1, "", &so_far, 0, 200 * n as u64);
-            s.captioner.interim(&said, &mut s.out);
-            let due = (200 * n as u64).saturating_sub(1000);
-            s.captioner.due(AT(due), &mut s.out);
-        }
-        let said = transcript(1, &phrase.repeat(count), "", 0, 5000);
-        s.captioner.finalise(&said, &mut s.out);
-        let shown = s.out.drain(..).filter_map(text_of);
-        let length: usize = shown.map(|text| text.chars().count()).sum();
-        assert!(length <= most, "{phrase}: {length} characters");
-        let next = s.finalise(2, "next", 6300, 6800);
-        assert!(next.ends_with("next 6300-6800 | ."), "{phrase}: {next}");
-    }
-}
-
-#[test]
-fn whatever_comes_the_next_words_are_late_by_a_second_at_most() {
-    let endless: String = (0..10_000).map(|n| format!("word{n} ")).collect();
-    let run: String = ('\u{4e00}'..'\u{6000}').collect();
-    for text in [&endless, &run] {
-        let mut s = Script::with(Mode::Stable, 84, 1000, 7000);
-        let transcript = transcript(1, &text[..text.len() / 3], "", 0, 3000);
-        s.captioner.interim(&transcript, &mut s.out);
-        let transcript = self::transcript(1, text, "", 0, 5000);
-        s.captioner.finalise(&transcript, &mut s.out);
-        let shown: String = s.out.drain(..).filter_map(text_of).collect();
-        let dense = |text: &str| text.split_whitespace().collect::<String>();
-        assert_eq!(dense(&shown), dense(text), "all of it is shown");
-        let transcript = self::transcript(2, "next", "", 5000, 5500);
-        s.captioner.finalise(&transcript, &mut s.out);
-        let start = s.out.drain(..).find_map(|piece| match piece {
-            Piece::Text { text, start, .. } if text == "next" => Some(start.millis()),
-            _ => None,
-        });
-        assert!(start <= Some(6000), "{start:?}");
     }
 }
 
