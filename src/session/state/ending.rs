@@ -142,9 +142,7 @@ impl Session {
 
     /// Reports everything as final, including held-back results: nothing earlier will come.
     pub(super) fn flush(&mut self, now: Duration) {
-        // `end_retirement` must not end the session again.
-        self.end.all_said = false;
-        self.end_retirement(now);
+        self.settle_retirement(now);
         if let Some(serving) = self.connections.serving_mut() {
             serving.end_overtaken();
         }

@@ -161,10 +161,22 @@ impl Session {
             return;
         };
         if retiring.any_open() {
-            retiring.give_up_all(now);
             let what = "The service left an utterance unfinished.";
             self.outbox.warn(Warning::Unfinished(what.into()));
         }
+        self.settle_retirement(now);
+        if std::mem::take(&mut self.end.all_said) {
+            self.end(now);
+        }
+    }
+
+    /// Reports what is known of the retiring connection's text, and closes it. The caller says why
+    /// there is no more.
+    pub(super) fn settle_retirement(&mut self, now: Duration) {
+        let Some(retiring) = self.connections.retiring() else {
+            return;
+        };
+        retiring.give_up_all(now);
         retiring.end_overtaken();
         let end = retiring.end_time();
         self.report_ended();
@@ -174,9 +186,6 @@ impl Session {
             self.outage.completed();
         } else {
             self.announce_rotation();
-        }
-        if std::mem::take(&mut self.end.all_said) {
-            self.end(now);
         }
     }
 
