@@ -64,10 +64,10 @@ impl Addresses {
 
     /// All secrets that may be in use, see [`Endpoint::secrets`].
     pub fn secrets(&self) -> Vec<Secret> {
-        let secrets = self.0.iter().flat_map(|address| address.endpoint.secrets());
-        let mut all: Vec<Secret> = secrets.collect();
-        all.dedup();
-        all
+        let addresses = self.0.iter();
+        addresses
+            .flat_map(|address| address.endpoint.secrets())
+            .collect()
     }
 }
 

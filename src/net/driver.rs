@@ -210,14 +210,8 @@ impl<L: Listener> Driver<L> {
 
     fn handle(&mut self, id: ConnId, happened: Happened) {
         let address = self.wires.address(id);
-        let is_failure = match &happened {
-            Happened::Opened(opened) => opened.is_err(),
-            Happened::Lost(..) => self.session.serving() == Some(id),
-            _ => false,
-        };
-        if is_failure {
-            self.addresses.failed(address, Instant::now());
-        }
+        let is_refused = matches!(happened, Happened::Opened(Err(_)));
+        let is_lost = matches!(happened, Happened::Lost(..));
         let endpoint = self.addresses.get(address);
         let net = match &happened {
             Happened::Queued => Net::Queued,
@@ -247,6 +241,11 @@ impl<L: Listener> Driver<L> {
             },
         };
         self.session.handle_net(id, net, self.start.elapsed());
+        // A connection that had done its work, or whose server handed it over, is no failure.
+        let is_missed = self.session.is_down() && !self.session.is_moving();
+        if is_refused || is_lost && is_missed {
+            self.addresses.failed(address, Instant::now());
+        }
     }
 
     fn open(&mut self, id: ConnId) {

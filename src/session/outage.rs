@@ -57,6 +57,11 @@ impl Outage {
         self.moving_since = None;
     }
 
+    /// A server has left that sends its clients on to another one, which is not ready yet.
+    pub fn is_moving(&self) -> bool {
+        self.moving_since.is_some()
+    }
+
     /// A final arrived: any later failure starts another outage.
     pub fn text_came(&mut self) {
         self.reported = false;

@@ -217,6 +217,11 @@ impl Session {
         self.is_over() || !serving.is_some_and(|s| s.is_ready() || s.is_planned)
     }
 
+    /// Another server is to take over from one that left in good order, and has not done so yet.
+    pub fn is_moving(&self) -> bool {
+        self.outage.is_moving()
+    }
+
     /// The connection that takes the audio, now or as soon as it is ready.
     pub fn serving(&self) -> Option<ConnId> {
         Some(self.connections.serving()?.id)

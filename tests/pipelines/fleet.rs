@@ -92,6 +92,29 @@ pub fn addresses_are_tried_in_turn(protocol: Protocol) {
     assert_eq!(shown.split(' ').count(), 3);
 }
 
+pub fn a_server_that_is_drained_does_not_discredit_its_address(protocol: Protocol) {
+    let faults = Faults {
+        only_first: true,
+        close: Some(CloseFault {
+            after_ms: 1200,
+            code: 1012,
+            reason: "service restart".into(),
+        }),
+        ..Faults::default()
+    };
+    let fleet = service(protocol, |options| options.faults = faults);
+    let other = service(protocol, |_| {});
+    let speech = Speech::usual(16_000);
+    let mut rig = Rig::with(&fleet, 16_000, "max-speed=50");
+    let [fleet_at, other_at] = [&fleet, &other].map(|server| server.url_for(protocol));
+    rig.element
+        .set_property("url", format!("{fleet_at} {other_at}"));
+    rig.run(speech.buffers(&[320], 0));
+    fleet.check_cues(&speech, &rig.texts(), 0);
+    assert!(fleet.connections() >= 2);
+    assert_eq!(other.connections(), 0);
+}
+
 #[test]
 fn addresses_of_different_kinds_are_refused() {
     for url in [

@@ -25,6 +25,7 @@ mod everywhere {
             endings::eos_in_mid_word_brings_the_word,
             endings::the_same_element_can_play_again,
             fleet::a_router_without_room_is_asked_again,
+            fleet::a_server_that_is_drained_does_not_discredit_its_address,
             fleet::a_server_that_is_drained_is_no_outage,
             fleet::addresses_are_tried_in_turn,
             fleet::connections_are_replaced_at_the_age_that_is_set,
