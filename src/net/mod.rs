@@ -9,7 +9,7 @@
 //! | `proxy` | the proxy named by the environment, if any | |
 //! | `key` | the API key, from its file | `disk` |
 //! | `dial` or `proxy` | a TCP connection | `socks`, `response` |
-//! | `throttle` | a slot among all connection attempts to the service | |
+//! | `throttle` | a turn among the connections of the same account to the service | |
 //! | `tls` | encryption | `disk` |
 //! | `upgrade` | the WebSocket | `response` |
 

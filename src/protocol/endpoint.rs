@@ -66,6 +66,7 @@ pub struct EndpointSettings {
 pub struct Endpoint {
     url: Url,
     model: String,
+    start_interval: Option<Duration>,
     workspace: Option<String>,
     key: Option<KeySource>,
     key_timeout: Option<Duration>,
@@ -126,7 +127,9 @@ impl Endpoint {
                 "Use a wss:// URL, or set allow-insecure=true if that network can be trusted.",
             ));
         }
+        let start_interval = protocol.profile().start_interval;
         Ok(Endpoint {
+            start_interval: is_official(&url).then(|| start_interval(model.trim())),
             url,
             model: model.trim().to_owned(),
             workspace,
@@ -146,21 +149,10 @@ impl Endpoint {
         is_official(&self.url)
     }
 
-    /// The least time between two starts of sessions that the service allows an account; `None` for
-    /// other servers. A tenth is left for others who use the account.
+    /// The time to leave between two starts of sessions of an account; `None` for servers that are
+    /// not the service's own, which say themselves when they have no room.
     pub fn start_interval(&self) -> Option<Duration> {
-        self.is_official().then(|| {
-            if self.model.contains("livetranslate") {
-                // 10 a minute.
-                Duration::from_millis(6600)
-            } else if self.model.starts_with("qwen-audio-3.1-asr-flash-streaming") {
-                // 600 a minute.
-                Duration::from_millis(110)
-            } else {
-                // 20 a second.
-                Duration::from_millis(55)
-            }
-        })
+        self.start_interval
     }
 
     /// The workspace, if the service's host has to be told of it by a header.

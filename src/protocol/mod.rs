@@ -262,6 +262,9 @@ pub struct Limits {
     pub one_utterance: bool,
 }
 
+/// The usual [`Profile::start_interval`]: 20 a second (documented).
+pub(super) const START_INTERVAL: Duration = Duration::from_millis(55);
+
 /// The properties of a protocol that matter before it connects.
 pub(super) struct Profile {
     /// The value of the protocol property that selects it.
@@ -278,6 +281,9 @@ pub(super) struct Profile {
     pub model_in_query: bool,
     /// Whether the service offers the model in Beijing only.
     pub beijing_only: fn(&str) -> bool,
+    /// The least time between two starts of sessions with the model that the service allows an
+    /// account, and a tenth more, for others who use the account.
+    pub start_interval: fn(&str) -> Duration,
     /// Checks the recognition settings, and returns the [`Setup`].
     pub set_up: fn(Recognition) -> Result<Setup, Failure>,
 }

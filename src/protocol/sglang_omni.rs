@@ -22,7 +22,7 @@ use super::language::{self, QWEN3_ASR_CODES};
 use super::texts::{name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Quote, Recognition, Refusal, Setup, Statement, TurnDetection, checks, encoding,
+    Quote, Recognition, Refusal, START_INTERVAL, Setup, Statement, TurnDetection, checks, encoding,
 };
 
 /// The only sample rate that the server accepts, in Hz.
@@ -65,6 +65,7 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: false,
     beijing_only: |_| false,
+    start_interval: |_| START_INTERVAL,
     set_up,
 };
 

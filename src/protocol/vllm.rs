@@ -17,7 +17,7 @@ use super::json::text_of;
 use super::texts::{self, has_words, name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
-    Recognition, Refusal, Setup, Statement, checks, encoding, language,
+    Recognition, Refusal, START_INTERVAL, Setup, Statement, checks, encoding, language,
 };
 
 /// One second; the server accepts far more.
@@ -48,6 +48,7 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: false,
     beijing_only: |_| false,
+    start_interval: |_| START_INTERVAL,
     set_up,
 };
 

@@ -99,7 +99,8 @@ fn sessions_start_at_the_pace_of_the_account() {
             model: model.into(),
             ..settings(url, Some("sk-12345678"))
         };
-        let endpoint = Endpoint::new(settings, Protocol::Inference);
+        let protocol = Protocol::choose(None, url, model).unwrap();
+        let endpoint = Endpoint::new(settings, protocol);
         let interval = endpoint.unwrap().start_interval();
         assert_eq!(interval, milliseconds.map(Duration::from_millis), "{model}");
     }

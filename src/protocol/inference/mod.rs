@@ -47,6 +47,7 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: false,
     beijing_only: |model| models::find(model).beijing_only,
+    start_interval: |model| models::find(model).start_interval,
     set_up,
 };
 

@@ -2,6 +2,10 @@
 //! A table of what each model of the inference protocol accepts: the service documents a set of
 //! parameters for each of them. The codec calls [`find`] once, at set-up.
 
+use std::time::Duration;
+
+use crate::protocol::START_INTERVAL;
+
 /// The parameters that a model accepts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Model {
@@ -24,6 +28,8 @@ pub(super) struct Model {
     pub asks_for_interim: bool,
     /// Available in Beijing only.
     pub beijing_only: bool,
+    /// See [`Profile::start_interval`](crate::protocol::Profile::start_interval).
+    pub start_interval: Duration,
     /// What else a user may set.
     pub parameters: &'static [&'static str],
 }
@@ -48,6 +54,7 @@ const STREAMING: Model = Model {
     vocabulary: true,
     asks_for_interim: false,
     beijing_only: false,
+    start_interval: START_INTERVAL,
     parameters: &["semantic_punctuation_enabled", "special_word_filter"],
 };
 
@@ -79,6 +86,8 @@ const MODELS: &[Model] = &[
     Model {
         name: "qwen-audio-3.1-asr-flash-streaming",
         rate: Some(16_000),
+        // 600 a minute (documented).
+        start_interval: Duration::from_millis(110),
         parameters: &[
             "keep_dialect",
             "semantic_punctuation_enabled",

@@ -15,7 +15,7 @@ use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
-    Setup, checks, language,
+    START_INTERVAL, Setup, checks, language,
 };
 
 /// The one of the plugin's two sample rates that such servers accept, in Hz.
@@ -35,6 +35,7 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: false,
     beijing_only: |_| false,
+    start_interval: |_| START_INTERVAL,
     set_up,
 };
 

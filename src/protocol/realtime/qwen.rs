@@ -16,7 +16,7 @@ use crate::protocol::json::text_of;
 use crate::protocol::texts::{MAX_TEXT, said};
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
-    Setup, Statement, TurnDetection, language,
+    START_INTERVAL, Setup, Statement, TurnDetection, language,
 };
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
@@ -27,6 +27,7 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: true,
     beijing_only: |_| false,
+    start_interval: |_| START_INTERVAL,
     set_up,
 };
 

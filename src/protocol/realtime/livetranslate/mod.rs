@@ -68,6 +68,8 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: true,
     beijing_only: |_| false,
+    // 10 a minute (reported).
+    start_interval: |_| Duration::from_millis(6600),
     set_up,
 };
 
