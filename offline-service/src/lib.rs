@@ -18,6 +18,7 @@ pub mod faults;
 mod filter;
 mod handshake;
 pub mod moonshine;
+pub mod opus;
 pub mod recogniser;
 pub mod record;
 pub mod recordings;
