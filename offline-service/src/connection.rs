@@ -149,6 +149,7 @@ fn work(
 ) {
     let mut out = |output: Output| match output {
         Output::Received(event) => registry.received(number, event),
+        Output::Stream(news) => registry.stream(number, news),
         // If the connection has ended, so does this, soon.
         Output::Wire(wire) => drop(wires.send(wire)),
     };

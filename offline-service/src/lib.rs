@@ -37,7 +37,7 @@ pub use blocks::BlockRecogniser;
 pub use dialect::Protocol;
 pub use faults::{Faults, Items, RawFrame};
 pub use recogniser::{Factory, Hypothesis, Recogniser};
-pub use record::{ClientEvent, End, SessionRecord};
+pub use record::{AudioStream, ClientEvent, End, SessionRecord};
 pub use registry::{Notice, Observer};
 pub use script::{ScriptItem, ScriptRecogniser};
 pub use server::{Options, Server, serve_until};

@@ -2,6 +2,8 @@
 
 //! What happened on the connections, for tests to look at.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
 /// Something a client sent.
@@ -86,6 +88,33 @@ pub enum End {
     Disconnected,
 }
 
+/// A stream of audio in a format of the client's choice.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AudioStream {
+    /// The format that the client asked for, such as `pcm` or `opus`.
+    pub format: String,
+    /// Samples per second that it asked for.
+    pub rate: u32,
+    /// With Opus, number of Ogg pages with headers.
+    pub header_pages: usize,
+    /// With Opus, durations of the packets that were decoded, in their order.
+    pub packets: Vec<Duration>,
+}
+
+/// What there is to know about a stream of audio, besides what was received.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StreamNews {
+    /// It begins.
+    Began(AudioStream),
+    /// So much more of it was decoded.
+    Decoded {
+        /// Number of Ogg pages with headers.
+        header_pages: usize,
+        /// Durations of the packets.
+        packets: Vec<Duration>,
+    },
+}
+
 /// What happened on one connection whose HTTP request was read.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct SessionRecord {
@@ -99,6 +128,9 @@ pub struct SessionRecord {
     pub headers: Vec<(String, String)>,
     /// What the client sent, in order.
     pub received: Vec<ClientEvent>,
+    /// The streams whose format the client chose, in order: one for each accepted `session.update`
+    /// of Qwen-ASR-Realtime, and one for each task.
+    pub streams: Vec<AudioStream>,
     /// The events sent to the client, in order, as far as faults let them through. Raw frames
     /// are not among them. The transmission of the latest one may be under way.
     pub sent: Vec<Value>,
@@ -150,6 +182,24 @@ impl SessionRecord {
     /// Whether the upgrade was accepted and the connection is open.
     pub fn is_open(&self) -> bool {
         self.end.is_none()
+    }
+
+    pub(super) fn push_news(&mut self, news: StreamNews) {
+        match (news, self.streams.last_mut()) {
+            (StreamNews::Began(stream), _) => self.streams.push(stream),
+            (
+                StreamNews::Decoded {
+                    header_pages,
+                    packets,
+                },
+                Some(stream),
+            ) => {
+                stream.header_pages += header_pages;
+                stream.packets.extend(packets);
+            }
+            // What is decoded has begun.
+            (StreamNews::Decoded { .. }, None) => {}
+        }
     }
 
     pub(super) fn push_received(&mut self, event: ClientEvent) {

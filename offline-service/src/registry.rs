@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::filter::Wire;
-use crate::record::{ClientEvent, End, SessionRecord};
+use crate::record::{ClientEvent, End, SessionRecord, StreamNews};
 
 /// Something an observer of the service is told.
 #[derive(Clone, Copy, Debug)]
@@ -127,6 +127,10 @@ impl Registry {
 
     pub fn received(&self, connection: usize, event: ClientEvent) {
         self.change_record(connection, |record| record.push_received(event));
+    }
+
+    pub fn stream(&self, connection: usize, news: StreamNews) {
+        self.change_record(connection, |record| record.push_news(news));
     }
 
     pub fn pinged(&self, connection: usize) {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use crate::core::Core;
 use crate::dialect::{Act, Dialect, Frame, Request};
 use crate::filter::{Filter, Wire};
-use crate::record::ClientEvent;
+use crate::record::{ClientEvent, StreamNews};
 
 pub use crate::dialect::limits::{MAX_BYTES_PER_SECOND, MAX_FRAME};
 
@@ -17,6 +17,8 @@ pub use crate::dialect::limits::{MAX_BYTES_PER_SECOND, MAX_FRAME};
 pub(super) enum Output {
     /// For information: the client sent this.
     Received(ClientEvent),
+    /// For information: this is known about the audio.
+    Stream(StreamNews),
     /// To be done.
     Wire(Wire),
 }
@@ -84,6 +86,7 @@ impl Session {
             };
             match request {
                 Request::Received(event) => out(Output::Received(event)),
+                Request::Note(news) => out(Output::Stream(news)),
                 Request::Start(setup) => core.start(setup),
                 Request::Audio(pcm) => core.audio(&pcm, &mut act),
                 Request::Commit => core.commit(&mut act),

@@ -9,6 +9,7 @@ pub mod livetranslate;
 pub mod openai;
 pub mod realtime;
 pub mod sglang_omni;
+pub mod upload;
 pub mod vllm;
 
 use std::time::Duration;
@@ -20,7 +21,7 @@ use crate::faults::Faults;
 use crate::filter::Wire;
 use crate::handshake;
 use crate::recogniser::Hypothesis;
-use crate::record::ClientEvent;
+use crate::record::{ClientEvent, StreamNews};
 use crate::server::Options;
 use crate::words::Word;
 use inference::Inference;
@@ -136,6 +137,8 @@ pub enum Frame {
 pub enum Request {
     /// To remember what the client sent.
     Received(ClientEvent),
+    /// To remember what is known about the audio.
+    Note(StreamNews),
     /// To begin a stream of audio, from position 0.
     Start(Setup),
     /// To take samples of the stream.

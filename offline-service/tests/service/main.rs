@@ -5,6 +5,7 @@
 mod client;
 mod inference;
 mod moonshine;
+mod opus;
 mod self_hosted;
 mod server;
 mod sglang_omni;

@@ -12,7 +12,8 @@ use serde_json::{Value, json};
 
 use super::ids::Ids;
 use super::limits::{MAX_FRAME, RateLimit};
-use super::{Act, Dialect, Final, Frame, Partial, Request, pcm};
+use super::upload::Upload;
+use super::{Act, Dialect, Final, Frame, Partial, Request};
 use crate::faults::Faults;
 use crate::filter::Wire;
 use crate::record::ClientEvent;
@@ -47,8 +48,7 @@ struct Task {
     parameters: Parameters,
     /// Whether it takes audio.
     runs: bool,
-    /// The first half of a sample whose second half is still to come.
-    half: Option<u8>,
+    audio: Upload,
     /// Characters recognised so far.
     characters: usize,
 }
@@ -137,7 +137,10 @@ impl Inference {
         let parameters = Parameters::new(model, given).map_err(invalid)?;
         model.check_input(&payload["input"]).map_err(invalid)?;
 
-        let mut requests = vec![Request::Start(parameters.setup.clone())];
+        let setup = parameters.setup.clone();
+        let audio = Upload::new(&parameters.format, setup.rate).map_err(invalid)?;
+
+        let mut requests = vec![audio.began(), Request::Start(setup)];
         if !std::mem::replace(&mut self.opened, true) {
             requests.push(Request::Tell(Act::Opened(None)));
         }
@@ -146,7 +149,7 @@ impl Inference {
             id: id.to_owned(),
             parameters,
             runs: true,
-            half: None,
+            audio,
             characters: 0,
         });
         let started = self.event(id, "task-started", json!({}));
@@ -171,6 +174,7 @@ impl Inference {
     fn finish(&mut self, id: &str) -> Result<Vec<Request>, Mistake> {
         match self.running() {
             Some(task) if task.id == id => {
+                task.audio.finish().map_err(undecodable)?;
                 task.runs = false;
                 Ok(vec![Request::Finish])
             }
@@ -196,16 +200,16 @@ impl Inference {
         let Some(task) = self.running() else {
             return vec![Request::Received(ClientEvent::Binary(length))];
         };
-        let bytes: Vec<u8> = task.half.take().into_iter().chain(data).collect();
-        if !bytes.len().is_multiple_of(2) {
-            task.half = bytes.last().copied();
+        let received = Request::Received(ClientEvent::audio(length));
+        if too_fast {
+            return vec![received, close(1007, "Input exceeds 2560 KB/s")];
         }
-        let request = if too_fast {
-            close(1007, "Input exceeds 2560 KB/s")
-        } else {
-            Request::Audio(pcm(&bytes))
-        };
-        vec![Request::Received(ClientEvent::audio(length)), request]
+        let id = task.id.clone();
+        let (requests, result) = task.audio.take(data);
+        let failure = result
+            .err()
+            .map_or_else(Vec::new, |message| self.fail(&id, undecodable(message)));
+        [vec![received], requests, failure].concat()
     }
 
     /// Ends the task `id`, and with it the connection.
@@ -489,6 +493,11 @@ fn required<'a, T: ?Sized>(value: Option<&'a T>, name: &str) -> Result<&'a T, Mi
         let message = format!("Missing required parameter '{name}'! Please follow the protocol!");
         ("InvalidParameter", message)
     })
+}
+
+/// How audio that cannot be decoded is reported here; how the service does it is not known.
+fn undecodable(message: String) -> Mistake {
+    ("CLIENT_ERROR", message)
 }
 
 fn protocol_mistake(message: &Value) -> Mistake {

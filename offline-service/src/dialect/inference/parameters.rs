@@ -9,6 +9,9 @@ use serde_json::{Map, Value};
 
 use crate::core::{Detection, Setup};
 
+/// Formats this service decodes.
+const FORMATS: [&str; 2] = ["pcm", "opus"];
+
 /// Rates the recognisers of this service are made for.
 const RATES: [u64; 2] = [8000, 16000];
 
@@ -212,6 +215,8 @@ fn is_context(context: &Value) -> bool {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Parameters {
     pub model: Model,
+    /// `pcm` or `opus`.
+    pub format: String,
     pub heartbeat: bool,
     /// Whether interim results are sent.
     pub partials: bool,
@@ -233,14 +238,18 @@ impl Parameters {
             model.check(name, value)?;
         }
         let rate = given["sample_rate"].as_u64().unwrap_or_default();
-        if given["format"] != "pcm" || !RATES.contains(&rate) {
-            return Err("The offline service only takes pcm at 8000 or 16000 Hz.".to_owned());
+        let format = given["format"].as_str().unwrap_or_default();
+        if !FORMATS.contains(&format) || !RATES.contains(&rate) {
+            return Err(
+                "The offline service only takes pcm and opus at 8000 or 16000 Hz.".to_owned(),
+            );
         }
         let flag = |name: &str| given.get(name).and_then(Value::as_bool).unwrap_or(false);
         let number = |name: &str| given.get(name).and_then(Value::as_f64);
         let silence_ms = given.get("max_sentence_silence").and_then(Value::as_u64);
         let silence_ms = silence_ms.and_then(|ms| u32::try_from(ms).ok());
         Ok(Self {
+            format: format.to_owned(),
             heartbeat: flag("heartbeat"),
             partials: !model.is_terse() || flag("intermediate_result_enabled"),
             setup: Setup {
@@ -280,7 +289,11 @@ mod tests {
             (streaming, json!({"sample_rate": 8000}), true),
             (streaming, json!({"sample_rate": 48000}), false),
             (streaming, json!({"sample_rate": "16000"}), false),
-            (streaming, json!({"format": "opus"}), false),
+            (streaming, json!({"format": "opus"}), true),
+            (streaming, json!({"format": "amr"}), false),
+            (streaming, json!({"format": "flac"}), false),
+            (message, json!({"format": "opus"}), true),
+            (paraformer, json!({"format": "opus"}), true),
             (streaming, json!({"speed": 1}), false),
             (streaming, json!({"language_hints": ["zh", "en"]}), true),
             (

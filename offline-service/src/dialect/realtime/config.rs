@@ -5,6 +5,7 @@
 use serde_json::{Map, Value, json};
 
 use crate::core::{Detection, Setup};
+use crate::dialect::upload::Upload;
 
 /// The service's defaults for voice activity detection.
 const THRESHOLD: f64 = 0.2;
@@ -121,13 +122,18 @@ impl Config {
         Ok(config)
     }
 
+    /// What takes the audio that it announces.
+    pub fn upload(&self) -> Result<Upload, Invalid> {
+        Upload::new(&self.format, self.rate).map_err(|message| Invalid {
+            param: "session.input_audio_format",
+            message,
+        })
+    }
+
     /// What is asked of the core.
     pub fn setup(&self) -> Setup {
         let obstacle = match &self.language {
             Language::Unusable(value) => Some(format!("<400> Unsupported language: {value}")),
-            _ if self.format != "pcm" => {
-                Some("<400> The offline service only decodes pcm".to_owned())
-            }
             _ => None,
         };
         Setup {

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::ids::Ids;
 use super::limits::{MAX_FRAME, RateLimit};
-use super::{Act, Dialect, Frame, Request, pcm};
+use super::upload::Upload;
+use super::{Act, Dialect, Frame, Request};
 use crate::faults::Faults;
 use crate::filter::Wire;
 use crate::handshake::OTHER_MODEL;
@@ -44,6 +45,7 @@ pub struct Realtime {
     items: Vec<String>,
     config: Config,
     has_audio: bool,
+    audio: Upload,
     /// What the client called its latest event.
     latest_event: Value,
     rate_limit: Option<RateLimit>,
@@ -70,6 +72,7 @@ impl Realtime {
             items: Vec::new(),
             config: Config::default(),
             has_audio: false,
+            audio: Upload::default(),
             latest_event: Value::Null,
             rate_limit: options.rate_limit.then(RateLimit::default),
             commit_with_vad: !faults.commit_not_allowed,
@@ -113,7 +116,7 @@ impl Realtime {
                 requests.push(self.refuse("commit_not_allowed", message, None));
             }
             "input_audio_buffer.commit" => requests.push(Request::Commit),
-            "session.finish" => requests.extend([Request::Finish, close(1000, "")]),
+            "session.finish" => requests.extend(self.finish()),
             _ => {
                 let message = format!("Invalid event type: '{kind}'.");
                 requests.push(self.refuse("invalid_event", &message, Some("type")));
@@ -126,12 +129,15 @@ impl Realtime {
         if self.has_audio {
             return vec![close(1007, "session.update is not allowed after audio")];
         }
-        match self.config.merged(&event["session"]) {
-            Ok(config) => {
+        let merged = self.config.merged(&event["session"]);
+        match merged.and_then(|config| Ok((config.upload()?, config))) {
+            Ok((audio, config)) => {
+                self.audio = audio;
                 self.config = config;
                 let session = self.config.to_json(&self.id, &self.model, true);
                 let updated = events::session_updated(session);
                 vec![
+                    self.audio.began(),
                     Request::Start(self.config.setup()),
                     Request::Tell(Act::Ready(Some(updated))),
                 ]
@@ -143,11 +149,16 @@ impl Realtime {
     }
 
     fn append(&mut self, event: Value, now: Duration) -> Vec<Request> {
+        let is_pcm = self.audio.is_pcm();
         let audio = match event["audio"].as_str().map(|text| BASE64.decode(text)) {
-            Some(Ok(audio)) if audio.len().is_multiple_of(2) => audio,
+            Some(Ok(audio)) if !is_pcm || audio.len().is_multiple_of(2) => audio,
             _ => {
                 self.latest_event = event["event_id"].clone();
-                let message = "'audio' has to be whole 16-bit samples in Base64.";
+                let message = if is_pcm {
+                    "'audio' has to be whole 16-bit samples in Base64."
+                } else {
+                    "'audio' has to be bytes in Base64."
+                };
                 return vec![
                     Request::Received(ClientEvent::Event(event)),
                     self.refuse("invalid_audio", message, Some("audio")),
@@ -155,13 +166,32 @@ impl Realtime {
             }
         };
         self.has_audio = true;
+        let received = Request::Received(ClientEvent::audio(audio.len()));
         let too_fast = |limit: &mut RateLimit| limit.is_exceeded(now, audio.len());
-        let request = if self.rate_limit.as_mut().is_some_and(too_fast) {
-            close(1007, "Input exceeds 2560 KB/s")
-        } else {
-            Request::Audio(pcm(&audio))
-        };
-        vec![Request::Received(ClientEvent::audio(audio.len())), request]
+        if self.rate_limit.as_mut().is_some_and(too_fast) {
+            return vec![received, close(1007, "Input exceeds 2560 KB/s")];
+        }
+        let (requests, result) = self.audio.take(audio);
+        let failure = result.err().map_or_else(Vec::new, |message| {
+            self.latest_event = event["event_id"].clone();
+            self.undecodable(&message)
+        });
+        [vec![received], requests, failure].concat()
+    }
+
+    fn finish(&self) -> Vec<Request> {
+        match self.audio.finish() {
+            Ok(()) => vec![Request::Finish, close(1000, "")],
+            Err(message) => self.undecodable(&message),
+        }
+    }
+
+    /// How audio that cannot be decoded is reported here; how the service does it is not known.
+    fn undecodable(&self, message: &str) -> Vec<Request> {
+        vec![
+            self.refuse("invalid_audio", message, Some("audio")),
+            close(1007, "Invalid audio"),
+        ]
     }
 
     /// Answers the client's latest event with an error.

@@ -443,26 +443,47 @@ fn rate_limit() {
 
 #[test]
 fn unusable_configurations_fail_at_recognition() {
-    for session in [
-        json!({"input_audio_transcription": {"language": "auto"}}),
-        json!({"input_audio_format": "opus"}),
-    ] {
-        let mut peer = Peer::configured(session);
-        peer.audio(&blocks(0..10, 16000));
-        peer.silence(1000);
-        peer.kind("session.finish");
-        assert_eq!(
-            peer.take(),
-            [
-                "speech_started 0",
-                "error COMMON_ERROR",
-                "speech_stopped 1000",
-                "committed",
-                "created",
-                "session.finished",
-                "close 1000",
-            ]
-        );
+    let mut peer = Peer::configured(json!({"input_audio_transcription": {"language": "auto"}}));
+    peer.audio(&blocks(0..10, 16000));
+    peer.silence(1000);
+    peer.kind("session.finish");
+    assert_eq!(
+        peer.take(),
+        [
+            "speech_started 0",
+            "error COMMON_ERROR",
+            "speech_stopped 1000",
+            "committed",
+            "created",
+            "session.finished",
+            "close 1000",
+        ]
+    );
+}
+
+#[test]
+fn audio_of_another_format_than_announced() {
+    let opus = json!({"input_audio_format": "opus"});
+    // Samples are no pages, and what is not Base64 is nothing.
+    let mut peer = Peer::configured(opus.clone());
+    peer.send(json!({"type": "input_audio_buffer.append", "audio": "-"}));
+    assert_eq!(peer.take(), ["error invalid_audio"]);
+    peer.audio(&blocks(0..10, 16000));
+    assert_eq!(peer.take(), ["error invalid_audio", "close 1007"]);
+    // The format of the latest update counts.
+    let mut peer = Peer::configured(opus).updated(json!({"input_audio_format": "pcm"}));
+    peer.audio(&blocks(0..5, 16000));
+    peer.silence(1000);
+    let completed = format!("completed {}", words(0..5));
+    assert!(peer.take().contains(&completed));
+    // A page is as good as any other samples, if it has an even number of bytes.
+    for (length, expected) in [(98, &[][..]), (99, &["error invalid_audio"])] {
+        let mut page = b"OggS".to_vec();
+        page.resize(length, 0);
+        let mut peer = Peer::vad();
+        let audio = BASE64.encode(page);
+        peer.send(json!({"type": "input_audio_buffer.append", "audio": audio}));
+        assert_eq!(peer.take(), expected);
     }
 }
 
