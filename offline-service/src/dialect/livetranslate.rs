@@ -164,15 +164,17 @@ impl LiveTranslate {
             refuse("invalid_value", &message, Some(param))
         };
         let input = &session["audio"]["input"];
-        let (outputs, rate, detection) = if self.is_flat {
+        let (outputs, format, rate, detection) = if self.is_flat {
             (
                 &session["modalities"],
+                &session["input_audio_format"],
                 &session["sample_rate"],
                 &session["turn_detection"],
             )
         } else {
             (
                 &session["output_modalities"],
+                &input["format"]["type"],
                 &input["format"]["sample_rate"],
                 &input["turn_detection"],
             )
@@ -180,6 +182,9 @@ impl LiveTranslate {
         // There is no voice here.
         if *outputs != json!(["text"]) {
             return Err(refused("output_modalities"));
+        }
+        if !(format.is_null() || format == "pcm") {
+            return Err(refused("input_audio_format"));
         }
         if rate.as_u64().is_some_and(|rate| rate != 16_000) {
             return Err(refused("sample_rate"));

@@ -97,8 +97,12 @@ fn earlier_models_replace_their_texts() {
 }
 
 #[test]
-fn settings_of_the_other_generation_are_refused() {
+fn settings_of_the_other_generation_and_other_formats_are_refused() {
     let flat = json!({"modalities": ["text"], "translation": {"language": "fr"}});
+    let mut flat_opus = flat.clone();
+    flat_opus["input_audio_format"] = json!("opus");
+    let mut nested_opus = nested();
+    nested_opus["audio"]["input"]["format"]["type"] = json!("opus");
     for (model, update) in [
         ("qwen3.8-livetranslate-flash-realtime", &flat),
         ("qwen3.5-livetranslate-flash-realtime", &nested()),
@@ -106,6 +110,8 @@ fn settings_of_the_other_generation_are_refused() {
             "qwen3.8-livetranslate-flash-realtime",
             &json!({"output_modalities": ["text"]}),
         ),
+        ("qwen3.5-livetranslate-flash-realtime", &flat_opus),
+        ("qwen3.8-livetranslate-flash-realtime", &nested_opus),
     ] {
         let (_, told) = session(model, update);
         assert_eq!(kinds(&told), ["error"], "{model}: {update}");
