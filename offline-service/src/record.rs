@@ -2,9 +2,9 @@
 
 //! What happened on the connections, for tests to look at.
 
-use std::time::Duration;
-
 use serde_json::Value;
+
+use crate::opus::Contents;
 
 /// Something a client sent.
 #[derive(Clone, Debug, PartialEq)]
@@ -95,10 +95,8 @@ pub struct AudioStream {
     pub format: String,
     /// Samples per second that it asked for.
     pub rate: u32,
-    /// With Opus, number of Ogg pages with headers.
-    pub header_pages: usize,
-    /// With Opus, durations of the packets that were decoded, in their order.
-    pub packets: Vec<Duration>,
+    /// With Opus, what was decoded.
+    pub contents: Contents,
 }
 
 /// What there is to know about a stream of audio, besides what was received.
@@ -106,13 +104,8 @@ pub struct AudioStream {
 pub enum StreamNews {
     /// It begins.
     Began(AudioStream),
-    /// So much more of it was decoded.
-    Decoded {
-        /// Number of Ogg pages with headers.
-        header_pages: usize,
-        /// Durations of the packets.
-        packets: Vec<Duration>,
-    },
+    /// This was decoded of Opus.
+    Decoded(Contents),
 }
 
 /// What happened on one connection whose HTTP request was read.
@@ -187,18 +180,9 @@ impl SessionRecord {
     pub(super) fn push_news(&mut self, news: StreamNews) {
         match (news, self.streams.last_mut()) {
             (StreamNews::Began(stream), _) => self.streams.push(stream),
-            (
-                StreamNews::Decoded {
-                    header_pages,
-                    packets,
-                },
-                Some(stream),
-            ) => {
-                stream.header_pages += header_pages;
-                stream.packets.extend(packets);
-            }
+            (StreamNews::Decoded(more), Some(stream)) => stream.contents.extend(more),
             // What is decoded has begun.
-            (StreamNews::Decoded { .. }, None) => {}
+            (StreamNews::Decoded(_), None) => {}
         }
     }
 

@@ -74,10 +74,7 @@ impl Upload {
             Decoder::Opus(stream) => {
                 let mut decoded = Decoded::default();
                 let result = stream.push(&bytes, &mut decoded);
-                let news = StreamNews::Decoded {
-                    header_pages: decoded.header_pages,
-                    packets: decoded.packets,
-                };
+                let news = StreamNews::Decoded(decoded.contents);
                 let requests = vec![Request::Note(news), Request::Audio(decoded.pcm)];
                 (requests, result.map_err(undecodable))
             }

@@ -7,14 +7,15 @@
 //! from PCM. What a decoder for listening would conceal, such as a lost page, is a [`Mistake`]
 //! here, after which the stream is of no use.
 //!
-//! [`pages`] makes packets of bytes, [`headers`] reads the first two of them, [`library`] decodes
-//! the others. [`encode`] is the way back, for tests.
+//! `pages` makes packets of bytes, `headers` reads the first two of them, `library` decodes the
+//! others. [`encode()`] is the way back, for tests.
 
 mod encode;
 mod headers;
 mod library;
 mod pages;
 
+use std::ops::Range;
 use std::time::Duration;
 
 pub use encode::{Coding, Encoded, encode};
@@ -50,10 +51,32 @@ enum Stage {
 pub struct Decoded {
     /// Samples at the rate of the stream, without the pre-skip.
     pub pcm: Vec<i16>,
-    /// Pages with headers.
+    /// What they were decoded of.
+    pub contents: Contents,
+}
+
+/// What there was in a stream, or in a part of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Contents {
+    /// Number of pages with headers.
     pub header_pages: usize,
+    /// The granule position at which the audio begins, including the pre-skip. 0 unless the stream
+    /// says that it was joined late.
+    pub begin: Option<u64>,
     /// The durations of the packets with audio, in their order.
     pub packets: Vec<Duration>,
+    /// Whether its end is marked.
+    pub has_end: bool,
+}
+
+impl Contents {
+    /// Adds what there was in the part that follows.
+    pub fn extend(&mut self, more: Self) {
+        self.header_pages += more.header_pages;
+        self.begin = self.begin.or(more.begin);
+        self.packets.extend(more.packets);
+        self.has_end |= more.has_end;
+    }
 }
 
 impl Stream {
@@ -84,6 +107,7 @@ impl Stream {
     }
 
     fn take(&mut self, page: Page, decoded: &mut Decoded) -> Result<(), Mistake> {
+        decoded.contents.has_end |= page.is_end;
         match &mut self.stage {
             Stage::Start => {
                 let head = Head::new(page.only_packet("the identification header")?)?;
@@ -97,7 +121,7 @@ impl Stream {
             }
             Stage::Audio(audio) => return audio.take(&page, decoded),
         }
-        decoded.header_pages += 1;
+        decoded.contents.header_pages += 1;
         Ok(())
     }
 }
@@ -125,7 +149,11 @@ impl Audio {
     fn take(&mut self, page: &Page, decoded: &mut Decoded) -> Result<(), Mistake> {
         let lengths = page.packets.iter().map(|packet| library::samples(packet));
         let lengths: Vec<u64> = lengths.collect::<Result<_, _>>()?;
-        let excess = self.advance(page, lengths.iter().sum())?;
+        let length: u64 = lengths.iter().sum();
+        let Some(span) = self.advance(page, length)? else {
+            return Ok(());
+        };
+        let excess = length - (span.end - span.start);
 
         let mut pcm = Vec::new();
         for packet in &page.packets {
@@ -135,16 +163,19 @@ impl Audio {
         let skipped = self.to_skip.min(pcm.len());
         self.to_skip -= skipped;
         decoded.pcm.extend_from_slice(&pcm[skipped..]);
-        decoded.packets.extend(lengths.into_iter().map(duration));
+        let contents = &mut decoded.contents;
+        contents.begin.get_or_insert(span.start);
+        contents.packets.extend(lengths.into_iter().map(duration));
         Ok(())
     }
 
     /// Moves on to the granule position of a page whose packets are `length` samples long. Returns
-    /// how many samples too many that is at the end of the stream, where it may be.
-    fn advance(&mut self, page: &Page, length: u64) -> Result<u64, Mistake> {
+    /// from where to where that is, if a packet ends on it. At the end of the stream it may be
+    /// shorter.
+    fn advance(&mut self, page: &Page, length: u64) -> Result<Option<Range<u64>>, Mistake> {
         let Some(position) = page.granule else {
             return if page.packets.is_empty() {
-                Ok(0)
+                Ok(None)
             } else {
                 Err("a page on which a packet ends has no granule position".to_owned())
             };
@@ -164,7 +195,7 @@ impl Audio {
             ));
         }
         self.position = Some(position);
-        Ok(end - position)
+        Ok(Some(begin..position))
     }
 }
 

@@ -8,7 +8,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD as BASE64;
 use futures_util::SinkExt;
 use offline_service::blocks::{silence, words};
-use offline_service::opus::{Coding, Encoded, encode};
+use offline_service::opus::{Coding, Contents, Encoded, encode};
 use offline_service::record::kind;
 use offline_service::tones::tone;
 use offline_service::{AudioStream, Options, Server, ToneRecogniser, VadOptions};
@@ -58,8 +58,12 @@ fn stream(encoded: &Encoded, rate: u32, coding: &Coding) -> AudioStream {
     AudioStream {
         format: "opus".to_owned(),
         rate,
-        header_pages: 2,
-        packets: vec![packet; encoded.packets.len()],
+        contents: Contents {
+            header_pages: 2,
+            begin: Some(0),
+            packets: vec![packet; encoded.packets.len()],
+            has_end: true,
+        },
     }
 }
 
