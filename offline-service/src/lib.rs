@@ -3,7 +3,7 @@
 //! An offline stand-in for the Qwen-ASR-Realtime service, for the successors of its models and
 //! for servers to host oneself: one core, spoken to in any [`Protocol`].
 //!
-//! [`serve`] is the service as a program offers it; [`Server`] is the same service within a
+//! [`serve_until`] is the service as a program offers it; [`Server`] is the same service within a
 //! test, which can look at what it received and switch on [`Faults`]. What it recognises is up
 //! to a [`Recogniser`]: [`moonshine`] and [`sphinx`] recognise English speech,
 //! [`BlockRecogniser`] numbered test audio, [`ToneRecogniser`] the same after a lossy codec, and
