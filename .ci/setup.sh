@@ -39,6 +39,7 @@ PACKAGES=(
 TEST_PACKAGES=(
     nginx-light # an RTMP server, with the module
     libnginx-mod-rtmp
+    gstreamer1.0-nice # webrtcbin
     python3-gi # examples/captions.py, and an RTSP server
     gir1.2-gstreamer-1.0
     gir1.2-gst-rtsp-server-1.0

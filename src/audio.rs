@@ -1,104 +1,110 @@
 // SPDX-License-Identifier: MPL-2.0
-//! S16LE mono audio as samples: the only place that knows how many bytes a sample has. Used by
-//! everything between the sink pad and the codecs.
+//! Audio as bytes: the only place that knows what they stand for. Used by everything between the
+//! sink pad and the codecs, which measure audio in samples.
+
+pub mod opus;
+pub mod pcm;
+mod ring;
+
+pub use ring::Ring;
 
 use crate::timeline::Samples;
 
-/// Bytes per sample.
-pub const SAMPLE_BYTES: usize = 2;
-
-/// Average level above which audio counts as speech, or similar to it: -40 dBFS, as a sample value.
-const LOUD: u64 = 328;
-
-/// Number of whole samples in this number of bytes.
-pub fn samples(bytes: usize) -> Samples {
-    Samples((bytes / SAMPLE_BYTES) as u64)
+/// What the bytes of audio stand for.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Coding {
+    /// S16LE samples of one channel.
+    #[default]
+    Pcm,
+    /// Opus packets, each with its length before it, see [`opus`].
+    Opus,
 }
 
-/// Number of bytes in this number of samples.
-pub fn bytes(samples: Samples) -> usize {
-    // More samples than fit into memory are never converted.
-    usize::try_from(samples.0)
-        .unwrap_or(usize::MAX)
-        .saturating_mul(SAMPLE_BYTES)
-}
-
-/// The largest number of bytes up to this one that is whole samples; at least one sample.
-pub fn whole_bytes(bytes: usize) -> usize {
-    bytes.max(SAMPLE_BYTES) / SAMPLE_BYTES * SAMPLE_BYTES
-}
-
-/// The whole samples of some audio.
-pub fn whole(audio: &[u8]) -> &[u8] {
-    &audio[..audio.len() / SAMPLE_BYTES * SAMPLE_BYTES]
-}
-
-/// Digital silence.
-pub fn silence(samples: Samples) -> Vec<u8> {
-    vec![0; bytes(samples)]
-}
-
-/// The values of the samples.
-pub fn values<'a>(audio: impl IntoIterator<Item = &'a u8>) -> impl Iterator<Item = i16> {
-    let mut bytes = audio.into_iter();
-    std::iter::from_fn(move || Some(i16::from_le_bytes([*bytes.next()?, *bytes.next()?])))
-}
-
-/// Average level of samples, in decibels relative to full scale; -100 for silence.
-pub fn level(samples: &[i16]) -> f32 {
-    let square = |sample: &i16| i64::from(*sample) * i64::from(*sample);
-    let energy: i64 = samples.iter().map(square).sum();
-    let mean = energy as f64 / samples.len().max(1) as f64 / f64::from(1 << 30);
-    (10.0 * mean.log10()).max(-100.0) as f32
-}
-
-/// Whether the samples are loud on average.
-pub fn is_loud(audio: &[u8]) -> bool {
-    let square = |low, high| {
-        let sample = i32::from(i16::from_le_bytes([low, high]));
-        (sample * sample).unsigned_abs()
-    };
-    // In pairs, since the sum of two squares fits into 32 bits: processors have an instruction for
-    // that.
-    let (pairs, rest) = audio.as_chunks::<4>();
-    let pairs = pairs
-        .iter()
-        .map(|&[a, b, c, d]| u64::from(square(a, b) + square(c, d)));
-    let odd = match rest {
-        &[a, b, ..] => u64::from(square(a, b)),
-        _ => 0,
-    };
-    (pairs.sum::<u64>() + odd) / samples(audio.len()).0.max(1) >= LOUD * LOUD
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn samples_are_whole() {
-        assert_eq!((samples(5), bytes(Samples(2))), (Samples(2), 4));
-        assert_eq!((whole_bytes(0), whole_bytes(5)), (2, 4));
-        assert_eq!(whole(&[1, 2, 3]), [1, 2]);
-        assert_eq!(silence(Samples(2)), [0; 4]);
-        assert_eq!(values(&[1, 0, 255, 255, 7]).collect::<Vec<_>>(), [1, -1]);
-        assert_eq!(bytes(Samples(u64::MAX)), usize::MAX);
+impl Coding {
+    /// What the service calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pcm => "pcm",
+            Self::Opus => "opus",
+        }
     }
 
-    #[test]
-    fn loudness_is_that_of_the_average() {
-        let audio = |sample: i16, count: usize| -> Vec<u8> { sample.to_le_bytes().repeat(count) };
-        for count in [1, 2, 3, 160] {
-            assert!(
-                is_loud(&audio(328, count)) && !is_loud(&audio(327, count)),
-                "{count}"
-            );
-            assert!(is_loud(&audio(i16::MIN, count)));
+    /// Length of the audio. Bytes at the end that are no whole sample or packet do not count.
+    pub fn samples(self, audio: &[u8]) -> Samples {
+        match self {
+            Self::Pcm => pcm::samples(audio.len()),
+            Self::Opus => opus::packets(audio).fold(Samples(0), |sum, p| sum + p.samples),
         }
-        assert!(!is_loud(&[]) && is_loud(&[0, 128]));
-        let half = [audio(3000, 1), audio(0, 120)].concat();
-        assert!(!is_loud(&half));
-        assert!((level(&[16_384; 100]) + 6.02).abs() < 0.01);
-        assert_eq!(level(&[]), -100.0);
+    }
+
+    /// All lengths of audio are multiples of this one.
+    pub fn step(self) -> Samples {
+        match self {
+            Self::Pcm => Samples(1),
+            Self::Opus => opus::STEP,
+        }
+    }
+
+    /// Bytes of a sample; a packet has any number.
+    pub fn frame_bytes(self) -> usize {
+        match self {
+            Self::Pcm => pcm::SAMPLE_BYTES,
+            Self::Opus => 1,
+        }
+    }
+
+    /// Number of bytes at the end of a buffer of this size that are no whole sample.
+    pub fn rest(self, bytes: usize) -> usize {
+        bytes % self.frame_bytes()
+    }
+
+    /// Number of bytes of the audio alone, without what this crate adds to it.
+    pub fn net_bytes(self, audio: &[u8]) -> usize {
+        match self {
+            Self::Pcm => audio.len(),
+            Self::Opus => opus::packets(audio).map(|packet| packet.data.len()).sum(),
+        }
+    }
+
+    /// Silence of this length, rounded down to a multiple of [`Self::step`].
+    pub fn silence(self, samples: Samples) -> Vec<u8> {
+        match self {
+            Self::Pcm => pcm::silence(samples),
+            Self::Opus => opus::silence(samples),
+        }
+    }
+
+    /// Whether the audio may contain speech: whether it is loud on average, or an encoder took some
+    /// of it for speech.
+    pub fn is_loud(self, audio: &[u8]) -> bool {
+        match self {
+            Self::Pcm => pcm::is_loud(audio),
+            Self::Opus => opus::packets(audio).any(|packet| opus::is_loud(packet.data)),
+        }
+    }
+}
+
+/// The format of a stream of audio.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Format {
+    pub coding: Coding,
+    /// Sample rate for the service, in Hz.
+    pub rate: u32,
+}
+
+impl Format {
+    /// S16LE samples at this rate, in Hz.
+    pub fn pcm(rate: u32) -> Self {
+        let coding = Coding::Pcm;
+        Self { coding, rate }
+    }
+
+    /// Samples per second, as all lengths of its audio count them: Opus counts as at 48 kHz,
+    /// whatever was encoded.
+    pub fn clock_rate(self) -> u32 {
+        match self.coding {
+            Coding::Pcm => self.rate,
+            Coding::Opus => opus::CLOCK_RATE,
+        }
     }
 }

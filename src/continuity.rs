@@ -18,6 +18,7 @@
 
 use std::time::Duration;
 
+use crate::audio::{Coding, Format};
 use crate::timeline::{Position, Samples, Timestamp};
 
 /// Tolerated deviation of timestamps: capture clocks jitter, and containers round. The same as in
@@ -95,7 +96,9 @@ enum State {
 /// Checks that timestamps and number of samples agree, as audio arrives.
 #[derive(Debug)]
 pub struct Continuity {
+    /// Samples per second.
     rate: u32,
+    coding: Coding,
     /// Silence that is certain to end an utterance.
     pause: Duration,
     is_live: bool,
@@ -110,9 +113,10 @@ pub struct Continuity {
 impl Continuity {
     /// `pause` is the silence after which the recogniser ends an utterance. Audio that is not live
     /// can be held back until the case is certain.
-    pub fn new(rate: u32, pause: Duration, is_live: bool) -> Self {
+    pub fn new(format: Format, pause: Duration, is_live: bool) -> Self {
         Self {
-            rate,
+            rate: format.clock_rate(),
+            coding: format.coding,
             pause,
             is_live,
             anchor: None,
@@ -314,7 +318,9 @@ impl Continuity {
         } else {
             enough.min(self.pause)
         };
+        let step = self.coding.step();
         let samples = Samples::within(length, self.rate);
+        let samples = Samples(samples.0 / step.0 * step.0);
         if samples.is_none() {
             return None;
         }

@@ -117,7 +117,7 @@ impl Sent {
 #[test]
 fn every_sample_is_sent_once_and_silence_is_bounded() {
     check(500, (arrivals(), any::<bool>()), |(arrivals, is_live)| {
-        let mut continuity = Continuity::new(RATE, PAUSE, is_live);
+        let mut continuity = Continuity::new(Format::pcm(RATE), PAUSE, is_live);
         let mut sent = Sent {
             timeline: Timeline::new(RATE),
             held: Samples(0),
@@ -149,7 +149,7 @@ fn every_sample_is_sent_once_and_silence_is_bounded() {
                 }
             };
             if let Placement::Restart { .. } = placement {
-                continuity = Continuity::new(RATE, PAUSE, is_live);
+                continuity = Continuity::new(Format::pcm(RATE), PAUSE, is_live);
                 continue;
             }
             let noted = sent.timeline.clock().since(Position::default());

@@ -27,7 +27,7 @@ fn expected(continuity: &Continuity) -> u64 {
 
 /// After one second of audio, from 1 s on.
 fn continuity() -> Continuity {
-    let mut continuity = Continuity::new(RATE, millis(800), true);
+    let mut continuity = Continuity::new(Format::pcm(RATE), millis(800), true);
     let first = audio(&mut continuity, 1000, 16_000, true);
     assert_eq!(first, jump(1000));
     continuity
@@ -206,7 +206,7 @@ fn time_that_goes_back_begins_anew() {
 
 #[test]
 fn what_is_not_live_is_sent_when_it_is_clear_where_it_belongs() {
-    let mut continuity = Continuity::new(RATE, millis(800), false);
+    let mut continuity = Continuity::new(Format::pcm(RATE), millis(800), false);
     audio(&mut continuity, 0, 16_000, true);
     for n in 0..3 {
         assert_eq!(off(&mut continuity, 60 + 20 * n), Hold { release: false });
@@ -226,7 +226,7 @@ fn what_is_not_live_is_sent_when_it_is_clear_where_it_belongs() {
 
 #[test]
 fn buffers_without_timestamps_follow_each_other() {
-    let mut continuity = Continuity::new(8000, millis(1000), true);
+    let mut continuity = Continuity::new(Format::pcm(8000), millis(1000), true);
     let first = continuity.audio(None, at(5000), Samples(800), false);
     assert_eq!(first, jump(5000));
     assert_eq!(
@@ -252,7 +252,7 @@ fn endless_gaps_cost_a_bounded_amount_of_silence() {
 
 #[test]
 fn a_gap_before_any_audio_starts_the_clock() {
-    let mut continuity = Continuity::new(RATE, millis(1000), true);
+    let mut continuity = Continuity::new(Format::pcm(RATE), millis(1000), true);
     let gap = continuity.gap(at(3000), at(3500));
     assert_eq!(gap, silence(3000, 500));
     let plan = audio(&mut continuity, 3500, 160, false);

@@ -4,6 +4,7 @@
 
 use super::settings::Job;
 use super::stats::Stats;
+use crate::audio::Format;
 
 /// For which of an element's purposes a session is: [`MAIN`], or one of its translations.
 pub type Key = u32;
@@ -33,8 +34,7 @@ impl<T> Assignment<T> {
 
 /// The audio that a session is for.
 pub struct Stretch {
-    /// Samples per second.
-    pub rate: u32,
+    pub format: Format,
     pub segment: gst::FormattedSegment<gst::ClockTime>,
     pub live: bool,
 }

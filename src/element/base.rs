@@ -19,8 +19,7 @@ use super::report::TextOutput;
 use super::stats::Stats;
 use super::stats_timer::StatsTimer;
 use super::uplink::Uplink;
-use super::{CAT, Settings, audio_caps, lock};
-use crate::protocol::{Failure, Kind, Statement};
+use super::{CAT, Settings, lock};
 
 /// Ends the WARNING about a change that cannot be made.
 pub const PREVIOUS: &str = "Until then the previous value counts.";
@@ -126,11 +125,24 @@ impl Base {
         rate < 0.0
     }
 
+    /// See [`Input::clip`]; posts an ERROR for audio that cannot be taken.
+    pub fn clip(
+        &self,
+        element: &gst::Element,
+        buffer: gst::Buffer,
+    ) -> Result<Option<(gst::Buffer, Option<gst::ClockTime>)>, gst::FlowError> {
+        let clipped = self.input().clip(buffer);
+        clipped.map_err(|failure| {
+            post_failure(element, &failure, None);
+            gst::FlowError::NotNegotiated
+        })
+    }
+
     /// What the sessions to be started are for.
     pub fn stretch(&self, live: bool) -> Stretch {
         let input = self.input();
         Stretch {
-            rate: input.rate(),
+            format: input.format(),
             segment: input.segment().clone(),
             live,
         }
@@ -219,36 +231,6 @@ pub trait Feed {
             }
         }
     }
-}
-
-/// Has the element behind a sink pad post an ERROR for audio that it cannot take. Elements find that
-/// out from each other, so what a demuxer or decoder has would only be an error of theirs, which
-/// tells neither the cause nor the remedy.
-pub fn explain_refused_caps(sink_pad: &gst::Pad) {
-    sink_pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
-        if let Some(event) = info.event()
-            && let gst::EventView::Caps(event) = event.view()
-            && !event.caps().can_intersect(&audio_caps())
-            && let Some(element) = pad.parent_element()
-        {
-            post_failure(&element, &refused(event.caps()), None);
-        }
-        gst::PadProbeReturn::Ok
-    });
-}
-
-fn refused(caps: &gst::CapsRef) -> Failure {
-    let is_raw = caps
-        .structure(0)
-        .is_some_and(|caps| caps.name() == "audio/x-raw");
-    let remedy = if is_raw {
-        "Put audioconvert ! audioresample before the element."
-    } else {
-        "Decode it: put decodebin ! audioconvert ! audioresample before the element."
-    };
-    let what = Statement::from("This is not audio of 16 or 8 kHz with one channel and 16 bits: ");
-    let what = what.quoting(caps.to_string().as_str()).then(".");
-    Failure::new(Kind::Settings, what, remedy)
 }
 
 /// The WARNING about timestamps that went back.

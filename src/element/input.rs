@@ -13,11 +13,13 @@ use gst::prelude::*;
 use super::CAT;
 use super::assignment::{Key, MAIN};
 use super::enums::TurnDetection;
+use super::format;
 use super::properties::Settings;
 use super::uplink::{Draining, Refused, Uplink};
-use crate::audio::{self, SAMPLE_BYTES, samples};
+use crate::audio::{Coding, Format, pcm};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
-use crate::timeline::Timestamp;
+use crate::protocol::Failure;
+use crate::timeline::{Samples, Timestamp};
 
 /// Maximum number of sessions of earlier streams that may be draining at once in a live pipeline,
 /// each over a connection of its own. finish-timeout limits how long each may take.
@@ -32,7 +34,10 @@ const MAX_SWITCH: Duration = Duration::from_secs(1);
 #[derive(Debug)]
 struct Run {
     uplinks: Arc<[Arc<Uplink>]>,
+    coding: Coding,
     continuity: Continuity,
+    /// The latest packet had no speech in it: what is missing after it was not sent (DTX).
+    after_silence: bool,
     /// The first byte of a sample that upstream split between two buffers.
     odd_byte: Option<u8>,
     /// Buffers held back until their place on the timeline is known.
@@ -44,13 +49,13 @@ struct Run {
 /// The input's state: the running session and the draining ones.
 #[derive(Debug)]
 pub struct Input {
-    rate: u32,
+    format: Format,
     segment: gst::FormattedSegment<gst::ClockTime>,
     run: Option<Run>,
     /// Sessions that get no more audio but have text left to report, oldest first.
     draining: Vec<Arc<Uplink>>,
-    /// Capacity of the queues of those and the running one, in bytes.
-    capacity: usize,
+    /// Capacity of the queues of those and the running one.
+    capacity: Duration,
     /// Future pushes must not block either.
     interrupted: bool,
 }
@@ -58,11 +63,11 @@ pub struct Input {
 impl Default for Input {
     fn default() -> Self {
         Self {
-            rate: 16_000,
+            format: Format::pcm(16_000),
             segment: gst::FormattedSegment::new(),
             run: None,
             draining: Vec::new(),
-            capacity: 0,
+            capacity: Duration::ZERO,
             interrupted: false,
         }
     }
@@ -91,6 +96,7 @@ pub struct Feeding {
     /// Timestamp of the first audio, for a session that begins here.
     start: Option<Timestamp>,
     moved: Option<Moved>,
+    coding: Coding,
     silence: Option<Silence>,
     jump: Option<Timestamp>,
     /// The first byte of a split sample, which precedes the audio.
@@ -106,15 +112,20 @@ impl Input {
     }
 
     /// The part of the buffer that lies within the segment, and its running time if it has one.
-    pub fn clip(&self, buffer: gst::Buffer) -> Option<(gst::Buffer, Option<gst::ClockTime>)> {
-        let buffer = gst_audio::audio_buffer_clip(
-            buffer,
-            self.segment.upcast_ref(),
-            self.rate,
-            SAMPLE_BYTES as u32,
-        )?;
-        let running_time = self.running_time(&buffer);
-        Some((buffer, running_time))
+    ///
+    /// # Errors
+    ///
+    /// If its audio cannot be taken, other than the caps have it.
+    pub fn clip(
+        &self,
+        buffer: gst::Buffer,
+    ) -> Result<Option<(gst::Buffer, Option<gst::ClockTime>)>, Failure> {
+        let is_first = self.position().is_none();
+        let clipped = format::clip(buffer, &self.segment, self.format, is_first)?;
+        Ok(clipped.map(|buffer| {
+            let running_time = self.running_time(&buffer);
+            (buffer, running_time)
+        }))
     }
 
     /// The running time at which a buffer starts.
@@ -127,11 +138,11 @@ impl Input {
         self.run.is_none()
     }
 
-    /// Sets the sample rate of the audio that follows, in Hz; a session has only one.
-    pub fn set_rate(&mut self, rate: u32) {
-        if rate != self.rate {
+    /// Sets the format of the audio that follows; a session has only one.
+    pub fn set_format(&mut self, format: Format) {
+        if format != self.format {
             self.end_run();
-            self.rate = rate;
+            self.format = format;
         }
     }
 
@@ -169,13 +180,13 @@ impl Input {
                 self.draining.push(uplink.clone());
             }
         }
-        let mut kept: usize = self.draining.iter().map(|u| u.queue.bytes()).sum();
+        let mut kept: Duration = self.draining.iter().map(|u| u.queue.level()).sum();
         let mut count = self.draining.len();
         for uplink in &self.draining {
             if kept <= self.capacity && count <= MAX_DRAINING {
                 break;
             }
-            kept -= uplink.queue.bytes();
+            kept = kept.saturating_sub(uplink.queue.level());
             count -= 1;
             // It reports what is lost, and ends.
             uplink.queue.give_up();
@@ -187,18 +198,21 @@ impl Input {
         Draining(self.draining.clone())
     }
 
-    pub fn rate(&self) -> u32 {
-        self.rate
+    pub fn format(&self) -> Format {
+        self.format
     }
 
     /// Sends the audio to these sessions from now on, none of them if the settings allowed none.
     pub fn begin_run(&mut self, uplinks: Vec<Arc<Uplink>>, live: bool, settings: &Settings) {
         uplinks.iter().for_each(|uplink| self.welcome(uplink));
-        self.capacity = settings.queue_bytes(self.rate) * uplinks.len().max(1);
+        let capacity = Duration::from_millis(settings.max_queue_time.into());
+        self.capacity = capacity * u32::try_from(uplinks.len().max(1)).unwrap_or(u32::MAX);
         let pause = uplinks.first().map(|first| first.pause);
         self.run = Some(Run {
             uplinks: uplinks.into(),
-            continuity: Continuity::new(self.rate, pause.unwrap_or_default(), live),
+            coding: self.format.coding,
+            continuity: Continuity::new(self.format, pause.unwrap_or_default(), live),
+            after_silence: false,
             odd_byte: None,
             held: Vec::new(),
             another_stream: false,
@@ -342,14 +356,22 @@ impl Run {
         {
             return self.restart(Some(buffer), None);
         }
-        let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
+        let flagged = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let (samples, discont) = match self.coding {
+            Coding::Pcm => {
+                let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
+                (pcm::samples(bytes), flagged)
+            }
+            Coding::Opus => {
+                let (samples, is_loud) = opus_packets(&buffer);
+                let after_silence = std::mem::replace(&mut self.after_silence, !is_loud);
+                (samples, flagged || after_silence)
+            }
+        };
         let expected = self.continuity.expected();
-        let placement = self.continuity.audio(
-            time,
-            timestamp(start),
-            samples(bytes),
-            buffer.flags().contains(gst::BufferFlags::DISCONT),
-        );
+        let placement = self
+            .continuity
+            .audio(time, timestamp(start), samples, discont);
         self.follow(placement, expected, Some(buffer))
     }
 
@@ -390,7 +412,7 @@ impl Run {
         let odd_byte = self.odd_byte.take().filter(|_| plan.jump.is_none());
         let sizes = held.iter().chain(&buffer).map(|buffer| buffer.size());
         let bytes = sizes.sum::<usize>() + usize::from(odd_byte.is_some());
-        if !bytes.is_multiple_of(SAMPLE_BYTES) {
+        if self.coding.rest(bytes) > 0 {
             let newest = buffer.as_ref().or(held.last());
             let map = newest.and_then(|buffer| buffer.map_readable().ok());
             self.odd_byte = map.and_then(|map| map.last().copied());
@@ -399,6 +421,7 @@ impl Run {
             uplinks: self.uplinks.clone(),
             served: 0,
             start,
+            coding: self.coding,
             moved: plan.moved,
             silence: plan.silence,
             jump: plan.jump,
@@ -422,7 +445,7 @@ impl Feeding {
             // Silence follows the audio before it, unless it is all there is.
             let is_all = self.buffer.is_none() && self.held.len() == 0;
             let jump = self.jump.filter(|_| is_all);
-            self.give(jump, &audio::silence(silence.samples), element)?;
+            self.give(jump, &self.coding.silence(silence.samples), element)?;
             self.silence = None;
         }
         while let Some(buffer) = self
@@ -440,7 +463,9 @@ impl Feeding {
                 );
                 Refused::Over(gst::FlowError::Error)
             })?;
-            let odd = (map.len() + usize::from(self.odd_byte.is_some())) % SAMPLE_BYTES;
+            let odd = self
+                .coding
+                .rest(map.len() + usize::from(self.odd_byte.is_some()));
             let (whole, rest) = map.split_at(map.len().saturating_sub(odd));
             match self.odd_byte {
                 Some(byte) if !whole.is_empty() => {
@@ -460,7 +485,7 @@ impl Feeding {
         Ok(())
     }
 
-    /// Gives whole samples to the sessions that do not have them yet.
+    /// Gives whole samples or packets to the sessions that do not have them yet.
     fn give(
         &mut self,
         jump: Option<Timestamp>,
@@ -477,6 +502,14 @@ impl Feeding {
         }
         Ok(())
     }
+}
+
+/// Length of the packets in a buffer, and whether there may be speech in them.
+fn opus_packets(buffer: &gst::BufferRef) -> (Samples, bool) {
+    let coding = Coding::Opus;
+    let map = buffer.map_readable().ok();
+    let packets = map.as_deref().unwrap_or_default();
+    (coding.samples(packets), coding.is_loud(packets))
 }
 
 fn timestamp(time: gst::ClockTime) -> Timestamp {

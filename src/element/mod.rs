@@ -6,6 +6,7 @@ mod assignment;
 mod base;
 mod completion;
 mod enums;
+mod format;
 mod input;
 mod losses;
 mod messages;
@@ -22,8 +23,9 @@ use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use gst::glib;
 
 pub use assignment::{Assignment, Key, MAIN, Outputs, Stretch};
-pub use base::{Base, Feed, PREVIOUS, explain_refused_caps, post_went_back};
+pub use base::{Base, Feed, PREVIOUS, post_went_back};
 pub use enums::{ConnectionState, Results, mark_as_api};
+pub use format::{audio_caps, explain_refused_caps, format_of, wanted_caps};
 pub use input::{Feeding, Input, is_live};
 pub use posts::{post_excessive_delay, post_late_text, post_outage, post_repeats};
 pub use properties::{Settings, message_property_specs, property_specs, text_property_specs};
@@ -45,15 +47,6 @@ pub static CAT: LazyLock<gst::DebugCategory> = LazyLock::new(|| {
 /// Converts nanoseconds to a clock time; `u64::MAX`, GStreamer's "no time", is avoided.
 pub fn clock_time(nanoseconds: u64) -> gst::ClockTime {
     gst::ClockTime::from_nseconds(nanoseconds.min(u64::MAX - 1))
-}
-
-/// Rates in order of preference: 8 kHz is upsampled by the service.
-pub fn audio_caps() -> gst::Caps {
-    gst_audio::AudioCapsBuilder::new_interleaved()
-        .format(gst_audio::AudioFormat::S16le)
-        .rate_list([16_000, 8_000])
-        .channels(1)
-        .build()
 }
 
 /// Locks a mutex, ignoring poison: no thread leaves the data half-changed, so a panic elsewhere

@@ -14,10 +14,9 @@ use super::losses::Losses;
 use super::posts::{post, post_audio_lost, post_failure, post_outage};
 use super::stats::Stats;
 use super::{CAT, messages};
-use crate::audio::samples;
 use crate::net::{Listener, Lost, Remark, Remarks};
 use crate::protocol::Usage;
-use crate::session::{Notice, Warning};
+use crate::session::{Notice, SentAudio, Warning};
 use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
@@ -53,7 +52,7 @@ pub struct Report<T: TextOutput> {
     /// Whose property tells the connection's state: the element or a pad, if there is one.
     owner: Option<glib::WeakRef<gst::Object>>,
     segment: gst::FormattedSegment<gst::ClockTime>,
-    rate: u32,
+    clock_rate: u32,
     stats: Stats,
     completion: Arc<Completion>,
     losses: Arc<Losses>,
@@ -65,7 +64,7 @@ pub struct Report<T: TextOutput> {
     target: Option<String>,
     session_id: String,
     /// This session's share already added to the ledger.
-    bytes_sent: u64,
+    sent: SentAudio,
     billed: Usage,
     ignored: u64,
 }
@@ -120,7 +119,7 @@ impl<T: TextOutput> Report<T> {
             element: element.downgrade(),
             owner: owner.as_ref().map(gst::Object::downgrade),
             segment: stretch.segment.clone(),
-            rate: stretch.rate,
+            clock_rate: stretch.format.clock_rate(),
             stats,
             completion,
             losses,
@@ -129,7 +128,7 @@ impl<T: TextOutput> Report<T> {
             translation: Told::default(),
             target,
             session_id: String::new(),
-            bytes_sent: 0,
+            sent: SentAudio::default(),
             billed: Usage::default(),
             ignored: 0,
         }
@@ -346,20 +345,21 @@ impl<T: TextOutput> Listener for Report<T> {
         }
     }
 
-    fn usage(&mut self, bytes_sent: u64, billed: Usage) {
-        if bytes_sent == self.bytes_sent && billed == self.billed {
+    fn usage(&mut self, sent: SentAudio, billed: Usage) {
+        if sent == self.sent && billed == self.billed {
             return;
         }
-        let bytes = bytes_sent - self.bytes_sent;
-        // Both totals only grow.
+        // All totals only grow.
+        let bytes = sent.bytes - self.sent.bytes;
+        let audio = (sent.samples - self.sent.samples).duration(self.clock_rate);
         let more = Usage {
             seconds: billed.seconds - self.billed.seconds,
             tokens: billed.tokens.saturating_sub(self.billed.tokens),
         };
-        (self.bytes_sent, self.billed) = (bytes_sent, billed);
+        (self.sent, self.billed) = (sent, billed);
         self.stats.count(|ledger| {
             ledger.bytes_sent += bytes;
-            ledger.sent += samples(bytes as usize).duration(self.rate);
+            ledger.sent += audio;
             ledger.billed = ledger.billed + more;
         });
     }
@@ -422,6 +422,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::audio::Format;
 
     #[test]
     fn a_replaced_connection_is_counted_and_its_state_stays() {
@@ -432,7 +433,7 @@ mod tests {
         let stats = Stats::default();
         let (completion, losses) = Default::default();
         let stretch = Stretch {
-            rate: 16_000,
+            format: Format::pcm(16_000),
             segment: gst::FormattedSegment::new(),
             live: false,
         };

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use super::enums::{FailurePolicy, Region, TurnDetection};
 use super::properties::Settings;
-use crate::audio;
+use crate::audio::{Coding, Format};
 use crate::captions::Layout;
 use crate::protocol::{
     self, Endpoint, EndpointSettings, Failure, KeySource, Kind, Recognition, Secret, Setup, Target,
-    parse_hot_words, parse_phrases,
+    not_decoded, parse_hot_words, parse_phrases,
 };
 use crate::session::{ClientVad, Config, RetryPolicy};
 use crate::timeline::Samples;
@@ -162,9 +162,14 @@ impl Settings {
         })
     }
 
-    /// The protocol, set up for audio of `rate` Hz; `official` distinguishes the service from other
-    /// servers.
-    pub fn setup(&self, job: &Job, rate: u32, official: bool) -> Result<Setup, Failure> {
+    /// The protocol, set up for this audio; `official` distinguishes the service from other servers.
+    pub fn setup(&self, job: &Job, format: Format, official: bool) -> Result<Setup, Failure> {
+        if format.coding == Coding::Opus && self.turn_detection == TurnDetection::ClientVad {
+            return Err(not_decoded(
+                "With turn-detection=client-vad the element listens to the audio itself, and it \
+                 does not decode Opus.",
+            ));
+        }
         let turn_detection = match self.turn_detection {
             TurnDetection::ServerVad => protocol::TurnDetection::ServerVad {
                 threshold: self.vad_threshold,
@@ -179,7 +184,8 @@ impl Settings {
             vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,
             vocabulary_id: unless_blank(self.vocabulary_id.as_deref()),
             parameters: self.parameters.values(),
-            rate,
+            rate: format.rate,
+            coding: format.coding,
             turn_detection,
             translation: self.target(job)?,
             official,
@@ -236,18 +242,19 @@ impl Settings {
     }
 
     /// The configuration of the session itself.
-    pub fn session(&self, rate: u32, is_live: bool, setup: &Setup) -> Config {
+    pub fn session(&self, format: Format, is_live: bool, setup: &Setup) -> Config {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Config {
-            rate,
-            chunk_bytes: self.bytes(self.chunk_duration, rate),
+            coding: format.coding,
+            rate: format.clock_rate(),
+            chunk: samples(self.chunk_duration, format),
             max_speed: self.max_speed,
             client_vad: self.client_vad(setup),
             context: self.context(),
             connect_timeout: millis(self.connect_timeout),
             response_timeout: millis(self.response_timeout),
             finish_timeout: millis(self.finish_timeout),
-            backlog_bytes: self.queue_bytes(rate),
+            backlog: self.queue_capacity(format),
             retry: RetryPolicy {
                 keep_going: self.keeps_going(),
                 // Any negative number means the same as -1.
@@ -277,9 +284,9 @@ impl Settings {
         })
     }
 
-    /// Capacity of the queue to the network, in bytes.
-    pub fn queue_bytes(&self, rate: u32) -> usize {
-        self.bytes(self.max_queue_time, rate)
+    /// Capacity of the queue to the network.
+    pub fn queue_capacity(&self, format: Format) -> Samples {
+        samples(self.max_queue_time, format)
     }
 
     /// Silence that certainly ends an utterance; in manual mode there is no such length.
@@ -307,11 +314,11 @@ impl Settings {
     pub fn context(&self) -> Option<String> {
         unless_blank(self.context.as_deref())
     }
+}
 
-    /// The size of `ms` milliseconds of audio in bytes, in whole samples.
-    fn bytes(&self, ms: u32, rate: u32) -> usize {
-        audio::bytes(Samples::within(Duration::from_millis(ms.into()), rate))
-    }
+/// The length of `ms` milliseconds of audio.
+fn samples(ms: u32, format: Format) -> Samples {
+    Samples::within(Duration::from_millis(ms.into()), format.clock_rate())
 }
 
 fn key_of_environment() -> Option<Secret> {

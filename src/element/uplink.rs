@@ -15,6 +15,7 @@ use super::report::{Report, TOO_SLOW, TextOutput};
 use super::settings::Job;
 use super::stats::Stats;
 use super::{CAT, lock};
+use crate::audio::Format;
 use crate::net::{self, AudioQueue, Full, Link, PushError, Update};
 use crate::protocol::{Endpoint, Failure};
 use crate::timeline::Timestamp;
@@ -45,7 +46,7 @@ pub struct Uplink {
     pub(super) completion: Arc<Completion>,
     full: Full,
     job: Mutex<Job>,
-    rate: u32,
+    format: Format,
     /// Silence that certainly ends an utterance.
     pub(super) pause: Duration,
     segment: gst::FormattedSegment<gst::ClockTime>,
@@ -66,7 +67,7 @@ impl Uplink {
         let job = lock(&self.job).clone();
         let endpoints = settings.endpoints(&job)?;
         let is_official = endpoints.iter().all(Endpoint::is_official);
-        let setup = settings.setup(&job, self.rate, is_official)?;
+        let setup = settings.setup(&job, self.format, is_official)?;
         let takes_context = (setup.codecs)().limits().takes_context;
         self.queue.update(Update {
             endpoints,
@@ -108,17 +109,17 @@ impl Uplink {
         mut assignment: Assignment<T>,
     ) -> Result<(Self, Vec<String>), Failure> {
         let &Stretch {
-            rate,
+            format,
             live,
             ref segment,
         } = stretch;
         let job = assignment.job.clone();
         let endpoints = settings.endpoints(&job)?;
         let is_official = endpoints.iter().all(Endpoint::is_official);
-        let setup = settings.setup(&job, rate, is_official)?;
-        let config = settings.session(rate, live, &setup);
+        let setup = settings.setup(&job, format, is_official)?;
+        let config = settings.session(format, live, &setup);
         let pause = config.pause;
-        let queue = AudioQueue::new(rate, settings.queue_bytes(rate), config.chunk_bytes);
+        let queue = AudioQueue::new(format, settings.queue_capacity(format), config.chunk);
         let queue = Arc::new(queue);
         for output in assignment.outputs.each() {
             let waker = queue.clone();
@@ -155,7 +156,7 @@ impl Uplink {
             completion,
             full: if live { Full::DropOldest } else { Full::Wait },
             job: Mutex::new(job),
-            rate,
+            format,
             pause,
             segment: segment.clone(),
             losses,
@@ -168,7 +169,7 @@ impl Uplink {
         Ok((uplink, setup.warnings))
     }
 
-    /// Pushes whole samples, see [`AudioQueue::push`], to a session whose first audio starts at
+    /// Pushes whole samples or packets, see [`AudioQueue::push`], to a session whose first audio starts at
     /// `start`. Audio dropped for them is reported.
     pub(super) fn push(
         &self,

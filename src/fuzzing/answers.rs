@@ -218,6 +218,7 @@ fn codec(protocol: Protocol) -> Box<dyn Codec> {
         translation: None,
         parameters: Vec::new(),
         rate: 16_000,
+        coding: Default::default(),
         turn_detection: TurnDetection::Manual,
         official: false,
     });

@@ -17,6 +17,7 @@ pub use answers::answers;
 pub use decode::decode;
 pub use session::session;
 
+use crate::audio::{Coding, Format};
 use crate::protocol::{
     Protocol, Recognition, Setup, Target, TurnDetection, parse_hot_words, parse_phrases,
 };
@@ -88,7 +89,8 @@ fn set_up(words: &str) -> Option<Setup> {
             language: "fr".into(),
             phrases: parse_phrases("cloud=nuage").ok()?,
         }),
-        rate: rate(words),
+        rate: format(words).rate,
+        coding: format(words).coding,
         turn_detection,
         official: has("official"),
     };
@@ -98,11 +100,15 @@ fn set_up(words: &str) -> Option<Setup> {
 
 const CONTEXT: &str = "Names and \"terms\"";
 
-fn rate(words: &str) -> u32 {
-    if words.split(' ').any(|word| word == "8000") {
-        8000
-    } else {
-        16_000
+fn format(words: &str) -> Format {
+    let has = |word: &str| words.split(' ').any(|other| other == word);
+    Format {
+        coding: if has("opus") {
+            Coding::Opus
+        } else {
+            Coding::Pcm
+        },
+        rate: if has("8000") { 8000 } else { 16_000 },
     }
 }
 

@@ -6,12 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::captions::Captions;
-use super::{CONTEXT, number, rate, set_up, steps, text_of};
+use super::{CONTEXT, format, number, set_up, steps, text_of};
+use crate::audio::{Coding, opus, pcm};
 use crate::protocol::{Failure, Incoming, Kind, Refusal};
 use crate::session::{
     ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
 };
-use crate::timeline::Timestamp;
+use crate::timeline::{Samples, Timestamp};
 use crate::transcript::{Transcript, Utterance};
 
 /// Maximum number of audio chunks and timeouts of one input: they take time.
@@ -26,6 +27,9 @@ enum Wire {
     Opening,
     Open,
 }
+
+/// Length of the audio handed over at once.
+const CHUNK: Duration = Duration::from_millis(100);
 
 /// Drives the session, and checks its guarantees.
 struct Driver {
@@ -91,8 +95,9 @@ impl Driver {
         let finds_utterances = has("client-vad") || setup.lacks_vad && !has("manual");
         let seconds = Duration::from_secs;
         let config = Config {
-            rate: rate(words),
-            chunk_bytes: 3200,
+            rate: format(words).clock_rate(),
+            coding: format(words).coding,
+            chunk: Samples::within(CHUNK, format(words).clock_rate()),
             max_speed: if has("fast") { 50.0 } else { 0.0 },
             client_vad: finds_utterances.then_some(ClientVad {
                 threshold: 0.0,
@@ -102,7 +107,7 @@ impl Driver {
             connect_timeout: seconds(10),
             response_timeout: seconds(15),
             finish_timeout: seconds(20),
-            backlog_bytes: if has("short") { 16_000 } else { 960_000 },
+            backlog: Samples(if has("short") { 8_000 } else { 480_000 }),
             retry: RetryPolicy {
                 keep_going: has("continue"),
                 max_retries: has("limited").then_some(2),
@@ -219,13 +224,23 @@ impl Driver {
                     assert!(self.session.handle_shortage(self.now));
                 }
                 Demand::Chunk { most, .. } => {
-                    let audio = vec![byte; most];
+                    let audio = self.sound(byte, most);
                     self.session.handle_audio(self.time, &audio, self.now);
-                    self.time = self.time + Duration::from_millis(100);
+                    self.time = self.time + CHUNK;
                     left -= 1;
                 }
             }
             self.drain();
+        }
+    }
+
+    /// Audio of this length.
+    fn sound(&self, byte: u8, length: Samples) -> Vec<u8> {
+        match format(&self.words).coding {
+            Coding::Pcm => vec![byte; pcm::bytes(length)],
+            Coding::Opus => opus::framed(&[0x48, byte, 0], Samples(0))
+                .map(|packet| packet.repeat((length.0 / 960) as usize))
+                .unwrap_or_default(),
         }
     }
 

@@ -20,14 +20,14 @@ use super::throttle::Queue;
 use super::wires::{Happened, Wires};
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
-use crate::session::{Config, ConnId, Demand, Net, Notice, Output, Session, UNSENT};
+use crate::session::{Config, ConnId, Demand, Net, Notice, Output, SentAudio, Session, UNSENT};
 
 /// Learns what a session has to say, on a thread of the runtime: it must not block.
 pub trait Listener: Send + 'static {
     fn notice(&mut self, notice: Notice);
 
-    /// Audio bytes sent and what was billed in this session so far.
-    fn usage(&mut self, bytes_sent: u64, billed: Usage);
+    /// The audio sent and what was billed in this session so far.
+    fn usage(&mut self, sent: SentAudio, billed: Usage);
 
     /// More text waits than is good, so no more audio should be sent. The code that ends that state
     /// calls [`AudioQueue::wake`].
@@ -166,8 +166,8 @@ impl<L: Listener> Driver<L> {
                 }
             }
         }
-        let (bytes, billed) = self.session.usage();
-        self.listener.usage(bytes, billed);
+        let (sent, billed) = self.session.usage();
+        self.listener.usage(sent, billed);
     }
 
     /// Hands over one chunk if it may be sent now and the socket keeps up.
@@ -192,7 +192,7 @@ impl<L: Listener> Driver<L> {
             Demand::Nothing => return wait(None),
             // What comes meanwhile wakes by itself.
             Demand::NotBefore { time, least } => {
-                let waits = least == 0 || self.queue.has(least);
+                let waits = least.is_none() || self.queue.has(least);
                 return wait(waits.then_some(time));
             }
             Demand::Replayed => return fed,

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The bounded queue between the streaming thread and the session's task.
 //!
-//! The streaming thread pushes whole samples and commits; the session's task takes chunks. The
-//! timestamp of every sample is known, and marks (jumps, commits) keep their place in the audio,
+//! The streaming thread pushes whole samples or packets and commits; the session's task takes chunks.
+//! The timestamp of every sample is known, and marks (jumps, commits) keep their place in the audio,
 //! also when audio is dropped. The elements own the queue through their uplink, the driver takes
 //! from it.
 
@@ -13,10 +13,10 @@ use std::time::Duration;
 
 use tokio::sync::Notify;
 
-use crate::audio::{self, SAMPLE_BYTES, samples};
+use crate::audio::{Format, Ring};
 use crate::continuity::Moved;
 use crate::protocol::{CodecFactory, Endpoint};
-use crate::timeline::Timestamp;
+use crate::timeline::{Position, Samples, Timestamp};
 
 /// What to do with audio that finds the queue full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,12 +85,12 @@ enum Mark {
 
 #[derive(Debug, Default)]
 struct State {
-    audio: VecDeque<u8>,
-    /// Position of the first byte of `audio` among all bytes ever added, and its timestamp.
-    position: u64,
+    audio: Ring,
+    /// Position of the first sample of `audio` among all ever added, and its timestamp.
+    position: Position,
     time: Timestamp,
     /// At absolute positions, ascending.
-    marks: VecDeque<(u64, Mark)>,
+    marks: VecDeque<(Position, Mark)>,
     finished: bool,
     given_up: bool,
     interrupted: bool,
@@ -109,25 +109,29 @@ pub struct AudioQueue {
     state: Mutex<State>,
     room: Condvar,
     work: Notify,
-    rate: u32,
-    capacity: usize,
-    chunk: usize,
+    clock_rate: u32,
+    capacity: Samples,
+    chunk: Samples,
 }
 
 impl AudioQueue {
-    /// `capacity` and `chunk` are in bytes; the task is woken when a chunk is complete.
-    pub fn new(rate: u32, capacity: usize, chunk: usize) -> Self {
+    /// The task is woken when a chunk is complete.
+    pub fn new(format: Format, capacity: Samples, chunk: Samples) -> Self {
+        let state = State {
+            audio: Ring::new(format.coding),
+            ..State::default()
+        };
         AudioQueue {
-            state: Mutex::default(),
+            state: Mutex::new(state),
             room: Condvar::new(),
             work: Notify::new(),
-            rate,
+            clock_rate: format.clock_rate(),
             capacity: capacity.max(chunk),
             chunk,
         }
     }
 
-    /// Adds whole samples. `jump` is the timestamp of the first one if it does not continue the
+    /// Adds whole samples or packets, of this length. `jump` is the timestamp of the first one if it does not continue the
     /// audio added before; required for the first audio.
     pub fn push(
         &self,
@@ -136,13 +140,14 @@ impl AudioQueue {
         full: Full,
     ) -> Result<Option<Lost>, PushError> {
         let mut state = self.lock();
+        let samples = state.audio.samples_of(audio);
         let waits = |state: &State| full == Full::Wait && !state.lossy;
         // A buffer larger than the queue has to be accepted all the same.
         while waits(&state)
             && !state.interrupted
             && !state.closed
             && !state.audio.is_empty()
-            && state.audio.len() + audio.len() > self.capacity
+            && state.audio.length() + samples > self.capacity
         {
             state.waiting += 1;
             state = self
@@ -161,13 +166,14 @@ impl AudioQueue {
             let end = state.end();
             state.marks.push_back((end, Mark::Time(time)));
         }
-        let before = state.audio.len();
-        state.audio.extend(audio);
-        let excess = state.audio.len().saturating_sub(self.capacity);
-        let lost = (!waits(&state) && excess > 0).then(|| state.drop_oldest(excess, self.rate));
+        let before = state.audio.length();
+        state.audio.push(audio);
+        let excess = state.audio.length() - self.capacity;
+        let lost = (!waits(&state) && !excess.is_none())
+            .then(|| state.drop_oldest(excess, self.clock_rate));
         // At a jump the audio before it has to be sent, however short.
-        let complete = before < self.chunk && state.audio.len() >= self.chunk;
-        let wake = complete || (jump.is_some() && before > 0);
+        let complete = before < self.chunk && state.audio.length() >= self.chunk;
+        let wake = complete || (jump.is_some() && !before.is_none());
         drop(state);
         if wake {
             self.work.notify_one();
@@ -225,14 +231,9 @@ impl AudioQueue {
         self.work.notify_one();
     }
 
-    /// Audio waiting to be sent, in bytes.
-    pub fn bytes(&self) -> usize {
-        self.lock().audio.len()
-    }
-
     /// Duration of the audio waiting to be sent.
     pub fn level(&self) -> Duration {
-        samples(self.lock().audio.len()).duration(self.rate)
+        self.lock().audio.length().duration(self.clock_rate)
     }
 
     /// While set, `push` does not block for room: the oldest audio is dropped instead.
@@ -264,8 +265,8 @@ impl AudioQueue {
     pub(super) fn close(&self) -> Option<Lost> {
         let mut state = self.lock();
         state.closed = true;
-        let rest = state.audio.len();
-        let lost = (rest > 0).then(|| state.drop_oldest(rest, self.rate));
+        let rest = state.audio.length();
+        let lost = (!rest.is_none()).then(|| state.drop_oldest(rest, self.clock_rate));
         drop(state);
         self.room.notify_all();
         lost
@@ -276,12 +277,12 @@ impl AudioQueue {
     }
 
     /// Whether [`Self::take`] would find anything before the next [`Self::woken`].
-    pub(super) fn has(&self, chunk: usize) -> bool {
+    pub(super) fn has(&self, chunk: Samples) -> bool {
         self.lock().has(chunk)
     }
 
-    /// Takes at most `most` bytes into `buffer`, once there are `least`, or the mark that is due.
-    pub(super) fn take(&self, least: usize, most: usize, buffer: &mut Vec<u8>) -> Taken {
+    /// Takes at most `most` samples into `buffer`, once there are `least`, or the mark that is due.
+    pub(super) fn take(&self, least: Samples, most: Samples, buffer: &mut Vec<u8>) -> Taken {
         buffer.clear();
         let mut state = self.lock();
         if !state.has(least) {
@@ -292,22 +293,14 @@ impl AudioQueue {
             Some(Mark::Moved(moved)) => return Taken::Moved(moved),
             Some(Mark::Time(_)) | None => {}
         }
-        let until_mark = state
-            .marks
-            .front()
-            .map(|(at, _)| (*at - state.position) as usize);
-        let available = until_mark.unwrap_or(state.audio.len());
-        if available == 0 {
+        let until_mark = state.marks.front().map(|(at, _)| at.since(state.position));
+        let available = until_mark.unwrap_or(state.audio.length());
+        if available.is_none() {
             return Taken::Finish;
         }
-        let length = available.min(most);
         let time = state.time;
-        // An iterator over the ring would copy byte by byte.
-        let (first, second) = state.audio.as_slices();
-        let split = length.min(first.len());
-        buffer.extend_from_slice(&first[..split]);
-        buffer.extend_from_slice(&second[..length - split]);
-        state.advance(length, self.rate);
+        let taken = state.audio.take(available.min(most), buffer);
+        state.advance(taken, self.clock_rate);
         let waiting = state.waiting > 0;
         drop(state);
         if waiting {
@@ -323,15 +316,16 @@ impl AudioQueue {
 }
 
 impl State {
-    fn end(&self) -> u64 {
-        self.position + self.audio.len() as u64
+    fn end(&self) -> Position {
+        self.position + self.audio.length()
     }
 
     /// Whether there is a whole chunk, or less that has to be taken all the same (before a mark or
     /// the end).
-    fn has(&self, chunk: usize) -> bool {
-        let due = |(at, mark): &(u64, Mark)| *at > self.position || !matches!(mark, Mark::Time(_));
-        self.audio.len() >= chunk || self.finished || self.marks.iter().any(due)
+    fn has(&self, chunk: Samples) -> bool {
+        let due =
+            |(at, mark): &(Position, Mark)| *at > self.position || !matches!(mark, Mark::Time(_));
+        self.audio.length() >= chunk || self.finished || self.marks.iter().any(due)
     }
 
     /// Applies the marks at the front, up to one that concerns the session, which is returned.
@@ -345,17 +339,16 @@ impl State {
         None
     }
 
-    fn advance(&mut self, bytes: usize, rate: u32) {
-        self.audio.drain(..bytes);
-        self.position += bytes as u64;
-        self.time = self.time + samples(bytes).duration(rate);
+    /// Audio of this length was removed.
+    fn advance(&mut self, samples: Samples, rate: u32) {
+        self.position += samples;
+        self.time = self.time + samples.duration(rate);
     }
 
-    /// Drops whole samples. Marks for the session among them are kept: a commit still ends the rest
-    /// of its utterance.
-    fn drop_oldest(&mut self, bytes: usize, rate: u32) -> Lost {
-        let whole = audio::whole_bytes(bytes + SAMPLE_BYTES - 1);
-        let target = self.position + whole as u64;
+    /// Drops at least this length of audio. Marks for the session among it are kept: a commit still
+    /// ends the rest of its utterance.
+    fn drop_oldest(&mut self, length: Samples, rate: u32) -> Lost {
+        let target = self.position + length;
         let mut lost: Option<Lost> = None;
         let mut kept = Vec::new();
         while self.position < target {
@@ -367,9 +360,9 @@ impl State {
                 .marks
                 .front()
                 .map_or(target, |(at, _)| (*at).min(target));
-            let step = (mark - self.position) as usize;
             let start = self.time;
-            self.advance(step, rate);
+            let dropped = self.audio.skip(mark.since(self.position));
+            self.advance(dropped, rate);
             let first = lost.map_or(start, |lost| lost.time);
             lost = Some(Lost {
                 time: first,

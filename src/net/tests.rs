@@ -9,10 +9,11 @@ use tokio_tungstenite::tungstenite::protocol::Role;
 use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
 
 use super::*;
+use crate::audio::{Coding, Format, pcm};
 use crate::protocol::{
     CodecFactory, Endpoint, EndpointSettings, Protocol, Recognition, Region, TurnDetection, Usage,
 };
-use crate::session::{Config, Notice, RetryPolicy, State};
+use crate::session::{Config, Notice, RetryPolicy, SentAudio, State};
 use crate::timeline::Timestamp;
 
 const RATE: u32 = 16_000;
@@ -30,7 +31,7 @@ impl Listener for Heard {
         self.0.1.notify_all();
     }
 
-    fn usage(&mut self, _bytes_sent: u64, _billed: Usage) {}
+    fn usage(&mut self, _sent: SentAudio, _billed: Usage) {}
 
     fn is_congested(&self) -> bool {
         false
@@ -62,15 +63,16 @@ impl Heard {
 
 fn config() -> Config {
     Config {
+        coding: Coding::Pcm,
         rate: RATE,
-        chunk_bytes: CHUNK,
+        chunk: pcm::samples(CHUNK),
         max_speed: 20.0,
         client_vad: None,
         context: None,
         connect_timeout: LONG,
         response_timeout: LONG,
         finish_timeout: LONG,
-        backlog_bytes: 1 << 20,
+        backlog: pcm::samples(1 << 20),
         retry: RetryPolicy {
             keep_going: false,
             max_retries: Some(0),
@@ -92,6 +94,7 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         vocabulary_id: None,
         translation: None,
         parameters: Vec::new(),
+        coding: Coding::Pcm,
         rate: RATE,
         turn_detection,
         official: false,
@@ -129,7 +132,11 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
             rotate_after: Duration::from_millis(300),
             ..config()
         };
-        let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
+        let queue = Arc::new(AudioQueue::new(
+            Format::pcm(RATE),
+            pcm::samples(1 << 24),
+            pcm::samples(CHUNK),
+        ));
         let heard = Heard::default();
         let _link = spawn(
             endpoints(server.port(), protocol, model),
@@ -249,7 +256,11 @@ fn a_flood_is_read_in_measure_and_holds_up_no_audio() {
     for flood in [Flood::Pings, Flood::Finals] {
         let (port, hears) = flooding(flood);
         let heard = Heard::default();
-        let queue = Arc::new(AudioQueue::new(RATE, 1 << 24, CHUNK));
+        let queue = Arc::new(AudioQueue::new(
+            Format::pcm(RATE),
+            pcm::samples(1 << 24),
+            pcm::samples(CHUNK),
+        ));
         let model = "qwen3-asr-flash-realtime";
         let _link = spawn(
             endpoints(port, Protocol::Realtime, model),

@@ -18,6 +18,15 @@ pub(super) fn rate(who: &str, takes: u32, rate: u32) -> Result<(), Failure> {
     ))
 }
 
+/// The failure for Opus where only PCM will do; `why` is a sentence.
+pub fn not_decoded(why: &str) -> Failure {
+    Failure::new(
+        Kind::Settings,
+        why,
+        "Put opusdec ! audioconvert ! audioresample before this element.",
+    )
+}
+
 /// The warning about a property without effect; `why` is a clause such as `The model 'x' takes no
 /// context`.
 pub(super) fn no_effect(why: &str, property: &str) -> String {

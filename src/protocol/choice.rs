@@ -7,9 +7,10 @@
 use url::Url;
 
 use super::{
-    Failure, Kind, Profile, Recognition, Setup, TurnDetection, inference, realtime, sglang_omni,
-    vllm,
+    Failure, Kind, Profile, Recognition, Setup, TurnDetection, checks, inference, realtime,
+    sglang_omni, vllm,
 };
+use crate::audio::Coding;
 
 /// A protocol for talking to a recogniser.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -80,6 +81,12 @@ impl Protocol {
                 "Leave the parameters property unset, or set model to one of the inference \
                  protocol.",
             ));
+        }
+        if recognition.coding == Coding::Opus && !self.profile().takes_opus {
+            return Err(checks::not_decoded(&format!(
+                "The {} protocol, or this model of it, takes no Opus.",
+                self.nick()
+            )));
         }
         let wants_vad = recognition.turn_detection != TurnDetection::Manual;
         let mut setup = (self.profile().set_up)(recognition)?;

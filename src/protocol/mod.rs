@@ -39,6 +39,7 @@ mod items;
 mod json;
 mod key;
 mod language;
+mod ogg;
 mod phrases;
 mod realtime;
 mod sglang_omni;
@@ -49,8 +50,10 @@ mod vllm;
 use std::ops::Add;
 use std::time::Duration;
 
+use crate::audio::Coding;
 use crate::transcript::Translation;
 
+pub use checks::not_decoded;
 pub use choice::Protocol;
 pub use endpoint::{Endpoint, EndpointSettings, Region, beside, is_localhost, redacted};
 pub use failure::{Failure, Invitation, Kind};
@@ -118,8 +121,9 @@ pub struct Recognition {
     pub vocabulary_id: Option<String>,
     /// Further parameters of the model, by name. A value that has no counterpart in JSON is null.
     pub parameters: Vec<(String, serde_json::Value)>,
-    /// Samples per second: 16000 or 8000.
+    /// Samples per second: 16000 or 8000. Of Opus, what the service is told.
     pub rate: u32,
+    pub coding: Coding,
     pub turn_detection: TurnDetection,
     /// What to translate into, for the models that do.
     pub translation: Option<Target>,
@@ -139,7 +143,8 @@ pub struct Target {
 /// A command from the session to the codec, to be put on the wire.
 #[derive(Debug, Clone, Copy)]
 pub enum Command<'a> {
-    /// Whole S16LE mono samples, at most [`Limits::max_audio_bytes`].
+    /// Whole samples, at most [`Limits::max_audio_bytes`], or whole packets, in the coding that was
+    /// set up.
     Audio(&'a [u8]),
     /// End the utterance here (manual turn detection only).
     Commit,
@@ -279,6 +284,8 @@ pub(super) struct Profile {
     pub self_hosted: bool,
     /// The model's name goes into the URL's query.
     pub model_in_query: bool,
+    /// Whether it takes Opus besides PCM.
+    pub takes_opus: bool,
     /// Whether the service offers the model in Beijing only.
     pub beijing_only: fn(&str) -> bool,
     /// The least time between two starts of sessions with the model that the service allows an

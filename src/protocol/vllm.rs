@@ -47,6 +47,7 @@ pub(super) const PROFILE: Profile = Profile {
     models: &[],
     self_hosted: true,
     model_in_query: false,
+    takes_opus: false,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,

@@ -5,11 +5,8 @@
 
 use std::collections::VecDeque;
 
-use crate::audio::{self, SAMPLE_BYTES, is_loud};
+use crate::audio::{Coding, Ring};
 use crate::timeline::{Position, Samples, Span, Stretch, Timeline, Timestamp, known};
-
-/// Bytes over which loudness is averaged: 50 or 100 ms.
-const LOUDNESS_WINDOW: usize = 1600;
 
 /// Growth step of the ring, in bytes: what a silent stream at 16 kHz keeps, a little more than two
 /// seconds. Doubling from a small size to that would leave as much in gaps between the allocations
@@ -19,19 +16,19 @@ const STEP: usize = 84 << 10;
 /// The audio sent over a connection since some position on its audio clock.
 #[derive(Debug)]
 pub(super) struct Backlog {
-    audio: VecDeque<u8>,
+    audio: Ring,
     /// Position of the first sample.
     start: Position,
     /// Positions of the commits, and the span of each utterance's speech, if known.
     commits: VecDeque<(Position, Option<Span>)>,
-    capacity: usize,
+    capacity: Samples,
 }
 
 impl Backlog {
-    /// Keeps the newest `capacity` bytes.
-    pub fn new(capacity: usize) -> Self {
+    /// Keeps the newest `capacity` samples.
+    pub fn new(capacity: Samples, coding: Coding) -> Self {
         Backlog {
-            audio: VecDeque::new(),
+            audio: Ring::growing_by(STEP, coding),
             start: Position::default(),
             commits: VecDeque::new(),
             capacity,
@@ -44,18 +41,14 @@ impl Backlog {
     }
 
     pub fn push(&mut self, audio: &[u8]) {
-        if self.audio.capacity() - self.audio.len() < audio.len() {
-            self.audio.reserve_exact(audio.len().max(STEP));
-        }
-        self.audio.extend(audio);
-        let excess = self.audio.len().saturating_sub(self.capacity);
-        let excess = audio::samples(excess.next_multiple_of(SAMPLE_BYTES));
+        self.audio.push(audio);
+        let excess = self.audio.length() - self.capacity;
         self.forget_before(self.start + excess);
     }
 
     #[cfg(test)]
     pub fn kept_bytes(&self) -> usize {
-        self.audio.len()
+        self.audio.bytes()
     }
 
     pub fn commit(&mut self, position: Position, speech: Option<Span>) {
@@ -64,19 +57,12 @@ impl Backlog {
 
     /// Whether any of it is loud.
     pub fn is_loud(&self) -> bool {
-        // Whole samples in each piece: the ring may wrap anywhere.
-        let audio: Vec<u8> = self.audio.iter().copied().collect();
-        audio.chunks(LOUDNESS_WINDOW).any(is_loud)
+        self.audio.is_loud()
     }
 
+    /// Forgets the audio before this position; of a packet that lies before and after it, nothing.
     pub fn forget_before(&mut self, position: Position) {
-        let bytes = audio::bytes(position.since(self.start)).min(self.audio.len());
-        self.audio.drain(..bytes);
-        self.start += audio::samples(bytes);
-        // After a long utterance.
-        if self.audio.capacity() - self.audio.len() > 3 * STEP {
-            self.audio.shrink_to(self.audio.len() + STEP);
-        }
+        self.start += self.audio.discard(position.since(self.start));
         // A commit right at the start has nothing left to end.
         let start = self.start;
         while self
@@ -136,14 +122,15 @@ impl Replay {
                 let commit = commit.map(|(commit, _)| commit.since(position));
                 let length = (samples - done).min(chunk.max(Samples(1)));
                 let length = commit.map_or(length, |commit| length.min(commit));
-                let bytes = audio::bytes(length).min(backlog.audio.len());
-                let audio = backlog.audio.drain(..bytes);
+                let mut audio = Vec::new();
+                let length = match backlog.audio.take(length, &mut audio) {
+                    Samples(0) => length,
+                    taken => taken,
+                };
                 pieces.push_back(if is_padding {
-                    drop(audio);
                     Piece::Padding { samples: length }
                 } else {
                     let time = begin + done.duration(rate);
-                    let audio = audio.collect();
                     Piece::Audio { time, audio }
                 });
                 position += length;
@@ -170,11 +157,11 @@ impl Replay {
     }
 
     /// Discards everything. Returns the span of the audio that was left, from the earliest to the
-    /// newest.
-    pub fn discard(&mut self, rate: u32) -> Option<Span> {
+    /// newest; `rate` is its samples per second.
+    pub fn discard(&mut self, coding: Coding, rate: u32) -> Option<Span> {
         let span = |piece: Piece| match piece {
             Piece::Audio { time, audio } => {
-                let length = audio::samples(audio.len()).duration(rate);
+                let length = coding.samples(&audio).duration(rate);
                 Some(Span::new(time, time + length))
             }
             Piece::Padding { .. } | Piece::Began { .. } | Piece::Commit(_) => None,
@@ -199,6 +186,7 @@ impl Replay {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::audio::pcm;
 
     fn ms(ms: u64) -> Timestamp {
         Timestamp::from_nanos(ms * 1_000_000)
@@ -206,7 +194,10 @@ mod tests {
 
     /// One sample per millisecond, whose low byte is its position.
     fn sent(lengths: &[(u64, u64)], capacity: usize) -> (Timeline, Backlog) {
-        let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(capacity));
+        let (mut timeline, mut backlog) = (
+            Timeline::new(1000),
+            Backlog::new(pcm::samples(capacity), Coding::Pcm),
+        );
         for (time, samples) in lengths {
             let first = timeline.clock();
             let audio: Vec<u8> = (first.0..first.0 + samples)
@@ -232,13 +223,13 @@ mod tests {
 
     #[test]
     fn memory_goes_with_a_long_utterance() {
-        let mut backlog = Backlog::new(100 * STEP);
+        let mut backlog = Backlog::new(pcm::samples(100 * STEP), Coding::Pcm);
         for _ in 0..40 {
             backlog.push(&[0; STEP / 2]);
         }
         assert!(backlog.audio.capacity() <= 21 * STEP, "not doubled");
-        backlog.forget_before(backlog.start + audio::samples(19 * STEP));
-        assert_eq!(backlog.audio.len(), STEP);
+        backlog.forget_before(backlog.start + pcm::samples(19 * STEP));
+        assert_eq!(backlog.audio.bytes(), STEP);
         assert!(backlog.audio.capacity() <= 2 * STEP, "given back");
     }
 
@@ -294,7 +285,8 @@ mod tests {
         let Some(Piece::Audio { time, audio }) = replay.next() else {
             panic!()
         };
-        let (mut timeline, mut backlog) = (Timeline::new(1000), Backlog::new(1000));
+        let (mut timeline, mut backlog) =
+            (Timeline::new(1000), Backlog::new(Samples(500), Coding::Pcm));
         timeline.append(time, Samples(2));
         backlog.push(&audio);
         replay.take_over(backlog, Position(0), &timeline, Samples(2));

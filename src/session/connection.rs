@@ -13,7 +13,7 @@ use super::outbox::Outbox;
 use super::reporter::Reporter;
 use super::utterances::{Ended, Utterances};
 use super::{Config, ConnId, Notice, Warning};
-use crate::audio::samples;
+use crate::audio::Coding;
 use crate::protocol::{Codec, Command, Event, ItemText, Limits, Quote, Usage};
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp};
 use crate::transcript::Transcript;
@@ -49,6 +49,7 @@ pub(super) struct Connection {
     pub until: Duration,
     pub codec: Box<dyn Codec>,
     pub liveness: Liveness,
+    coding: Coding,
     timeline: Timeline,
     utterances: Utterances,
     /// The first event that is unknown to the protocol.
@@ -103,12 +104,13 @@ impl Connection {
             stage: Stage::Connecting,
             until: now + config.connect_timeout,
             codec,
+            coding: config.coding,
             timeline: Timeline::new(config.rate),
             utterances: Utterances::new(config.rate, manual),
             liveness: Liveness::new(config.response_timeout, keep_alive, unresponsive, now),
             unknown: None,
             billed: Usage::default(),
-            backlog: Backlog::new(config.backlog_bytes),
+            backlog: Backlog::new(config.backlog, config.coding),
             sent: VecDeque::new(),
             loud: false,
             quiet_until: Position::default(),
@@ -170,20 +172,24 @@ impl Connection {
 
     /// Records audio that is sent, and starts at the timestamp `time`. Returns its length.
     pub fn sent_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) -> Duration {
-        self.timeline.append(time, samples(audio.len()));
-        self.sent_any(audio, now)
+        let samples = self.coding.samples(audio);
+        self.timeline.append(time, samples);
+        self.sent_any(audio, samples, now)
     }
 
     /// Records silence that is sent, but is not part of the stream. Returns its length.
     pub fn sent_padding(&mut self, silence: &[u8], now: Duration) -> Duration {
-        self.timeline.pad(samples(silence.len()));
-        self.sent_any(silence, now)
+        let samples = self.coding.samples(silence);
+        self.timeline.pad(samples);
+        self.sent_any(silence, samples, now)
     }
 
-    fn sent_any(&mut self, audio: &[u8], now: Duration) -> Duration {
-        let length = samples(audio.len()).duration(self.timeline.rate());
+    fn sent_any(&mut self, audio: &[u8], samples: Samples, now: Duration) -> Duration {
+        let length = samples.duration(self.timeline.rate());
         self.backlog.push(audio);
-        self.loud |= self.liveness.sent(audio, length, now);
+        let is_loud = self.coding.is_loud(audio);
+        self.liveness.sent(is_loud, length, now);
+        self.loud |= is_loud;
         if self
             .sent
             .back()
@@ -391,7 +397,8 @@ impl Connection {
         }
         let keep = self.replay_from();
         self.backlog.forget_before(keep);
-        self.timeline.forget_before(keep);
+        // A packet may begin before that.
+        self.timeline.forget_before(keep.min(self.backlog.start()));
         self.timeline.end_time(self.settled())
     }
 
@@ -404,7 +411,7 @@ impl Connection {
     /// span of the part that is no longer kept.
     pub fn leave_to(&mut self, replay: &mut Replay, chunk: Samples) -> Option<Span> {
         let from = self.replay_from();
-        let backlog = std::mem::replace(&mut self.backlog, Backlog::new(0));
+        let backlog = std::mem::replace(&mut self.backlog, Backlog::new(Samples(0), self.coding));
         replay.take_over(backlog, from, &self.timeline, chunk)
     }
 

@@ -30,17 +30,19 @@ pub use retry::RetryPolicy;
 pub use segmenter::ClientVad;
 pub use state::Session;
 
+use crate::audio::Coding;
 use crate::protocol::{Failure, Frame, Incoming, Refusal, Statement};
-use crate::timeline::Timestamp;
+use crate::timeline::{Samples, Timestamp};
 use crate::transcript::Transcript;
 
 /// Settings of a session.
 #[derive(Debug, Clone)]
 pub struct Config {
-    /// Samples per second.
+    pub coding: Coding,
+    /// Samples per second, see [`Format::clock_rate`](crate::audio::Format::clock_rate).
     pub rate: u32,
-    /// Length of one frame of audio, in bytes; whole samples.
-    pub chunk_bytes: usize,
+    /// Length of one frame of audio.
+    pub chunk: Samples,
     /// Maximum speed at which audio is sent, as a multiple of real time; 0 means the protocol's
     /// limit.
     pub max_speed: f64,
@@ -57,8 +59,8 @@ pub struct Config {
     /// Limit for each of the remaining results, after the service was told that the audio has
     /// ended.
     pub finish_timeout: Duration,
-    /// Maximum amount of audio kept for a replay, in bytes.
-    pub backlog_bytes: usize,
+    /// Maximum amount of audio kept for a replay.
+    pub backlog: Samples,
     pub retry: RetryPolicy,
     /// Age from which a connection is replaced, in a pause in speech; shortened by a random amount.
     pub rotate_after: Duration,
@@ -133,6 +135,13 @@ pub enum Output {
     Notice(Notice),
 }
 
+/// Audio sent so far.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SentAudio {
+    pub samples: Samples,
+    pub bytes: u64,
+}
+
 /// The audio that a session accepts, see [`Session::poll_audio`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Demand {
@@ -140,11 +149,11 @@ pub enum Demand {
     Nothing,
     /// Part of a replay was sent: drain the outputs, then ask again.
     Replayed,
-    /// No audio before this time, and then as soon as there are `least` bytes; 0 means that there
-    /// is something to send even if no more audio arrives.
-    NotBefore { time: Duration, least: usize },
-    /// At most `most` bytes, as soon as there are `least`.
-    Chunk { least: usize, most: usize },
+    /// No audio before this time, and then as soon as there are `least` samples; none means that
+    /// there is something to send even if no more audio arrives.
+    NotBefore { time: Duration, least: Samples },
+    /// At most `most` samples, as soon as there are `least`.
+    Chunk { least: Samples, most: Samples },
 }
 
 /// A report to the user of a session.

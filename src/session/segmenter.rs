@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use super::vad::{Detector, FRAME_MS, FrameClass, VoiceDetector};
-use crate::audio;
+use crate::audio::pcm;
 use crate::timeline::{Position, Samples, Span, Timeline, Timestamp, known};
 
 /// Settings of client VAD.
@@ -164,7 +164,7 @@ impl<H: Detector> Segmenter<H> {
                 self.jump(time.abs_diff(expected));
             }
         }
-        self.timeline.append(time, audio::samples(audio.len()));
+        self.timeline.append(time, pcm::samples(audio.len()));
         self.held.extend(audio);
         while self.classified_until + self.frame <= self.end() {
             self.listen();
@@ -244,10 +244,10 @@ impl<H: Detector> Segmenter<H> {
     fn listen(&mut self) {
         let begin = self.classified_until;
         self.classified_until += self.frame;
-        let first = audio::bytes(begin.since(self.held_from));
-        let frame = self.held.range(first..first + audio::bytes(self.frame));
+        let first = pcm::bytes(begin.since(self.held_from));
+        let frame = self.held.range(first..first + pcm::bytes(self.frame));
         self.samples.clear();
-        self.samples.extend(audio::values(frame));
+        self.samples.extend(pcm::values(frame));
         let class = self.detector.classify(&self.samples);
         if self.recent.len() == ONSET_WINDOW {
             self.recent.pop_front();
@@ -430,20 +430,20 @@ impl<H: Detector> Segmenter<H> {
                 audio: sent.collect(),
             }),
         }
-        self.held_from += audio::samples(bytes);
-        self.sent += audio::samples(bytes);
+        self.held_from += pcm::samples(bytes);
+        self.sent += pcm::samples(bytes);
         self.sent_until = Some(self.held_from);
     }
 
     fn drop_until(&mut self, position: Position) {
         let bytes = self.bytes_until(position);
         self.held.drain(..bytes);
-        self.held_from += audio::samples(bytes);
+        self.held_from += pcm::samples(bytes);
     }
 
     /// Number of bytes held before this position.
     fn bytes_until(&self, position: Position) -> usize {
-        audio::bytes(position.min(self.end()).since(self.held_from))
+        pcm::bytes(position.min(self.end()).since(self.held_from))
     }
 }
 

@@ -29,7 +29,7 @@ use super::reporter::Reporter;
 use super::rotation::{MAX_STANDBY, Rotation};
 use super::segmenter::Segmenter;
 use super::stall::Stall;
-use super::{Config, ConnId, Net, Output, State, Warning};
+use super::{Config, ConnId, Net, Output, SentAudio, State, Warning};
 use crate::protocol::{
     CodecFactory, Command, Event, Failure, Kind, Limits, Quote, Statement, Usage,
 };
@@ -119,7 +119,7 @@ pub struct Session {
     stall: Stall,
     /// The context differs from the one that the codecs have.
     context_changed: bool,
-    bytes_sent: u64,
+    sent: SentAudio,
     outbox: Outbox,
     /// Reused, so that decoding allocates nothing in the steady state.
     events: Vec<Event>,
@@ -152,7 +152,7 @@ impl Session {
             replay: Replay::default(),
             stall: Stall::new(config.is_live),
             context_changed: false,
-            bytes_sent: 0,
+            sent: SentAudio::default(),
             outbox: Outbox::default(),
             events: Vec::new(),
             config,
@@ -227,9 +227,9 @@ impl Session {
         Some(self.connections.serving()?.id)
     }
 
-    /// Number of bytes of audio sent, and the usage that the service billed.
-    pub fn usage(&self) -> (u64, Usage) {
-        (self.bytes_sent, self.connections.billed())
+    /// The audio sent, and the usage that the service billed.
+    pub fn usage(&self) -> (SentAudio, Usage) {
+        (self.sent, self.connections.billed())
     }
 
     fn is_running(&self) -> bool {

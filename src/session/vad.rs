@@ -7,7 +7,7 @@
 
 use earshot::Detector as Earshot;
 
-use crate::audio::level;
+use crate::audio::pcm::level;
 
 /// The detector takes a DC offset for a voice, so its input is limited to what is above 50 Hz.
 const HIGH_PASS: f32 = 0.98;

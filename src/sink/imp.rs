@@ -14,8 +14,8 @@ use gst_base::subclass::prelude::*;
 
 use crate::element::{
     Assignment, Base, CAT, Commit, Feed, Feeding, Input, Job, MAIN, Outputs, Refused, Settings,
-    audio_caps, commit_signal, explain_refused_caps, is_commit, is_live, message_property_specs,
-    post_went_back, property_specs,
+    audio_caps, commit_signal, explain_refused_caps, format_of, is_commit, is_live,
+    message_property_specs, post_went_back, property_specs, wanted_caps,
 };
 
 #[derive(Default)]
@@ -204,14 +204,31 @@ impl ElementImpl for QwenAsrSink {
 }
 
 impl BaseSinkImpl for QwenAsrSink {
+    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
+        let caps = wanted_caps();
+        Some(match filter {
+            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+            None => caps,
+        })
+    }
+
+    /// More is accepted than is asked for.
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        if let gst::QueryViewMut::AcceptCaps(query) = query.view_mut() {
+            query.set_result(query.caps().is_subset(&audio_caps()));
+            return true;
+        }
+        BaseSinkImplExt::parent_query(self, query)
+    }
+
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = gst_audio::AudioInfo::from_caps(caps)
-            .map_err(|_| gst::loggable_error!(CAT, "not audio: {caps}"))?;
-        if info.rate() != self.base.input().rate() {
+        let format =
+            format_of(caps).ok_or_else(|| gst::loggable_error!(CAT, "not audio: {caps}"))?;
+        if format != self.base.input().format() {
             // On failure the base class carries on all the same.
             let _ = self.flush_held();
         }
-        self.base.input().set_rate(info.rate());
+        self.base.input().set_format(format);
         Ok(())
     }
 
@@ -243,7 +260,7 @@ impl BaseSinkImpl for QwenAsrSink {
         if self.is_reversed.load(Ordering::Relaxed) {
             return Ok(gst::FlowSuccess::Ok);
         }
-        let clipped = self.base.input().clip(buffer.clone());
+        let clipped = self.base.clip(self.obj().upcast_ref(), buffer.clone())?;
         if let Some((buffer, _)) = clipped {
             self.feed(buffer)?;
         }

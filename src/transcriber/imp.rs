@@ -27,7 +27,7 @@ use super::timing::Timing;
 use super::translate_pad::TranslatePad;
 use crate::element::{
     CAT, Commit, Feed, Input, Key, Settings, audio_caps, commit_signal, explain_refused_caps,
-    property_specs, text_property_specs,
+    format_of, property_specs, text_property_specs, wanted_caps,
 };
 
 /// How the names of the request pads begin.
@@ -342,7 +342,7 @@ impl BaseTransformImpl for QwenAsr {
         filter: Option<&gst::Caps>,
     ) -> Option<gst::Caps> {
         let caps = match direction {
-            gst::PadDirection::Src => audio_caps(),
+            gst::PadDirection::Src => wanted_caps(),
             _ => text_caps(),
         };
         Some(match filter {
@@ -365,12 +365,13 @@ impl BaseTransformImpl for QwenAsr {
     }
 
     fn set_caps(&self, incaps: &gst::Caps, _outcaps: &gst::Caps) -> Result<(), gst::LoggableError> {
-        let info = gst_audio::AudioInfo::from_caps(incaps)
-            .map_err(|_| gst::loggable_error!(CAT, "not audio: {incaps}"))?;
-        if info.rate() != self.input().rate() {
+        let format =
+            format_of(incaps).ok_or_else(|| gst::loggable_error!(CAT, "not audio: {incaps}"))?;
+        if format != self.input().format() {
+            // On failure the base class carries on all the same.
             let _ = self.flush_held();
         }
-        self.input().set_rate(info.rate());
+        self.input().set_format(format);
         Ok(())
     }
 

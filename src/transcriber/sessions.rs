@@ -110,7 +110,7 @@ impl QwenAsr {
             self.pads.pass(Timestamp::from_nanos(pts.nseconds()));
         }
         gst::trace!(CAT, imp = self, "{buffer:?}");
-        let clipped = self.input().clip(buffer);
+        let clipped = self.base().clip(self.obj().upcast_ref(), buffer)?;
         let Some((buffer, said)) = clipped else {
             return Ok(());
         };

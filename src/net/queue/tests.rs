@@ -13,12 +13,12 @@ fn at(tenths: u64) -> Timestamp {
 
 /// One second of audio per 100 bytes: 50 samples a second.
 fn queue() -> AudioQueue {
-    AudioQueue::new(50, 400, 20)
+    AudioQueue::new(Format::pcm(50), Samples(200), Samples(10))
 }
 
 fn take(queue: &AudioQueue) -> (Taken, Vec<u8>) {
     let mut buffer = Vec::new();
-    (queue.take(20, 20, &mut buffer), buffer)
+    (queue.take(Samples(10), Samples(10), &mut buffer), buffer)
 }
 
 #[test]
@@ -54,19 +54,22 @@ fn the_task_is_woken_for_what_it_can_take_and_for_nothing_less() {
     let woken = |queue: &AudioQueue| queue.woken().now_or_never().is_some();
     let queue = queue();
     queue.push(Some(at(0)), &[1; 10], Full::Wait).unwrap();
-    assert!(!woken(&queue) && !queue.has(20));
+    assert!(!woken(&queue) && !queue.has(Samples(10)));
     queue.push(None, &[1; 10], Full::Wait).unwrap();
-    assert!(woken(&queue) && queue.has(20));
+    assert!(woken(&queue) && queue.has(Samples(10)));
     assert_eq!(take(&queue).0, Taken::Audio { time: at(0) });
-    assert!(!queue.has(20));
+    assert!(!queue.has(Samples(10)));
     queue.push(None, &[1; 6], Full::Wait).unwrap();
     assert!(!woken(&queue));
     queue.push(Some(at(90)), &[2; 6], Full::Wait).unwrap();
-    assert!(woken(&queue) && queue.has(20), "it ends at the jump");
+    assert!(
+        woken(&queue) && queue.has(Samples(10)),
+        "it ends at the jump"
+    );
     assert_eq!(take(&queue).1, [1; 6]);
     assert_eq!(take(&queue).0, Taken::Nothing);
     queue.commit();
-    assert!(woken(&queue) && queue.has(20));
+    assert!(woken(&queue) && queue.has(Samples(10)));
 }
 
 #[test]

@@ -20,6 +20,7 @@ fn codec(protocol: Protocol, official: bool) -> Box<dyn Codec> {
         translation: None,
         parameters: Vec::new(),
         rate: 16_000,
+        coding: Default::default(),
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
             silence_ms: 400,

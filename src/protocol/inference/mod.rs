@@ -20,11 +20,13 @@ use super::diagnosis::Peer;
 use super::incoming;
 use super::items::{Items, Unnamed};
 use super::json::{count_of, is_set, text_of};
+use super::ogg::OggOpus;
 use super::texts::{name_of, said};
 use super::{
     Codec, Command, Event, Failure, Frame, Incoming, ItemKey, ItemText, Kind, Limits, Profile,
     Recognition, Refusal, Setup, TurnDetection, Usage, checks, language,
 };
+use crate::audio::Coding;
 use models::Model;
 
 /// Audio per frame in bytes: the documentation asks for 1 to 16 KB.
@@ -46,12 +48,13 @@ pub(super) const PROFILE: Profile = Profile {
     models: &["qwen-audio-", "fun-asr-", "paraformer-realtime"],
     self_hosted: false,
     model_in_query: false,
+    takes_opus: true,
     beijing_only: |model| models::find(model).beijing_only,
     start_interval: |model| models::find(model).start_interval,
     set_up,
 };
 
-fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
+fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     let name = recognition.model.clone();
     let model = models::find(&name);
     let TurnDetection::ServerVad { threshold, .. } = recognition.turn_detection else {
@@ -61,8 +64,13 @@ fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
             "Set turn-detection=server-vad, or use a model of the realtime protocol.",
         ));
     };
-    if let Some(rate) = model.rate {
-        checks::rate(&format!("The model '{name}'"), rate, recognition.rate)?;
+    match (model.rate, recognition.coding) {
+        (Some(rate), Coding::Pcm) => {
+            checks::rate(&format!("The model '{name}'"), rate, recognition.rate)?;
+        }
+        // Whatever was encoded is decoded to any rate.
+        (Some(rate), Coding::Opus) => recognition.rate = rate,
+        (None, _) => {}
     }
     let mut warnings = Vec::new();
     let mut without = |property: &str, what: &str| {
@@ -136,6 +144,7 @@ struct Inference {
     task: Value,
     phase: Phase,
     sentences: Items,
+    ogg: Option<OggOpus>,
     /// [`Event::SpeechStarted`] was reported for all sentences before this one.
     announced: ItemKey,
 }
@@ -150,6 +159,7 @@ impl Inference {
             task: task(recognition, hints, model),
             phase: Phase::Opened,
             sentences: Items::default(),
+            ogg: OggOpus::wanted(recognition),
             announced: 0,
         }
     }
@@ -257,7 +267,7 @@ impl Inference {
 fn task(recognition: &Recognition, hints: &[String], model: Model) -> Value {
     let mut parameters = Map::new();
     let mut set = |name: &str, value: Value| parameters.insert(name.into(), value);
-    set("format", json!("pcm"));
+    set("format", json!(recognition.coding.name()));
     set("sample_rate", json!(recognition.rate));
     // Silence is sent like any other audio, and must not end the task.
     set("heartbeat", json!(true));
@@ -351,7 +361,10 @@ impl Codec for Inference {
 
     fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
         match command {
-            Command::Audio(audio) => out.push(Frame::Binary(audio.to_vec())),
+            Command::Audio(audio) => match &mut self.ogg {
+                Some(ogg) => out.extend(ogg.pages(audio).into_iter().map(Frame::Binary)),
+                None => out.push(Frame::Binary(audio.to_vec())),
+            },
             // Refused in `set_up`.
             Command::Commit => {}
             Command::Context(context) if self.takes_context => {

@@ -18,6 +18,7 @@ fn recognition(model: &str) -> Recognition {
         translation: None,
         parameters: Vec::new(),
         rate: 16_000,
+        coding: Default::default(),
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
             silence_ms: 400,

@@ -13,6 +13,7 @@ use super::{KEEP_ALIVE, LANGUAGES, MAX_AUDIO_BYTES, MAX_FRAME_BYTES, VAD_SPEED};
 use crate::protocol::diagnosis::Peer;
 use crate::protocol::incoming::{self, Message};
 use crate::protocol::json::text_of;
+use crate::protocol::ogg::OggOpus;
 use crate::protocol::texts::{MAX_TEXT, said};
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
@@ -26,6 +27,7 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     models: &["qwen3-asr-flash-realtime"],
     self_hosted: false,
     model_in_query: true,
+    takes_opus: true,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,
@@ -76,12 +78,14 @@ struct Qwen {
     peer: Peer,
     recognition: Recognition,
     conversation: Conversation,
+    ogg: Option<OggOpus>,
 }
 
 impl Qwen {
     fn new(recognition: Recognition) -> Self {
         Self {
             peer: Peer::new(&recognition, &PROFILE),
+            ogg: OggOpus::wanted(&recognition),
             recognition,
             conversation: Conversation::new("text"),
         }
@@ -152,7 +156,14 @@ impl Codec for Qwen {
     fn command(&mut self, command: Command<'_>, _events: &mut Vec<Event>, out: &mut Vec<Frame>) {
         let conversation = &mut self.conversation;
         out.push(match command {
-            Command::Audio(audio) => conversation.append(audio),
+            Command::Audio(audio) => match &mut self.ogg {
+                None => conversation.append(audio),
+                Some(ogg) => {
+                    let pages = ogg.pages(audio);
+                    out.extend(pages.iter().map(|page| conversation.append(page)));
+                    return;
+                }
+            },
             Command::Commit => conversation.bare("input_audio_buffer.commit"),
             // A second `session.update` makes the service close the connection (observed).
             Command::Context(_) => return,
@@ -240,7 +251,7 @@ fn settings(recognition: &Recognition) -> Value {
     };
     json!({
         "modalities": ["text"],
-        "input_audio_format": "pcm",
+        "input_audio_format": recognition.coding.name(),
         "sample_rate": recognition.rate,
         "input_audio_transcription": transcription,
         "turn_detection": turn_detection,

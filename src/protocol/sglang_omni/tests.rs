@@ -22,6 +22,7 @@ fn recognition(turn_detection: TurnDetection) -> Recognition {
         translation: None,
         parameters: Vec::new(),
         rate: RATE,
+        coding: Default::default(),
         turn_detection,
         official: false,
     }

@@ -14,6 +14,7 @@ fn recognition() -> Recognition {
         translation: None,
         parameters: Vec::new(),
         rate: RATE,
+        coding: Default::default(),
         turn_detection: TurnDetection::Manual,
         official: false,
     }

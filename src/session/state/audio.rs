@@ -9,7 +9,7 @@ use super::super::backlog::Piece;
 use super::super::segmenter::{Segmenter, Step};
 use super::super::{Demand, Notice, State};
 use super::{Phase, Session};
-use crate::audio::{SAMPLE_BYTES, samples, silence, whole, whole_bytes};
+use crate::audio::pcm;
 use crate::protocol::Command;
 use crate::timeline::{Samples, Span, Timestamp};
 
@@ -32,9 +32,9 @@ impl Session {
         let time = self.pacer.next();
         if time > now {
             let least = if self.replay.is_empty() {
-                self.least_bytes()
+                self.least()
             } else {
-                0
+                Samples(0)
             };
             return Demand::NotBefore { time, least };
         }
@@ -49,8 +49,8 @@ impl Session {
             Some(Piece::Commit(speech)) => self.commit(speech, now),
             None => {
                 return Demand::Chunk {
-                    least: self.least_bytes(),
-                    most: self.chunk_bytes(),
+                    least: self.least(),
+                    most: self.chunk(),
                 };
             }
         }
@@ -58,18 +58,24 @@ impl Session {
         Demand::Replayed
     }
 
-    /// Maximum number of bytes sent at once.
-    pub(super) fn chunk_bytes(&self) -> usize {
-        let most = self.limits.max_audio_bytes;
-        whole_bytes(self.config.chunk_bytes.min(most))
+    /// Maximum length of audio sent at once.
+    pub(super) fn chunk(&self) -> Samples {
+        self.config.chunk.min(self.frame())
     }
 
-    /// Minimum number of bytes worth sending.
-    fn least_bytes(&self) -> usize {
+    /// Maximum length of audio that a frame may carry. As much Opus takes no more bytes: a second of
+    /// it has 64 kB at most, and counts as 96 kB.
+    fn frame(&self) -> Samples {
+        let most = pcm::samples(self.limits.max_audio_bytes);
+        most.max(self.config.coding.step())
+    }
+
+    /// Minimum length worth sending.
+    fn least(&self) -> Samples {
         if self.stall.is_draining() {
-            SAMPLE_BYTES
+            self.config.coding.step()
         } else {
-            self.chunk_bytes()
+            self.chunk()
         }
     }
 
@@ -97,8 +103,8 @@ impl Session {
             return;
         }
         let mut left = Samples::within(pause, self.config.rate);
-        while !left.is_none() {
-            let piece = left.min(samples(self.chunk_bytes()));
+        while left >= self.config.coding.step() {
+            let piece = left.min(self.chunk());
             self.send_padding(piece, now);
             left = left - piece;
         }
@@ -106,11 +112,11 @@ impl Session {
 
     /// Takes audio whose first sample has this timestamp, and sends as much as is due.
     pub fn handle_audio(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
-        let audio = whole(audio);
-        if !self.is_running() || audio.is_empty() {
+        let length = self.config.coding.samples(audio);
+        if !self.is_running() || length.is_none() {
             return;
         }
-        self.stall.flows(audio.len() >= self.chunk_bytes(), now);
+        self.stall.flows(length >= self.chunk(), now);
         if let Some(segmenter) = &mut self.segmenter {
             segmenter.feed(time, audio);
             self.take_steps(now);
@@ -174,11 +180,11 @@ impl Session {
         }
     }
 
-    /// Sends audio of any length.
+    /// Sends PCM of any length: a segmenter knows nothing else.
     fn send_pieces(&mut self, time: Timestamp, audio: &[u8], now: Duration) {
-        let most = whole_bytes(self.limits.max_audio_bytes);
-        for (n, piece) in audio.chunks(most).enumerate() {
-            let before = samples(n * most).duration(self.config.rate);
+        let most = self.frame();
+        for (n, piece) in (0..).zip(audio.chunks(pcm::bytes(most))) {
+            let before = (most * n).duration(self.config.rate);
             self.send_audio(time + before, piece, now);
         }
     }
@@ -197,7 +203,8 @@ impl Session {
     /// before it gets too long it is committed as an utterance of its own.
     fn send_padding(&mut self, samples: Samples, now: Duration) {
         self.rotate(now);
-        let silence = silence(samples);
+        let coding = self.config.coding;
+        let silence = coding.silence(samples);
         let Some(serving) = self.connections.taking_audio() else {
             return;
         };
@@ -206,7 +213,7 @@ impl Session {
         let Some(segmenter) = &mut self.segmenter else {
             return;
         };
-        segmenter.pad(samples);
+        segmenter.pad(coding.samples(&silence));
         let limit = Duration::from_millis(self.limits.max_utterance_ms.unwrap_or_default());
         let serving = self.connections.serving();
         if serving.is_some_and(|serving| serving.uncommitted() >= limit / 2) {
@@ -216,7 +223,9 @@ impl Session {
     }
 
     fn send(&mut self, audio: &[u8], length: Duration, now: Duration) {
-        self.bytes_sent += audio.len() as u64;
+        let coding = self.config.coding;
+        self.sent.samples += coding.samples(audio);
+        self.sent.bytes += coding.net_bytes(audio) as u64;
         self.command(Command::Audio(audio), now);
         self.pacer.sent(length, now);
         // With client VAD the segmenter splits utterances.

@@ -157,7 +157,7 @@ impl Session {
     /// Closes the session and all its connections.
     pub(super) fn close_all(&mut self) {
         self.phase = Phase::Over;
-        if let Some(lost) = self.replay.discard(self.config.rate) {
+        if let Some(lost) = self.replay.discard(self.config.coding, self.config.rate) {
             self.outbox.notice(Notice::AudioLost {
                 time: lost.start,
                 duration: lost.length(),

@@ -8,7 +8,6 @@ use super::super::connections::Role;
 use super::super::retry::Verdict;
 use super::super::{ConnId, Notice, Output, State};
 use super::{Phase, Session};
-use crate::audio::samples;
 use crate::protocol::{Failure, Kind};
 
 impl Session {
@@ -107,7 +106,7 @@ impl Session {
     /// Leaves the unfinished part of this connection to the replay, before everything else.
     pub(super) fn leave_to_replay(&mut self, mut connection: Connection) {
         self.connections.settle_bill(&connection);
-        let chunk = samples(self.chunk_bytes());
+        let chunk = self.chunk();
         if let Some(lost) = connection.leave_to(&mut self.replay, chunk) {
             self.outbox.notice(Notice::AudioLost {
                 time: lost.start,

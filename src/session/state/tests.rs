@@ -7,6 +7,7 @@ mod days;
 mod endings;
 mod one_utterance;
 mod outages;
+mod packets;
 mod replay;
 mod results;
 mod rotation;
@@ -14,9 +15,10 @@ mod service;
 mod stalls;
 
 use super::*;
+use crate::audio::{Coding, pcm};
 use crate::protocol::{Codec, Frame, Incoming, Invitation, ItemText, Refusal, WordTime};
 use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
-use crate::timeline::Timestamp;
+use crate::timeline::{Samples, Timestamp};
 use crate::transcript::Transcript;
 
 /// Frames out: `audio BYTES`, `commit`, `finish`. Frames in: see `decode`.
@@ -160,15 +162,16 @@ impl Script {
 
     fn speaking(codec: PlainCodec, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
+            coding: Coding::Pcm,
             rate: 16000,
-            chunk_bytes: 3200,
+            chunk: Samples(1600),
             max_speed: 0.0,
             client_vad: None,
             context: None,
             connect_timeout: Duration::from_secs(10),
             response_timeout: Duration::from_secs(15),
             finish_timeout: Duration::from_secs(20),
-            backlog_bytes: 960_000,
+            backlog: Samples(480_000),
             retry: RetryPolicy {
                 keep_going: false,
                 max_retries: Some(0),
@@ -370,9 +373,9 @@ impl Script {
 
     /// Sends the replay; returns its length in milliseconds.
     fn replay(&mut self) -> u64 {
-        let before = self.session.usage().0;
+        let before = self.session.usage().0.bytes;
         self.wait_for_demand();
-        (self.session.usage().0 - before) / 32
+        (self.session.usage().0.bytes - before) / 32
     }
 }
 

@@ -67,6 +67,7 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     ],
     self_hosted: false,
     model_in_query: true,
+    takes_opus: false,
     beijing_only: |_| false,
     // 10 a minute (reported).
     start_interval: |_| Duration::from_millis(6600),

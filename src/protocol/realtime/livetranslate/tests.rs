@@ -23,6 +23,7 @@ fn recognition(model: &str) -> Recognition {
             phrases: Vec::new(),
         }),
         rate: RATE,
+        coding: Default::default(),
         turn_detection: TurnDetection::ServerVad {
             threshold: None,
             silence_ms: 400,

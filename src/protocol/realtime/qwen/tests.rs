@@ -18,6 +18,7 @@ fn recognition() -> Recognition {
         translation: None,
         parameters: Vec::new(),
         rate: 16000,
+        coding: Default::default(),
         turn_detection: TurnDetection::ServerVad {
             threshold: Some(0.0),
             silence_ms: 400,

@@ -22,7 +22,7 @@ fn running_with(change: impl FnOnce(&mut Config)) -> Script {
 
 impl Script {
     fn sent_ms(&self) -> u64 {
-        self.session.usage().0 / 32
+        self.session.usage().0.bytes / 32
     }
 
     /// The watermark, in milliseconds.

@@ -7,7 +7,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::service::Service;
 use super::*;
-use crate::timeline::Samples;
 
 /// Number of simulated days, each with faults of its own.
 const DAYS: u64 = 100;
@@ -83,8 +82,8 @@ impl Day {
             config.seed = seed;
             // At this rate a day is less data to copy.
             config.rate = 1000;
-            config.backlog_bytes = KEPT;
-            config.chunk_bytes = 2 * PIECE as usize;
+            config.backlog = pcm::samples(KEPT);
+            config.chunk = Samples(PIECE);
         });
         script.connect();
         let mut faults: Vec<_> = (0..500).map(|_| LENGTH.mul_f64(random.f64())).collect();
@@ -142,7 +141,7 @@ impl Day {
         if is_over && s.session.is_down() {
             s.session.handle_end_announced(s.now);
         }
-        let sent = |s: &Script| s.session.usage().0 / 2;
+        let sent = |s: &Script| s.session.usage().0.bytes / 2;
         let before = sent(s);
         if let Demand::Chunk { .. } = s.session.poll_audio(s.now) {
             match self.queue.pop_front() {

@@ -55,7 +55,7 @@ fn the_next_connection_is_opened_while_the_text_is_awaited() {
     s.next_is_ready();
     s.shout(200);
     s.commit();
-    assert_eq!(s.session.usage().0, 600 * 32, "all of it, once");
+    assert_eq!(s.session.usage().0.bytes, 600 * 32, "all of it, once");
     s.receive("final 0 Two.");
     s.beside_receives("final 0 One.");
     s.beside_receives("finished");

@@ -181,7 +181,7 @@ fn what_nobody_listened_to_is_sent_again() {
 fn endless_noise_is_kept_as_far_as_there_is_room_and_no_loss() {
     let mut s = Script::with(false, |config| {
         config.retry.max_retries = None;
-        config.backlog_bytes = 160_000;
+        config.backlog = Samples(80_000);
     });
     s.connect();
     s.shout(20_000);
@@ -242,7 +242,7 @@ fn what_no_retry_mends_ends_the_session_unless_it_must_go_on() {
 fn more_than_the_backlog_holds_is_lost_and_said_so() {
     let mut s = Script::with(false, |config| {
         config.retry.max_retries = None;
-        config.backlog_bytes = 32_000;
+        config.backlog = Samples(16_000);
     });
     s.connect();
     s.speak(5000);
@@ -325,7 +325,7 @@ fn a_connection_that_has_died_is_noticed() {
 fn an_idle_connection_is_kept_open_at_little_cost() {
     let mut s = persistent(false);
     s.speak(1000);
-    let before = s.session.usage().0;
+    let before = s.session.usage().0.bytes;
     let end = s.now + Duration::from_secs(600);
     while s.now < end {
         s.now = s.due();
@@ -337,7 +337,7 @@ fn an_idle_connection_is_kept_open_at_little_cost() {
         !said.iter().any(|line| line.starts_with("OUTAGE")),
         "{said:?}"
     );
-    let sent_ms = (s.session.usage().0 - before) / 32;
+    let sent_ms = (s.session.usage().0.bytes - before) / 32;
     assert!(
         (1000..=1300).contains(&sent_ms),
         "100 ms each 50 s: {sent_ms}"

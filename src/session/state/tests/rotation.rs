@@ -51,7 +51,7 @@ fn handed_over() -> Script {
 fn the_next_connection_takes_over_between_two_utterances() {
     let mut s = handed_over();
     s.states.clear();
-    let before = s.session.usage().0;
+    let before = s.session.usage().0.bytes;
     s.beside_receives("finished");
     assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
     s.shout(500);
@@ -63,7 +63,7 @@ fn the_next_connection_takes_over_between_two_utterances() {
     let said = s.said();
     assert_eq!(said[0], "STARTED 1600");
     assert_eq!(said[2], "FINAL 1 1600..2100 Two.|");
-    assert_eq!(s.session.usage().0 - before, 32_000, "nothing twice");
+    assert_eq!(s.session.usage().0.bytes - before, 32_000, "nothing twice");
     assert!(s.states.is_empty(), "{:?}", s.states);
     s.speak(50_000);
     assert!(s.said().is_empty(), "the new one is young");
@@ -271,12 +271,12 @@ fn in_noise_a_little_is_sent_again() {
     assert!(s.said().is_empty());
     s.now += Duration::from_secs(10);
     s.net(Net::Alive);
-    let before = s.session.usage().0;
+    let before = s.session.usage().0.bytes;
     s.shout(100);
     assert_eq!(s.said(), ["+CLOSE", "ROTATED"]);
     let again = s.replay();
     assert!((300..=6000).contains(&again), "{again}");
-    assert!(s.session.usage().0 > before);
+    assert!(s.session.usage().0.bytes > before);
 }
 
 #[test]
@@ -332,7 +332,7 @@ fn an_hour_of_rotations_loses_and_doubles_nothing() {
     let count = |what| said.iter().filter(|line| line.starts_with(what)).count();
     assert!(count("ROTATED") >= 25, "{}", count("ROTATED"));
     assert_eq!(count("OUTAGE") + count("CLOSE") + count("LOST"), 0);
-    assert_eq!(s.session.usage().0, 36_000 * 3200);
+    assert_eq!(s.session.usage().0.bytes, 36_000 * 3200);
     let finals: Vec<u64> = said
         .iter()
         .filter_map(|line| line.strip_prefix("FINAL ")?.split_once(" u"))

@@ -24,7 +24,7 @@ impl Script {
             if let Demand::Chunk { least, most } = self.session.poll_audio(self.now)
                 && least < most
             {
-                assert_eq!(least, 2, "whatever is left");
+                assert_eq!(least, Samples(1), "whatever is left");
                 self.session.handle_shortage(self.now);
             }
             self.drain();
@@ -33,7 +33,7 @@ impl Script {
     }
 
     fn audio_sent(&mut self) -> u64 {
-        self.session.usage().0 / 32
+        self.session.usage().0.bytes / 32
     }
 }
 

@@ -1,0 +1,179 @@
+// SPDX-License-Identifier: MPL-2.0
+//! The formats of audio that the sink pads take: their caps, and what their buffers hold.
+
+use gst::prelude::*;
+
+use super::CAT;
+use super::posts::post_failure;
+use crate::audio::{Coding, Format, opus};
+use crate::protocol::{Failure, Kind, Statement};
+use crate::timeline::{Samples, nanos};
+
+const OPUS: &str = "audio/x-opus";
+
+/// What the sink pads take: rates in order of preference, as 8 kHz is upsampled by the service. What
+/// comes over RTP says two channels also where each packet has one.
+pub fn audio_caps() -> gst::Caps {
+    with_opus(gst::IntRange::<i32>::new(1, 2))
+}
+
+/// What upstream is asked for: encoders take two channels where they may.
+pub fn wanted_caps() -> gst::Caps {
+    with_opus(1i32)
+}
+
+fn with_opus(channels: impl Into<gst::glib::Value> + Send) -> gst::Caps {
+    let mut caps = gst_audio::AudioCapsBuilder::new_interleaved()
+        .format(gst_audio::AudioFormat::S16le)
+        .rate_list([16_000, 8_000])
+        .channels(1)
+        .build();
+    let opus = gst::Structure::builder(OPUS)
+        .field("channels", channels)
+        .field("channel-mapping-family", 0i32)
+        .build();
+    caps.make_mut().append_structure(opus);
+    caps
+}
+
+/// The format that these caps stand for, if they are of [`audio_caps`].
+pub fn format_of(caps: &gst::CapsRef) -> Option<Format> {
+    let structure = caps.structure(0)?;
+    let coding = match structure.name().as_str() {
+        OPUS => Coding::Opus,
+        _ => Coding::Pcm,
+    };
+    let rate = u32::try_from(structure.get::<i32>("rate").unwrap_or_default());
+    let rate = match (coding, rate) {
+        (Coding::Pcm, Ok(rate @ 1..)) => rate,
+        (Coding::Pcm, _) => return None,
+        // What was encoded. The service tells these two apart; decoders can do any.
+        (Coding::Opus, Ok(8_000)) => 8_000,
+        (Coding::Opus, _) => 16_000,
+    };
+    Some(Format { coding, rate })
+}
+
+/// The part of a buffer that lies within the segment, for everything behind the sink pad: samples as
+/// they are, or a packet with its length before it.
+pub(super) fn clip(
+    buffer: gst::Buffer,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+    format: Format,
+    is_first: bool,
+) -> Result<Option<gst::Buffer>, Failure> {
+    match format.coding {
+        Coding::Pcm => {
+            let (segment, frame) = (segment.upcast_ref(), format.coding.frame_bytes() as u32);
+            let clipped = gst_audio::audio_buffer_clip(buffer, segment, format.rate, frame);
+            Ok(clipped)
+        }
+        Coding::Opus => packet(&buffer, segment, is_first),
+    }
+}
+
+/// `is_first` says that a session begins with the packet: then an encoder's look-ahead is left out.
+/// `None` if there is nothing in it that could be sent.
+///
+/// # Errors
+///
+/// If it has two channels.
+fn packet(
+    buffer: &gst::BufferRef,
+    segment: &gst::FormattedSegment<gst::ClockTime>,
+    is_first: bool,
+) -> Result<Option<gst::Buffer>, Failure> {
+    let Ok(map) = buffer.map_readable() else {
+        return Ok(None);
+    };
+    // Demuxers hand on the headers of a file.
+    if map.starts_with(b"OpusHead") || map.starts_with(b"OpusTags") {
+        return Ok(None);
+    }
+    let Some(whole) = opus::length(&map) else {
+        gst::warning!(CAT, "a buffer of {} bytes is no Opus packet", map.len());
+        return Ok(None);
+    };
+    if opus::is_stereo(&map) {
+        return Err(refused(
+            "This is Opus with two channels".into(),
+            DECODE_OPUS,
+        ));
+    }
+    let lookahead = lookahead(buffer);
+    let clipped = if is_first && lookahead < whole {
+        lookahead
+    } else {
+        Samples(0)
+    };
+    let length = (whole - clipped).duration(opus::CLOCK_RATE);
+    let length = gst::ClockTime::from_nseconds(nanos(length));
+    let is_within = |pts| segment.clip(pts, pts + length).is_some();
+    if !buffer.pts().is_none_or(is_within) {
+        return Ok(None);
+    }
+    let Some(framed) = opus::framed(&map, clipped) else {
+        return Ok(None);
+    };
+    let mut framed = gst::Buffer::from_mut_slice(framed);
+    if let Some(new) = framed.get_mut() {
+        new.set_pts(buffer.pts());
+        new.set_duration(length);
+        new.set_flags(buffer.flags() & gst::BufferFlags::DISCONT);
+    }
+    Ok(Some(framed))
+}
+
+/// Number of samples at the beginning of a packet that are not part of the stream.
+fn lookahead(buffer: &gst::BufferRef) -> Samples {
+    let start = buffer
+        .meta::<gst_audio::AudioClippingMeta>()
+        .map(|meta| meta.start());
+    match start {
+        Some(gst::GenericFormattedValue::Default(Some(samples))) => Samples(*samples),
+        Some(gst::GenericFormattedValue::Time(Some(time))) => {
+            Samples::within(time.into(), opus::CLOCK_RATE)
+        }
+        _ => Samples(0),
+    }
+}
+
+/// Has the element behind a sink pad post an ERROR for audio that it cannot take. Elements find that
+/// out from each other, so what a demuxer or decoder has would only be an error of theirs, which
+/// tells neither the cause nor the remedy.
+pub fn explain_refused_caps(sink_pad: &gst::Pad) {
+    sink_pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
+        if let Some(event) = info.event()
+            && let gst::EventView::Caps(event) = event.view()
+            && !event.caps().can_intersect(&audio_caps())
+            && let Some(element) = pad.parent_element()
+        {
+            post_failure(&element, &refused_caps(event.caps()), None);
+        }
+        gst::PadProbeReturn::Ok
+    });
+}
+
+const DECODE_OPUS: &str =
+    "Decode it: put opusdec ! audioconvert ! audioresample before the element.";
+
+fn refused_caps(caps: &gst::CapsRef) -> Failure {
+    let name = caps.structure(0).map(|structure| structure.name().as_str());
+    let remedy = match name {
+        Some("audio/x-raw") => "Put audioconvert ! audioresample before the element.",
+        Some(OPUS) => DECODE_OPUS,
+        _ => "Decode it: put decodebin ! audioconvert ! audioresample before the element.",
+    };
+    let what = match name {
+        Some(OPUS) => "This is Opus with more than one channel: ",
+        _ => "This is not audio of 16 or 8 kHz with one channel and 16 bits: ",
+    };
+    refused(
+        Statement::from(what).quoting(caps.to_string().as_str()),
+        remedy,
+    )
+}
+
+fn refused(what: Statement, remedy: &str) -> Failure {
+    Failure::new(Kind::Settings, what.then("."), remedy)
+}
