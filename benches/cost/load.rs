@@ -61,6 +61,8 @@ pub fn measure(quick: bool) -> Result<()> {
     let candidates = [
         candidate(PLAIN, Ok(Client::Ours(Kind::Plain, None))),
         candidate(QWENASR, Ok(Client::Ours(Kind::Qwenasr, None))),
+        candidate(PLAIN_OPUS, Ok(Client::Ours(Kind::PlainOpus, None))),
+        candidate(OPUS, Ok(Client::Ours(Kind::Opus, None))),
         candidate(BARE, Ok(Client::Ours(Kind::Bare, None))),
         candidate(SPEECHMATICS, speechmatics()),
         candidate(
@@ -94,6 +96,8 @@ pub fn measure(quick: bool) -> Result<()> {
 
 const PLAIN: &str = "pipelines without a transcriber";
 const QWENASR: &str = "qwenasr";
+const PLAIN_OPUS: &str = "pipelines of Opus without a transcriber";
+const OPUS: &str = "qwenasr with Opus at 24 kbit/s";
 const BARE: &str = "bare tokio-tungstenite loop";
 const SPEECHMATICS: &str = "speechmaticstranscriber 0.15";
 const SDK: &str = "Python SDK dashscope 2.0.2";
@@ -127,10 +131,10 @@ fn costs(
     for candidate in candidates {
         let name = candidate.name;
         let on_top = |what| {
-            let base = if matches!(name, QWENASR | SPEECHMATICS) {
-                of(PLAIN, what)
-            } else {
-                0.0
+            let base = match name {
+                QWENASR | SPEECHMATICS => of(PLAIN, what),
+                OPUS => of(PLAIN_OPUS, what),
+                _ => 0.0,
             };
             of(name, what) - base
         };
@@ -190,7 +194,8 @@ fn sample(client: &Client, streams: usize, window: Duration) -> Result<Sample> {
     process.ask("ready")?;
     let before = process.reading()?;
     process.ask("start")?;
-    let sends = !matches!(client, Client::Ours(Kind::Plain, _));
+    let sends = !matches!(client, Client::Ours(Kind::Plain | Kind::PlainOpus, _));
+    let is_pcm = !matches!(client, Client::Ours(Kind::Opus, _));
     if sends {
         service.wait_for(streams, STARTING)?;
     }
@@ -211,7 +216,7 @@ fn sample(client: &Client, streams: usize, window: Duration) -> Result<Sample> {
         cpu: usage.cpu.as_secs_f64() * 1000.0 / seconds,
         switches: usage.switches as f64 / seconds,
         kib: end.resident - before.resident,
-        arrived: if sends {
+        arrived: if sends && is_pcm {
             number(&seen, "audio_bytes") / sent
         } else {
             f64::NAN
@@ -244,6 +249,8 @@ pub fn streams_process(
     let kind = match kind {
         Kind::Plain => "plain",
         Kind::Qwenasr => "qwenasr",
+        Kind::PlainOpus => "plain-opus",
+        Kind::Opus => "opus",
         Kind::Speechmatics => "speechmatics",
         Kind::Bare => "bare",
     };
@@ -280,6 +287,15 @@ fn judge(costs: &BTreeMap<&'static str, Cost>, streams: usize, targets: &mut Tab
                 verdict(ratio <= most),
             ]);
         }
+    }
+    if let Some(opus) = costs.get(OPUS) {
+        let ratio = opus.cpu / ours.cpu;
+        targets.row([
+            "CPU with Opus at most that with PCM".to_owned(),
+            streams.to_string(),
+            format!("{ratio:.2}"),
+            verdict(ratio <= 1.0),
+        ]);
     }
     targets.row([
         "memory per stream at most 150 KiB and the audio kept".to_owned(),

@@ -12,6 +12,7 @@ mod file;
 mod floods;
 mod instructions;
 mod load;
+mod opus;
 mod peers;
 mod process;
 mod quality;
@@ -60,6 +61,8 @@ enum Section {
     Floods,
     /// Words, lines and times of the captions of real recordings.
     Quality,
+    /// Opus beside PCM: bytes on the way to the service, and words understood.
+    Opus,
 }
 
 /// The processes that this starts of itself.
@@ -102,6 +105,9 @@ fn measure(quick: bool, sections: &[Section]) -> Result<()> {
     // Before there are threads, as its recogniser prefers.
     if wanted(Section::Quality) {
         quality::measure(quick)?;
+    }
+    if wanted(Section::Opus) {
+        opus::measure()?;
     }
     if quick {
         println!("\nA quick run: these figures are for seeing that it works.");

@@ -23,6 +23,9 @@ use crate::process::answer_lines;
 use crate::stamp::{BUFFER, FRAME, Stamp, microseconds_since, now};
 use crate::table::summary;
 
+/// Bytes of a packet of Opus: 24 kbit/s.
+const PACKET: usize = 60;
+
 /// Between the starts of two streams: they are not to be in step.
 const STAGGER: Duration = Duration::from_micros(1300);
 
@@ -48,6 +51,10 @@ pub enum Kind {
     Plain,
     /// Pipelines with this plugin's element.
     Qwenasr,
+    /// Pipelines of Opus without a transcriber.
+    PlainOpus,
+    /// Pipelines of Opus with this plugin's element.
+    Opus,
     /// Pipelines with the element of gst-plugins-rs.
     Speechmatics,
     /// No pipelines: tasks with a timer and a socket.
@@ -131,6 +138,31 @@ pub fn pipeline(rest: &str) -> Result<gst::Pipeline> {
     Ok(pipeline)
 }
 
+/// A live source of Opus packets of 20 ms, with speech in them as far as one can see, and what comes
+/// after it.
+fn packets(rest: &str) -> Result<gst::Pipeline> {
+    let pipeline = gst::parse::launch(&format!(
+        "fakesrc name=source is-live=true sync=true format=time sizetype=fixed sizemax={PACKET} \
+         datarate={} ! audio/x-opus,rate=16000,channels=1,channel-mapping-family=0 ! {rest}",
+        PACKET * 50,
+    ))?;
+    let pipeline = pipeline
+        .downcast::<gst::Pipeline>()
+        .map_err(|_| "the pipeline is none")?;
+    let source = pipeline.by_name("source").ok_or("there is no source")?;
+    let pad = source.static_pad("src").ok_or("the source has no pad")?;
+    pad.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(buffer) = info.buffer_mut()
+            && let Ok(mut packet) = buffer.make_mut().map_writable()
+        {
+            packet.fill(0x9a);
+            packet[0] = 0x48;
+        }
+        gst::PadProbeReturn::Ok
+    });
+    Ok(pipeline)
+}
+
 /// The element of this plugin, with what all measurements need.
 pub fn qwenasr(port: u64) -> String {
     format!("qwenasr name=transcriber url=ws://127.0.0.1:{port}/api-ws/v1/realtime")
@@ -145,9 +177,13 @@ fn start(options: &Options, ledger: &Shared) -> Result<gst::Pipeline> {
             "speechmaticstranscriber name=transcriber url=ws://127.0.0.1:{port} api-key=none ! \
              {sink}"
         ),
-        Kind::Plain | Kind::Bare => sink.to_owned(),
+        Kind::Opus => format!("{} results={results} ! {sink}", qwenasr(port)),
+        Kind::Plain | Kind::PlainOpus | Kind::Bare => sink.to_owned(),
     };
-    let pipeline = pipeline(&rest)?;
+    let pipeline = match options.kind {
+        Kind::Opus | Kind::PlainOpus => packets(&rest)?,
+        _ => pipeline(&rest)?,
+    };
     if let Some(transcriber) = pipeline.by_name("transcriber") {
         let pad = transcriber.static_pad("src").ok_or("there is no text")?;
         let ledger = ledger.clone();
