@@ -214,12 +214,27 @@ impl QwenAsr {
             if is_served {
                 continue;
             }
+            if language_of(&pad).is_none() {
+                self.await_language(&pad, start);
+                continue;
+            }
             if let Some(uplink) = self.start_translation(&settings, &stretch, start, &pad)? {
                 self.input().join(uplink);
                 self.release_if_gone(&pad);
             }
         }
         Ok(())
+    }
+
+    /// Whoever requests a pad while audio flows sets its language only then.
+    fn await_language(&self, pad: &Arc<SrcPad>, start: Timestamp) {
+        pad.mute(pad.open_lane(start));
+        pad.ensure_task();
+        if language_of(pad).is_some() {
+            // It was set just now.
+            pad.unmute();
+            self.pads.announce_sessions();
+        }
     }
 
     /// Takes the session away from a pad that was released while it was started.

@@ -68,8 +68,14 @@ fn is_update(event: &offline_service::ClientEvent, language: &str) -> bool {
 
 /// A sink for a pad that is requested while the pipeline runs.
 fn branch(rig: &Rig, language: &str) -> (gst::Pad, gst::Element, Watched) {
-    let pad = rig.element.request_pad_simple("translate_src_%u").unwrap();
+    let (pad, sink, watched) = bare_branch(rig);
     pad.set_property("language-code", language);
+    (pad, sink, watched)
+}
+
+/// The same without a language.
+fn bare_branch(rig: &Rig) -> (gst::Pad, gst::Element, Watched) {
+    let pad = rig.element.request_pad_simple("translate_src_%u").unwrap();
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)
@@ -123,6 +129,40 @@ fn a_pad_requested_in_mid_stream_has_what_follows() {
         ..speech
     };
     check_cues(&rest, &watched.texts(), 0);
+}
+
+/// Audio may come between the request for a pad and the setting of its language.
+#[test]
+fn a_pad_has_gaps_until_its_language_is_set() {
+    let server = translating(|_| {});
+    let properties = format!("{EXACT} max-speed=50 latency=60000");
+    let (mut rig, _) = rig(&server, true, &[], &properties);
+    let speech = Speech::usual(16_000);
+    let buffers = speech.buffers(&[320], 0);
+    let (before, after) = buffers.split_at(2800 / 20);
+    rig.play();
+    rig.push_all(before[..10].iter().cloned());
+    rig.wait_for_state("connected");
+    let (pad, _sink, watched) = bare_branch(&rig);
+    rig.push_all(before[10..].iter().cloned());
+    rig.wait_for_message("qwenasr/speech-stopped");
+    let begun = Instant::now();
+    let is_gap = |left: &Left| matches!(left, Left::Gap { .. });
+    while !watched.0.lock().unwrap().iter().any(is_gap) {
+        assert!(begun.elapsed() < LONG, "{:?}", watched.events());
+        std::thread::yield_now();
+    }
+    pad.set_property("language-code", "fr");
+    rig.push_all(after.iter().cloned());
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    let rest = Speech {
+        truth: speech.truth[20..].to_vec(),
+        ..speech
+    };
+    check_cues(&rest, &watched.texts(), 0);
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
 }
 
 #[test]
