@@ -2,7 +2,7 @@
 //! An utterance as everything above the protocols sees it: its number, its text so far, and the
 //! times of its words. Created by sessions; used by captions and messages. No logic.
 
-use crate::timeline::Span;
+use crate::timeline::{Span, Timestamp};
 
 /// The number of an utterance within a session, counting from 0, in the order in which the session
 /// first saw them. It is kept when the utterance is recognised again over a new connection.
@@ -25,13 +25,18 @@ pub struct Transcript {
     pub language: Option<String>,
     /// The detected emotion, such as `neutral`.
     pub emotion: Option<String>,
-    /// When it was spoken; an interim transcript ends with the audio sent so far.
+    /// When it was spoken; an interim transcript ends with the audio sent so far, unless the
+    /// utterance is known to have ended before.
     pub span: Span,
+    /// End of the audio sent when this text came.
+    pub audio_end: Timestamp,
     /// Neither the service nor a commit says when it started, or in a final when it ended: the span
     /// is a guess.
     pub is_guessed: bool,
     /// The words that make up `text` and `stash`, if the service gives their times.
     pub words: Vec<Word>,
+    /// The text is a translation of what was said.
+    pub is_translation: bool,
     /// Who speaks, as a number of the service's, if it tells speakers apart.
     pub speaker: Option<u32>,
     /// What was said in another language, if the session translates.

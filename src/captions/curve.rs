@@ -37,6 +37,8 @@ pub(super) struct Curve {
     delay: Duration,
     /// The time in which a column is spoken, if that is known.
     column: Duration,
+    /// Nothing was spoken after this, however late it was in a hypothesis.
+    bound: Timestamp,
     /// Columns of the final text; `None` while the utterance goes on.
     final_column: Option<usize>,
 }
@@ -52,6 +54,7 @@ impl Curve {
             points: vec![start],
             delay: Duration::ZERO,
             column: Duration::ZERO,
+            bound: Timestamp::MAX,
             final_column: None,
         }
     }
@@ -109,6 +112,11 @@ impl Curve {
     pub fn set_pace(&mut self, delay: Duration, column: Duration) {
         self.delay = delay;
         self.column = column;
+    }
+
+    /// Sets where the utterance ends, as far as that is known.
+    pub fn set_bound(&mut self, end: Timestamp) {
+        self.bound = end;
     }
 
     /// A hypothesis has `columns` of text; audio had been sent up to `audio_end`.
@@ -171,9 +179,10 @@ impl Curve {
     /// The final text has this many `columns` and ends at `end`.
     pub fn finish(&mut self, columns: usize, end: Timestamp) {
         let end = end.max(self.start());
-        let (start, delay) = (self.start(), self.delay);
+        self.bound = Timestamp::MAX;
+        let spoken = self.spoken();
         self.points
-            .retain(|point| point.column <= columns && point.spoken(start, delay) <= end);
+            .retain(|point| point.column <= columns && spoken(point) <= end);
         self.points.push(Point {
             column: columns,
             time: end,
@@ -229,7 +238,7 @@ impl Curve {
     /// The time of `column` before the point with the index `next`.
     fn interpolate(&self, next: usize, column: usize) -> Timestamp {
         let before = next.checked_sub(1).and_then(|index| self.points.get(index));
-        let spoken = |point: &Point| point.spoken(self.start(), self.delay);
+        let spoken = self.spoken();
         match (before, self.points.get(next)) {
             (Some(before), Some(next)) => {
                 let part = column.saturating_sub(before.column);
@@ -250,18 +259,18 @@ impl Curve {
 
     /// When all that is known had been spoken.
     fn latest(&self) -> Timestamp {
-        let latest = self.points.last();
-        latest.map_or(self.start(), |point| point.spoken(self.start(), self.delay))
+        self.points.last().map_or(self.start(), self.spoken())
     }
-}
 
-impl Point {
-    /// When the part had been spoken, given the start of the utterance and the service's delay.
-    fn spoken(&self, start: Timestamp, delay: Duration) -> Timestamp {
-        if self.in_hypothesis {
-            (self.time - delay).max(start)
-        } else {
-            self.time
+    /// Tells when the part of a point had been spoken.
+    fn spoken(&self) -> impl Fn(&Point) -> Timestamp + use<> {
+        let (start, delay, bound) = (self.start(), self.delay, self.bound);
+        move |point| {
+            if point.in_hypothesis {
+                (point.time - delay).min(bound).max(start)
+            } else {
+                point.time
+            }
         }
     }
 }

@@ -15,6 +15,9 @@ use crate::timeline::{Span, Timestamp};
 /// Assumed until an utterance has told: the delay of a service nearby.
 const USUAL_DELAY: Duration = Duration::from_millis(300);
 
+/// The same for a service that translates: 2.3 s are claimed for the whole way.
+const USUAL_TRANSLATION_DELAY: Duration = Duration::from_secs(2);
+
 /// The same for the time in which a column is spoken: 15 columns a second.
 const USUAL_COLUMN: Duration = Duration::from_millis(65);
 
@@ -29,12 +32,23 @@ const MAX_DELAY: Duration = Duration::from_secs(5);
 pub(super) struct Pace {
     delays: VecDeque<Duration>,
     columns: VecDeque<Duration>,
+    is_translation: bool,
 }
 
 impl Pace {
+    /// The texts are translations, or they are not.
+    pub fn expect(&mut self, is_translation: bool) {
+        self.is_translation = is_translation;
+    }
+
     /// How much audio is sent after a word before the word is in a hypothesis.
     pub fn delay(&self) -> Duration {
-        median(self.delays.iter().copied()).unwrap_or(USUAL_DELAY)
+        let usual = if self.is_translation {
+            USUAL_TRANSLATION_DELAY
+        } else {
+            USUAL_DELAY
+        };
+        median(self.delays.iter().copied()).unwrap_or(usual)
     }
 
     /// The time in which this many columns of text are spoken.

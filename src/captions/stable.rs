@@ -111,6 +111,7 @@ impl Stable {
     ) -> Option<usize> {
         let utterance = transcript.utterance;
         let start = transcript.span.start;
+        self.pace.expect(transcript.is_translation);
         if let Some(index) = self
             .open
             .iter()
@@ -173,13 +174,20 @@ impl Stable {
     }
 }
 
+/// End of the audio sent when the text came, where that is known: the utterance may have ended
+/// before.
+fn audio_end(transcript: &Transcript) -> Timestamp {
+    transcript.audio_end.max(transcript.span.end)
+}
+
 /// An utterance of which words are still to come.
 #[derive(Debug)]
 struct Open {
     utterance: Utterance,
     start: Timestamp,
-    /// End of the audio sent by the time of its newest hypothesis, or of the utterance once that is
-    /// final.
+    /// Its end, or that of the audio sent so far.
+    end: Timestamp,
+    /// End of the audio sent by the time of its newest hypothesis.
     audio_end: Timestamp,
     agreement: Agreement,
     curve: Curve,
@@ -191,6 +199,7 @@ impl Open {
         Self {
             utterance,
             start,
+            end: start,
             audio_end: start,
             agreement: Agreement::default(),
             curve: Curve::new(start),
@@ -202,15 +211,15 @@ impl Open {
         let Transcript {
             text, stash, words, ..
         } = transcript;
-        let end = transcript.span.end;
+        let audio_end = audio_end(transcript);
         let is_shorter = text.len() + stash.len() < self.agreement.text().len();
-        if is_shorter && end < self.audio_end {
+        if is_shorter && audio_end < self.audio_end {
             // It is heard again, from its start. What was shown of it stays shown.
-            self.agreement.restart(end);
+            self.agreement.restart(audio_end);
             self.curve = Curve::new(self.start);
         }
-        self.audio_end = end;
-        self.agreement.interim(text, stash, end);
+        (self.end, self.audio_end) = (transcript.span.end, audio_end);
+        self.agreement.interim(text, stash, audio_end);
         match Curve::exact(self.agreement.text(), words, self.start) {
             Some(curve) => self.curve = curve,
             None => self.observe(transcript, pace),
@@ -220,12 +229,13 @@ impl Open {
     /// Takes in how much of the text was there at the end of the audio sent.
     fn observe(&mut self, transcript: &Transcript, pace: &Pace) {
         let columns = self.agreement.columns();
-        let end = transcript.span.end;
+        let end = audio_end(transcript);
         if transcript.is_guessed && self.curve.grown().next().is_none() {
             let spoken = pace.delay() + pace.time_for(columns);
             self.curve = Curve::new(end - spoken);
         }
         self.curve.set_pace(pace.delay(), pace.column());
+        self.curve.set_bound(transcript.span.end);
         self.curve.observe(columns, end);
     }
 
@@ -246,7 +256,7 @@ impl Open {
         self.agreement.finalise(&transcript.text);
         let columns = self.agreement.columns();
         self.curve.set_pace(pace.delay(), pace.column());
-        self.audio_end = self.end(transcript, pace);
+        self.end = self.end(transcript, pace);
         if !transcript.is_guessed {
             pace.learn(self.curve.grown(), columns, transcript.span);
         }
@@ -255,7 +265,7 @@ impl Open {
                 curve.close();
                 self.curve = curve;
             }
-            None => self.curve.finish(columns, self.audio_end),
+            None => self.curve.finish(columns, self.end),
         }
         self.is_final = true;
     }
@@ -295,7 +305,7 @@ impl Open {
     /// all before `taken` being taken.
     fn words<'a>(&self, tokens: &'a [Token], taken: Timestamp) -> Vec<&'a [Token]> {
         let words: Vec<_> = tokens.chunk_by(|_, next| next.joins).collect();
-        let time = (self.audio_end + MAX_DELAY).since(taken);
+        let time = (self.end + MAX_DELAY).since(taken);
         let count = time.as_nanos() / MIN_WORD_DURATION.as_nanos();
         let count = usize::try_from(count).unwrap_or(usize::MAX);
         if words.len() <= count {

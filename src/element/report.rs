@@ -183,6 +183,7 @@ impl<T: TextOutput> Report<T> {
             emotion: None,
             // They are of the words that were said.
             words: Vec::new(),
+            is_translation: true,
             ..transcript.clone()
         });
         if self.outputs.source.is_some() && (is_final || !both || self.source.is_news(&transcript))

@@ -440,8 +440,10 @@ impl Utterances {
             language: text.language,
             emotion: text.emotion,
             span: Span::new(start, end.unwrap_or_default().max(start)),
+            audio_end: timeline.end_time(timeline.clock()).unwrap_or_default(),
             is_guessed,
             words: words.collect(),
+            is_translation: false,
             speaker: text.speaker,
             translation: text.translation,
         }

@@ -16,6 +16,9 @@ impl Random {
     }
 }
 
+/// Silence that ends an utterance.
+const PAUSE: u64 = 400;
+
 /// A word, its start and its end.
 type Spoken = (String, u64, u64);
 
@@ -60,6 +63,8 @@ fn errors(service: &Service, due_after: Option<u64>) -> Vec<u64> {
             let span = match (is_guessed, is_final) {
                 (true, _) => Span::from_millis(first, audio_end),
                 (false, true) => Span::from_millis(start, end),
+                // It has told that the utterance is over.
+                (false, false) if audio_end >= end + PAUSE => Span::from_millis(start, end),
                 (false, false) => Span::from_millis(start, audio_end),
             };
             Transcript {
@@ -67,13 +72,14 @@ fn errors(service: &Service, due_after: Option<u64>) -> Vec<u64> {
                 text,
                 stash,
                 span,
+                audio_end: Timestamp::from_millis(audio_end),
                 is_guessed,
                 ..Transcript::default()
             }
         };
         let mut out = Vec::new();
         let mut audio_end = start + service.interval;
-        while audio_end < end + 400 {
+        while audio_end < end + PAUSE + service.lag {
             let heard = words
                 .iter()
                 .filter(|word| word.2 + service.lag <= audio_end);
@@ -92,7 +98,12 @@ fn errors(service: &Service, due_after: Option<u64>) -> Vec<u64> {
             audio_end += service.interval;
         }
         let text: Vec<_> = words.iter().map(|word| word.0.as_str()).collect();
-        let last = transcript(text.join(" "), String::new(), end + 400 + service.lag, true);
+        let last = transcript(
+            text.join(" "),
+            String::new(),
+            end + PAUSE + service.lag,
+            true,
+        );
         stable.finalise(&last, none, &mut out);
         assert_eq!(out.len(), words.len());
         if utterance > 0 {
@@ -110,10 +121,10 @@ fn errors(service: &Service, due_after: Option<u64>) -> Vec<u64> {
 
 #[test]
 fn words_are_in_time_however_slow_the_service_is() {
-    for lag in [0, 300, 900] {
+    for lag in [0, 300, 900, 2000] {
         for interval in [200, 500] {
             for has_offsets in [true, false] {
-                for due_after in [None, Some(2500)] {
+                for due_after in [None, Some(3500)] {
                     let service = Service {
                         lag,
                         interval,
