@@ -7,7 +7,7 @@
 //!   words that are never retracted, by `agreement` of successive hypotheses and
 //!   `alignment` with what was shown;
 //! - `text`, `tokens` and `curve`, what texts are made of and when each part was spoken; `pace`,
-//!   the delay of the service, as learnt from it;
+//!   the delay of the service, as learnt from it; `translations`, where that matters to rolling lines;
 //! - `track`, which puts all that in order on the pad.
 
 mod agreement;
@@ -23,6 +23,7 @@ mod stable;
 mod text;
 mod tokens;
 mod track;
+mod translations;
 
 pub use captioner::{Captioner, HEARTBEAT, Mode};
 pub use layout::Layout;

@@ -10,6 +10,7 @@ use super::super::rolling::RollingLines;
 use super::super::stable::Stable;
 use super::super::text::is_blank;
 use super::super::track::{Piece, Track};
+use super::super::translations::Translations;
 use super::Composer;
 use crate::timeline::{Span, Timestamp};
 use crate::transcript::{Transcript, Utterance};
@@ -175,6 +176,8 @@ impl Composer for StableWords {
 }
 
 /// The line that is being spoken, at every change.
+///
+/// Of a translation it is the line that is being translated, shown where that was said.
 #[derive(Debug)]
 pub(super) struct InterimLines {
     layout: Layout,
@@ -184,6 +187,7 @@ pub(super) struct InterimLines {
     on_screen: Option<Utterance>,
     /// The newest hypothesis, if there was no time left for it on the track.
     waiting: Option<Transcript>,
+    translations: Translations,
 }
 
 impl InterimLines {
@@ -197,6 +201,7 @@ impl InterimLines {
             open: BTreeMap::new(),
             on_screen: None,
             waiting: None,
+            translations: Translations::default(),
         }
     }
 
@@ -290,6 +295,8 @@ impl Composer for InterimLines {
         if shown.is_some_and(|rolling| rolling.is_ahead_of(transcript)) {
             return;
         }
+        let placed = self.translations.place(transcript);
+        let transcript = placed.as_ref().unwrap_or(transcript);
         self.waiting = None;
         if transcript.span.end > track.next_start(transcript.span.start) {
             self.show(transcript, transcript.span.end, track, out);
@@ -300,6 +307,7 @@ impl Composer for InterimLines {
 
     fn finalise(&mut self, transcript: &Transcript, track: &mut Track, out: &mut Vec<Piece>) {
         let utterance = transcript.utterance;
+        self.translations.learn(transcript);
         self.waiting
             .take_if(|waiting| waiting.utterance == utterance);
         match self.open.remove(&utterance) {
@@ -320,6 +328,7 @@ impl Composer for InterimLines {
         }
         self.open.clear();
         self.on_screen = None;
+        self.translations = Translations::default();
     }
 
     fn advance(&mut self, time: Timestamp, track: &mut Track, out: &mut Vec<Piece>) {
