@@ -22,7 +22,7 @@ use tokio_tungstenite::tungstenite::{Error, Message};
 use tokio_tungstenite::{WebSocketStream, accept_hdr_async};
 
 use crate::core::Core;
-use crate::dialect::Frame as ClientFrame;
+use crate::dialect::{Frame as ClientFrame, Protocol};
 use crate::faults::RawFrame;
 use crate::filter::{Filter, Wire};
 use crate::handshake;
@@ -79,6 +79,10 @@ pub async fn serve(mut stream: TcpStream, number: usize, shared: &Shared) {
         // Such a request is not accepted.
         return registry.ended(number, End::Disconnected);
     };
+    let translation_faults = options.translation_faults.clone();
+    let faults = translation_faults
+        .filter(|_| protocol == Protocol::LiveTranslate)
+        .unwrap_or(faults);
 
     let (wire, wires) = mpsc::unbounded_channel();
     let reset = Arc::new(Notify::new());

@@ -82,6 +82,8 @@ pub struct Options {
     /// The faults of the first connections, one after the other, instead of `faults`. Default:
     /// none.
     pub first_faults: Vec<Faults>,
+    /// The faults of the connections to models that translate, instead of those. Default: `None`.
+    pub translation_faults: Option<Faults>,
     /// Is told what happens. Default: nobody.
     pub observer: Option<Observer>,
 }
@@ -126,6 +128,7 @@ impl Default for Options {
             rate_limit: true,
             faults: Faults::default(),
             first_faults: Vec::new(),
+            translation_faults: None,
             observer: None,
         }
     }

@@ -2,6 +2,7 @@
 //! One microphone, several languages: each on a pad of its own, with a session of its own, and what
 //! happens to one of them is nothing to the others.
 
+mod live;
 mod pads;
 mod sink;
 mod texts;
