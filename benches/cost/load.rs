@@ -21,8 +21,23 @@ const STARTING: Duration = Duration::from_secs(90);
 /// is some seconds of it.
 const SETTLING: Duration = Duration::from_secs(5);
 
+/// What comes back, and what becomes of it.
+#[derive(Clone, Copy)]
+pub struct Talk {
+    /// Frames of 100 ms between two texts of the service; 0 for none.
+    pub every: u64,
+    /// What the text pads are to carry.
+    pub results: &'static str,
+}
+
+/// Audio goes out, and nothing comes back.
+const SILENT: Talk = Talk {
+    every: 0,
+    results: "final",
+};
+
 /// Something that takes audio to a service.
-enum Client {
+pub enum Client {
     Ours(Kind, Option<PathBuf>),
     Sdk(PathBuf, PathBuf),
 }
@@ -33,12 +48,12 @@ struct Candidate {
 }
 
 /// What a number of streams took together, per second.
-struct Sample {
-    cpu: f64,
-    switches: f64,
-    kib: f64,
+pub struct Sample {
+    pub cpu: f64,
+    pub switches: f64,
+    pub kib: f64,
     /// Share of the audio that arrived.
-    arrived: f64,
+    pub arrived: f64,
 }
 
 /// Medians, per stream.
@@ -114,7 +129,7 @@ fn costs(
     for _ in 0..rounds {
         for candidate in candidates {
             let sample = match &candidate.client {
-                Ok(client) => sample(client, streams, window),
+                Ok(client) => sample(client, streams, SILENT, window),
                 Err(why) => Err(why.to_string().into()),
             };
             match sample {
@@ -184,20 +199,21 @@ fn costs(
     costs
 }
 
-fn sample(client: &Client, streams: usize, window: Duration) -> Result<Sample> {
+/// Runs streams for a while, with a service that answers as `talk` says.
+pub fn sample(client: &Client, streams: usize, talk: Talk, window: Duration) -> Result<Sample> {
     let protocol = match client {
         Client::Ours(Kind::Speechmatics, _) => Protocol::Speechmatics,
         _ => Protocol::Realtime,
     };
-    let mut service = Service::start(protocol, 0, 0)?;
-    let mut process = client.start(streams, service.port)?;
+    let mut service = Service::start(protocol, talk.every, 0)?;
+    let mut process = client.start(streams, service.port, talk.results)?;
     process.ask("ready")?;
     let before = process.reading()?;
     process.ask("start")?;
-    let sends = !matches!(client, Client::Ours(Kind::Plain | Kind::PlainOpus, _));
     let is_pcm = !matches!(client, Client::Ours(Kind::Opus, _));
-    if sends {
-        service.wait_for(streams, STARTING)?;
+    let sessions = streams * client.sessions();
+    if sessions > 0 {
+        service.wait_for(sessions, STARTING)?;
     }
     sleep(SETTLING);
     service.report()?;
@@ -211,12 +227,13 @@ fn sample(client: &Client, streams: usize, window: Duration) -> Result<Sample> {
     }
     let usage = end.since(&begin);
     let seconds = usage.time.as_secs_f64();
-    let sent = streams as f64 * seconds * BYTES_PER_SECOND;
+    let sent = sessions as f64 * seconds * BYTES_PER_SECOND;
     Ok(Sample {
         cpu: usage.cpu.as_secs_f64() * 1000.0 / seconds,
         switches: usage.switches as f64 / seconds,
         kib: end.resident - before.resident,
-        arrived: if sends && is_pcm {
+        // Not a number without sessions.
+        arrived: if is_pcm {
             number(&seen, "audio_bytes") / sent
         } else {
             f64::NAN
@@ -225,9 +242,17 @@ fn sample(client: &Client, streams: usize, window: Duration) -> Result<Sample> {
 }
 
 impl Client {
-    fn start(&self, streams: usize, port: u64) -> Result<Process> {
+    /// Sessions with the service that a stream takes.
+    fn sessions(&self) -> usize {
         match self {
-            Client::Ours(kind, plugin) => streams_process(*kind, streams, port, "final", plugin),
+            Client::Ours(kind, _) => kind.sessions(),
+            Client::Sdk(..) => 1,
+        }
+    }
+
+    fn start(&self, streams: usize, port: u64, results: &str) -> Result<Process> {
+        match self {
+            Client::Ours(kind, plugin) => streams_process(*kind, streams, port, results, plugin),
             Client::Sdk(python, program) => {
                 let (port, streams) = (port.to_string(), streams.to_string());
                 let arguments = [port.as_ref(), streams.as_ref()];
@@ -251,6 +276,7 @@ pub fn streams_process(
         Kind::Qwenasr => "qwenasr",
         Kind::PlainOpus => "plain-opus",
         Kind::Opus => "opus",
+        Kind::Translated => "translated",
         Kind::Speechmatics => "speechmatics",
         Kind::Bare => "bare",
     };

@@ -21,6 +21,7 @@ mod stamp;
 mod startup;
 mod streams;
 mod table;
+mod translation;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
@@ -47,6 +48,8 @@ struct Arguments {
 enum Section {
     /// CPU, context switches and memory of live streams, beside others.
     Load,
+    /// The same streams with a translation, beside those without.
+    Translation,
     /// Added delay, in both directions.
     Delay,
     /// A thousand live streams for a minute.
@@ -114,6 +117,9 @@ fn measure(quick: bool, sections: &[Section]) -> Result<()> {
     }
     if wanted(Section::Load) {
         load::measure(quick)?;
+    }
+    if wanted(Section::Translation) {
+        translation::measure(quick)?;
     }
     if wanted(Section::Delay) {
         delay::measure(quick)?;

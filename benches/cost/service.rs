@@ -161,6 +161,7 @@ async fn serve(stream: TcpStream, options: Options, ledger: Shared) {
         next: None,
         texts: 0,
         audio: Vec::with_capacity(FRAME),
+        translates: false,
     };
     let _ = match options.protocol {
         Protocol::Realtime => connection.realtime().await,
@@ -177,6 +178,8 @@ struct Connection {
     next: Option<u32>,
     texts: u64,
     audio: Vec<u8>,
+    /// It was asked for translations.
+    translates: bool,
 }
 
 impl Connection {
@@ -199,7 +202,9 @@ impl Connection {
             let Message::Text(text) = message? else {
                 continue;
             };
-            if let Some((_, audio)) = text.split_once(r#""audio":"#) {
+            // Settings may have audio in them as well.
+            let audio = text.split_once(r#""audio":"#).map(|(_, audio)| audio);
+            if let Some(audio) = audio.filter(|audio| !audio.starts_with('{')) {
                 let audio = audio.trim_matches([' ', '"', '}']);
                 self.audio.clear();
                 if STANDARD.decode_vec(audio, &mut self.audio).is_ok() {
@@ -212,6 +217,7 @@ impl Connection {
                     }
                 }
             } else if text.contains("session.update") {
+                self.translates = text.contains(r#""translation":"#);
                 self.send(json!({"type": "session.updated", "session": {"id": "sess_1"}}))
                     .await?;
             } else if text.contains("session.finish") {
@@ -288,6 +294,9 @@ impl Connection {
                 .await?;
         }
         self.texts += 1;
+        if self.translates {
+            return self.say_more(&item).await;
+        }
         let kind = "conversation.item.input_audio_transcription.text";
         self.send(json!({
             "type": kind, "item_id": item, "language": "en", "emotion": "neutral",
@@ -303,12 +312,48 @@ impl Connection {
         let end = self.milliseconds();
         self.send(json!({"type": kind, "item_id": item, "audio_end_ms": end}))
             .await?;
+        if self.translates {
+            return self.say_all(&item).await;
+        }
         let kind = "input_audio_buffer.committed";
         self.send(json!({"type": kind, "item_id": item})).await?;
         let kind = "conversation.item.input_audio_transcription.completed";
         self.send(json!({
             "type": kind, "item_id": item, "language": "en", "emotion": "neutral",
             "transcript": now().to_string(), "usage": {"duration": end / 1000},
+        }))
+        .await
+    }
+
+    /// More of an utterance and of its translation, as the models say it that translate.
+    async fn say_more(&mut self, item: &str) -> std::result::Result<(), Error> {
+        let delta = format!("{} ", now());
+        let kind = "conversation.item.input_audio_transcription.delta";
+        self.send(json!({"type": kind, "item_id": item, "delta": delta}))
+            .await?;
+        self.send(json!({
+            "type": "response.text.delta", "response_id": format!("response_{item}"),
+            "item_id": format!("translation_{item}"), "delta": delta,
+        }))
+        .await
+    }
+
+    /// All of an utterance and of its translation.
+    async fn say_all(&mut self, item: &str) -> std::result::Result<(), Error> {
+        let (text, response) = (now().to_string(), format!("response_{item}"));
+        let translation = format!("translation_{item}");
+        let kind = "conversation.item.input_audio_transcription.completed";
+        self.send(json!({"type": kind, "item_id": item, "transcript": text}))
+            .await?;
+        self.send(json!({
+            "type": "response.text.done", "response_id": response, "item_id": translation,
+            "text": text,
+        }))
+        .await?;
+        let usage = json!({"input_tokens": 21, "output_tokens": 12});
+        self.send(json!({
+            "type": "response.done",
+            "response": {"id": response, "status": "completed", "usage": usage},
         }))
         .await
     }

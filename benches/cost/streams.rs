@@ -51,6 +51,8 @@ pub enum Kind {
     Plain,
     /// Pipelines with this plugin's element.
     Qwenasr,
+    /// The same with a pad for a translation.
+    Translated,
     /// Pipelines of Opus without a transcriber.
     PlainOpus,
     /// Pipelines of Opus with this plugin's element.
@@ -59,6 +61,17 @@ pub enum Kind {
     Speechmatics,
     /// No pipelines: tasks with a timer and a socket.
     Bare,
+}
+
+impl Kind {
+    /// Sessions with the service that a stream takes.
+    pub fn sessions(self) -> usize {
+        match self {
+            Self::Plain | Self::PlainOpus => 0,
+            Self::Translated => 2,
+            Self::Qwenasr | Self::Opus | Self::Speechmatics | Self::Bare => 1,
+        }
+    }
 }
 
 /// What the pipelines had to say since they were last asked.
@@ -173,6 +186,11 @@ fn start(options: &Options, ledger: &Shared) -> Result<gst::Pipeline> {
     let (port, results) = (options.port, &options.results);
     let rest = match options.kind {
         Kind::Qwenasr => format!("{} results={results} ! {sink}", qwenasr(port)),
+        Kind::Translated => format!(
+            "{} results={results} translate_src_0::language-code=fr ! {sink} \
+             transcriber.translate_src_0 ! {sink}",
+            qwenasr(port)
+        ),
         Kind::Speechmatics => format!(
             "speechmaticstranscriber name=transcriber url=ws://127.0.0.1:{port} api-key=none ! \
              {sink}"
