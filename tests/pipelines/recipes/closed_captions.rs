@@ -20,14 +20,20 @@ pub struct ReadBack {
     pub cea608: String,
     /// Of CEA-708 service 1.
     pub cea708: String,
+    /// Of CEA-608 channel 3 and CEA-708 service 2, which are for another language.
+    pub other: [String; 2],
 }
+
+/// The fields of a frame for CEA-608, as `cc_data` names them: for channels 1 and 2, and for 3 and 4.
+const FIELDS: [u8; 2] = [0, 1];
 
 impl ReadBack {
     /// From the closed captions of each frame, `cc_data`.
     pub fn new(frames: &[(u64, Vec<u8>)]) -> Self {
         ReadBack {
-            cea608: channel_one(frames),
-            cea708: service_one(frames),
+            cea608: first_channel(frames, FIELDS[0]),
+            cea708: service(frames, 1),
+            other: [first_channel(frames, FIELDS[1]), service(frames, 2)],
         }
     }
 
@@ -77,11 +83,11 @@ pub fn collect(pad: &gst::Pad) -> Collected {
     all
 }
 
-/// The text of CEA-608 channel 1 in `cc_data`; commands are spaces.
-fn channel_one(frames: &[(u64, Vec<u8>)]) -> String {
+/// The text of the first CEA-608 channel of a field in `cc_data`; commands are spaces.
+fn first_channel(frames: &[(u64, Vec<u8>)], field: u8) -> String {
     let triples = frames.iter().flat_map(|(_, data)| data.chunks(3));
-    // Valid, and of the first field.
-    let pairs = triples.filter(|triple| triple[0] & 0x07 == 0x04);
+    // Valid, and of this field.
+    let pairs = triples.filter(|triple| triple[0] & 0x07 == 0x04 | field);
     cea_608(pairs.map(|triple| [triple[1], triple[2]]))
 }
 
@@ -101,8 +107,8 @@ pub fn cea_608(pairs: impl Iterator<Item = [u8; 2]>) -> String {
     text
 }
 
-/// The text of CEA-708 service 1 in `cc_data`; commands are spaces.
-fn service_one(frames: &[(u64, Vec<u8>)]) -> String {
+/// The text of a CEA-708 service in `cc_data`; commands are spaces.
+fn service(frames: &[(u64, Vec<u8>)], number: u8) -> String {
     let mut parser = CCDataParser::new();
     let mut text = String::new();
     for (_, data) in frames {
@@ -111,7 +117,7 @@ fn service_one(frames: &[(u64, Vec<u8>)]) -> String {
         frame.extend(data);
         parser.push(&frame).unwrap();
         while let Some(packet) = parser.pop_packet() {
-            let service = |service: &&Service| service.number() == 1;
+            let service = |service: &&Service| service.number() == number;
             for code in packet
                 .services()
                 .iter()

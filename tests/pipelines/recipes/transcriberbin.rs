@@ -227,3 +227,33 @@ fn an_error_of_the_recogniser_leaves_the_video_alone() {
     assert_eq!(words(&bin.captions().cea608), [""; 0]);
     bin.rig.stop();
 }
+
+#[test]
+fn it_captions_in_two_languages() {
+    // In the words of the offline service.
+    let translation = "Bon evening et welcome à le news.";
+    let server = news(|_| {});
+    let file = TempFile::new("ts");
+    let mut rig = Recipe::new("transcriberbin in two languages")
+        .with_speech()
+        .with_webcam(300)
+        .with_service(&server.url())
+        // The detection of speech is that of the other models then.
+        .with("results=stable", "results=stable vad-threshold=0.5")
+        .with("captioned.ts", file.0.to_str().unwrap())
+        .rig();
+    rig.play();
+    rig.push_all(speech(2).silence(2000).buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    rig.stop();
+    let captions = captions_of(&file);
+    for text in [&captions.cea608, &captions.cea708] {
+        assert_eq!(words(text), words(TEXT).repeat(2), "{captions:?}");
+    }
+    for text in &captions.other {
+        assert_eq!(words(text), words(translation).repeat(2), "{captions:?}");
+    }
+    assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+    assert_eq!(server.connections(), 2);
+}
