@@ -41,11 +41,17 @@ struct Shown {
     left: Duration,
 }
 
+/// A final text, and when its utterance began.
+struct Final {
+    words: Vec<String>,
+    start: Duration,
+}
+
 /// What a pipeline had to say.
 #[derive(Default)]
 struct Ledger {
     shown: Vec<Shown>,
-    finals: Vec<String>,
+    finals: Vec<Final>,
     complaints: Vec<String>,
 }
 
@@ -84,8 +90,8 @@ pub fn measure(quick: bool) -> Result<()> {
         for results in ["final", "stable", "interim"] {
             let ledger = play(&server, &audio, results, is_live)?;
             let how = if is_live { "live" } else { "file" };
-            // Lines that change have no words of their own.
-            if results != "interim" {
+            // Where audio comes faster than it can be recognised, lines cannot keep up with it.
+            if is_live || results != "interim" {
                 words.row(judge_words(&ledger, results, how));
             }
             cues.row(judge_cues(&ledger, results, how));
@@ -210,18 +216,25 @@ fn hear(message: &gst::Message, ledger: &Shared) {
     if structure.name() == "qwenasr/transcript"
         && structure.get::<bool>("final") == Ok(true)
         && let Ok(text) = structure.get::<String>("text")
+        && let Ok(start) = structure.get::<gst::ClockTime>("timestamp")
     {
-        with(ledger, |ledger| ledger.finals.push(text));
+        let (words, start) = (spoken_words(&text), start.into());
+        with(ledger, |ledger| ledger.finals.push(Final { words, start }));
     }
 }
 
 /// Of the words of the final texts, how many are missing or another one stands for them; how many
 /// were shown besides; and how long after a word its text left.
 fn judge_words(ledger: &Ledger, results: &str, how: &str) -> Vec<String> {
-    let expected = spoken_words(&ledger.finals.join(" "));
-    let shown = ledger.shown.iter();
-    let shown: Vec<_> = shown.flat_map(|shown| spoken_words(&shown.text)).collect();
-    let [lost, wrong, besides] = compare(&expected, &shown);
+    let words = ledger.finals.iter().map(|said| said.words.len()).sum();
+    let [lost, wrong, besides] = if results == "interim" {
+        compare_lines(ledger)
+    } else {
+        let finals = ledger.finals.iter().flat_map(|said| said.words.clone());
+        let shown = ledger.shown.iter();
+        let shown = shown.flat_map(|shown| spoken_words(&shown.text));
+        compare(&finals.collect::<Vec<_>>(), &shown.collect::<Vec<_>>())
+    };
     let mut delays: Vec<_> = ledger
         .shown
         .iter()
@@ -233,12 +246,54 @@ fn judge_words(ledger: &Ledger, results: &str, how: &str) -> Vec<String> {
         _ => "–".into(),
     };
     let count = |count: usize| count.to_string();
-    let cells = [expected.len(), lost, wrong, besides].map(count);
+    let cells = [words, lost, wrong, besides].map(count);
     [results.to_owned(), how.to_owned()]
         .into_iter()
         .chain(cells)
         .chain([delay(50), delay(95)])
         .collect()
+}
+
+/// [`compare`] for rolling lines, utterance by utterance: each line as it was in the end.
+fn compare_lines(ledger: &Ledger) -> [usize; 3] {
+    let mut sum = [0; 3];
+    let starts = ledger.finals.iter().skip(1).map(|said| said.start);
+    let ends = starts.chain([Duration::MAX]);
+    for (said, end) in ledger.finals.iter().zip(ends) {
+        let of_it = |shown: &&Shown| (said.start..end).contains(&shown.start);
+        let lines = ledger.shown.iter().filter(of_it);
+        let lines = lines.map(|shown| spoken_words(&shown.text));
+        let changes = compare(&said.words, &settled(lines, &said.words));
+        for (sum, changes) in sum.iter_mut().zip(changes) {
+            *sum += changes;
+        }
+    }
+    sum
+}
+
+/// The words of an utterance's lines, each line as it was in the end: one that was changed gives
+/// way to what it was changed to.
+fn settled(lines: impl Iterator<Item = Vec<String>>, all: &[String]) -> Vec<String> {
+    let mut settled = Vec::new();
+    let (mut current, mut place) = (Vec::new(), 0);
+    for line in lines {
+        let new_place = place_of(&line, all);
+        if 2 * new_place > 2 * place + current.len() {
+            settled.append(&mut current);
+        }
+        (current, place) = (line, new_place);
+    }
+    settled.append(&mut current);
+    settled
+}
+
+/// Where a line is most likely to be from.
+fn place_of(line: &[String], all: &[String]) -> usize {
+    let distance = |from: &usize| {
+        let distances = (*from..=all.len()).map(|to| compare(line, &all[*from..to]));
+        distances.map(|changes| changes.iter().sum::<usize>()).min()
+    };
+    (0..all.len()).min_by_key(distance).unwrap_or_default()
 }
 
 /// How many words of `expected` have no counterpart in `shown`, or a wrong one, and how many of
