@@ -84,12 +84,10 @@ pub fn model(query: &str) -> Option<&str> {
 
 fn refusal(request: &Request, options: &Options, faults: &Faults) -> Option<Refusal> {
     let uri = request.uri();
-    if options
-        .protocol(uri.path(), uri.query().unwrap_or_default())
-        .is_none()
-    {
+    let query = uri.query().unwrap_or_default();
+    let Some(protocol) = options.protocol(uri.path(), query) else {
         return Some(Refusal::new(404, "NotFound", "There is no such service."));
-    }
+    };
     if let Some((status, body)) = &faults.http_status {
         return Some(Refusal {
             status: *status,
@@ -104,6 +102,13 @@ fn refusal(request: &Request, options: &Options, faults: &Faults) -> Option<Refu
     if options.api_key.is_some() && key != options.api_key.as_deref() {
         let message = "Invalid API-key provided.";
         return Some(Refusal::new(401, "InvalidApiKey", message));
+    }
+    if protocol.refuses_model(query, options) {
+        return Some(Refusal {
+            status: 403,
+            body: String::new(),
+            headers: Vec::new(),
+        });
     }
     None
 }

@@ -13,6 +13,7 @@ use gst::prelude::*;
 
 use super::assignment::{Assignment, MAIN, Stretch};
 use super::input::{Feeding, Input, Placed};
+use super::missing::Missing;
 use super::posts::{post_failure, post_outage, post_without_effect};
 use super::properties::Effect;
 use super::report::TextOutput;
@@ -33,6 +34,7 @@ pub struct Base {
     input: Mutex<Input>,
     pub stats: Stats,
     stats_timer: StatsTimer,
+    missing: Missing,
 }
 
 impl Base {
@@ -91,14 +93,16 @@ impl Base {
         }
     }
 
-    /// Begins to post the counters at intervals, if that is wanted.
-    pub fn start_stats(&self, element: &gst::Element) {
+    /// The element starts: posts the counters at intervals from now on, if that is wanted.
+    pub fn begin(&self, element: &gst::Element) {
         let interval = self.settings().stats_interval;
         self.stats_timer.start(element, interval);
     }
 
-    pub fn stop_stats(&self) {
+    /// The element stops: what it learnt of the service may be different when it starts again.
+    pub fn end(&self) {
         self.stats_timer.stop();
+        self.missing.forget();
     }
 
     /// Ends the utterance, if the application controls utterance boundaries.
@@ -159,7 +163,7 @@ impl Base {
         assignment: Assignment<T>,
     ) -> Result<Option<Arc<Uplink>>, gst::FlowError> {
         let target = assignment.target();
-        match Uplink::start(element, settings, stretch, assignment) {
+        match Uplink::start(element, settings, stretch, assignment, &self.missing) {
             Ok((uplink, without_effect)) => {
                 post_without_effect(element, &without_effect);
                 Ok(Some(Arc::new(uplink)))

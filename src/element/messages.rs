@@ -148,7 +148,9 @@ pub(super) fn late_text(late: u32) -> gst::Structure {
 pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
     match kind {
         Kind::Unauthorized => glib::Error::new(gst::ResourceError::NotAuthorized, text),
-        Kind::NotFound | Kind::UnknownHost => glib::Error::new(gst::ResourceError::NotFound, text),
+        Kind::NotFound | Kind::NoModel | Kind::UnknownHost => {
+            glib::Error::new(gst::ResourceError::NotFound, text)
+        }
         Kind::Settings => glib::Error::new(gst::ResourceError::Settings, text),
         Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, text),
         Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, text),

@@ -10,6 +10,7 @@ mod format;
 mod input;
 mod losses;
 mod messages;
+mod missing;
 mod posts;
 mod properties;
 mod report;

@@ -50,7 +50,30 @@ fn concerning(target: Option<&str>) -> String {
 /// Posts the one WARNING of an outage; `next` is a sentence on what happens next, and `target` the
 /// language of the translation that it concerns.
 pub fn post_outage(element: &gst::Element, failure: &Failure, next: &str, target: Option<&str>) {
-    let text = format!("{failure} {next}{}", concerning(target));
+    post_warning(element, failure, &format!("{failure} {next}"), target);
+}
+
+/// Posts the one WARNING of a model that is `gone`, where there is a `next` one.
+pub(super) fn post_next_model(
+    element: &gst::Element,
+    failure: &Failure,
+    gone: &str,
+    next: &str,
+    target: Option<&str>,
+) {
+    let property = match target {
+        Some(_) => "translation-model",
+        None => "model",
+    };
+    let text = format!(
+        "{} From now on '{next}' is used instead of '{gone}', as the {property} property says.",
+        failure.what
+    );
+    post_warning(element, failure, &text, target);
+}
+
+fn post_warning(element: &gst::Element, failure: &Failure, text: &str, target: Option<&str>) {
+    let text = format!("{text}{}", concerning(target));
     gst::warning!(CAT, obj = element, "{text}");
     let error = messages::error_of(failure.kind, &text);
     let message = gst::message::Warning::builder_from_error(error)

@@ -326,7 +326,8 @@ settings! {
             "Id of a workspace, to use the workspace's own host, or to tell the service's host of \
              the url";
         "model" model: Option<String> = Some("qwen3-asr-flash-realtime".into()), READY, "Model",
-            "Model that recognises the speech";
+            "Model that recognises the speech. Of several, separated by spaces, the next is used \
+             when the service does not have the one before";
         "protocol" protocol: Protocol = Protocol::default(), READY, "Protocol",
             "What is spoken with the service";
         "language-code" language_code: Option<String> = None, CONNECTION, "Language code",
@@ -342,7 +343,8 @@ settings! {
             "A list of hot words that the service keeps, for the models of the inference protocol";
         "translation-model" translation_model: Option<String> =
             Some("qwen3.8-livetranslate-flash-realtime".into()), READY, "Translation model",
-            "Model that translates, for each language in a session of its own";
+            "Model that translates, for each language in a session of its own; or several, as with \
+             model";
         "translation-vocabulary" translation_vocabulary: Option<String> = None, CONNECTION,
             "Translation vocabulary",
             "How certain terms are to be translated: Model Studio=Model Studio,cloud=nuage";

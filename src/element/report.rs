@@ -11,7 +11,8 @@ use super::assignment::{Assignment, Outputs, Stretch};
 use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::losses::Losses;
-use super::posts::{post, post_audio_lost, post_failure, post_outage};
+use super::missing::Missing;
+use super::posts::{post, post_audio_lost, post_failure, post_next_model, post_outage};
 use super::stats::Stats;
 use super::{CAT, messages};
 use crate::net::{Listener, Lost, Remark, Remarks};
@@ -54,6 +55,7 @@ pub struct Report<T: TextOutput> {
     segment: gst::FormattedSegment<gst::ClockTime>,
     clock_rate: u32,
     stats: Stats,
+    missing: Missing,
     completion: Arc<Completion>,
     losses: Arc<Losses>,
     outputs: Outputs<T>,
@@ -104,6 +106,7 @@ impl<T: TextOutput> Report<T> {
         element: &gst::Element,
         stretch: &Stretch,
         assignment: Assignment<T>,
+        missing: Missing,
         completion: Arc<Completion>,
         losses: Arc<Losses>,
     ) -> Self {
@@ -121,6 +124,7 @@ impl<T: TextOutput> Report<T> {
             segment: stretch.segment.clone(),
             clock_rate: stretch.format.clock_rate(),
             stats,
+            missing,
             completion,
             losses,
             outputs,
@@ -262,6 +266,14 @@ impl<T: TextOutput> Report<T> {
             Warning::NotTaken(failure) => {
                 let next = "The session goes on with the settings that it had.";
                 return post_outage(&element, &failure, next, self.target.as_deref());
+            }
+            Warning::NextModel {
+                failure,
+                gone,
+                next,
+            } => {
+                post_next_model(&element, &failure, &gone, &next, self.target.as_deref());
+                return self.missing.add(gone);
             }
             Warning::Unfinished(what) => (gst::StreamError::Failed, what.to_string()),
         };
@@ -448,7 +460,14 @@ mod tests {
             stats: stats.clone(),
             owner: Some(element.clone().upcast()),
         };
-        let mut report = Report::new(&element, &stretch, assignment, completion, losses);
+        let mut report = Report::new(
+            &element,
+            &stretch,
+            assignment,
+            Missing::default(),
+            completion,
+            losses,
+        );
         stats.set_connection_state(ConnectionState::Connected);
         report.notice(Notice::Rotated {
             session_id: Some("new".into()),

@@ -12,7 +12,7 @@ use crate::protocol::{
     self, Endpoint, EndpointSettings, Failure, KeySource, Kind, Recognition, Secret, Setup, Target,
     not_decoded, parse_hot_words, parse_phrases,
 };
-use crate::session::{ClientVad, Config, RetryPolicy};
+use crate::session::{ClientVad, Config, Model, Models, RetryPolicy};
 use crate::timeline::Samples;
 
 /// Related services cut sessions after 120 minutes; this one documents no limit.
@@ -37,6 +37,14 @@ impl Job {
         }
     }
 
+    /// The property that names the model.
+    pub fn model_property(&self) -> &'static str {
+        match self {
+            Self::Model { .. } => "model",
+            Self::Translation { .. } => "translation-model",
+        }
+    }
+
     /// Whether a change of this property makes a new connection necessary.
     pub fn is_concerned(&self, changed: &str) -> bool {
         let is_of_model = ["language-code", "context", "vocabulary"].contains(&changed);
@@ -45,6 +53,22 @@ impl Job {
             Self::Translation { .. } => !is_of_model,
         }
     }
+}
+
+/// What the settings make of a job: everything that can be known before connecting.
+#[derive(Debug)]
+pub struct Plan {
+    /// For each address, in order of preference, an endpoint for each of the models.
+    pub addresses: Vec<Vec<Endpoint>>,
+    pub models: Models,
+    /// Settings that have no effect: full sentences that name the property.
+    pub warnings: Vec<String>,
+    /// A change of the context takes effect at once, whichever the model.
+    pub takes_context: bool,
+    /// See [`Setup::lacks_vad`].
+    lacks_vad: bool,
+    /// See [`Setup::silence`]; the longest that any of the models needs.
+    silence: Option<Duration>,
 }
 
 /// The share of connect-timeout that reading a key file may take: less than all of it, so that the
@@ -62,33 +86,114 @@ impl Settings {
         self.failure_policy == FailurePolicy::Continue
     }
 
-    /// The endpoints, at least one, in order of preference; checks everything that can be checked
-    /// without connecting.
-    pub fn endpoints(&self, job: &Job) -> Result<Vec<Endpoint>, Failure> {
-        let addresses = self.url.addresses();
-        if addresses.is_empty() {
-            return Ok(vec![self.endpoint(job, None)?]);
+    /// Plans a job for this audio, to be done by one of these models, of which there has to
+    /// be at least one, see [`Self::models`]. Checks everything that can be checked without
+    /// connecting, for each of the models and addresses.
+    pub fn plan(&self, job: &Job, models: &[String], format: Format) -> Result<Plan, Failure> {
+        let addresses = self.endpoints(job, models)?;
+        let is_official = addresses.iter().flatten().all(Endpoint::is_official);
+        let (mut planned, mut warnings) = (Vec::with_capacity(models.len()), Vec::new());
+        let (mut takes_context, mut lacks_vad, mut silence) = (true, false, None);
+        for model in models {
+            let setup = self.setup(job, model, format, is_official)?;
+            takes_context &= (setup.codecs)().limits().takes_context;
+            lacks_vad |= setup.lacks_vad;
+            silence = silence.max(setup.silence);
+            for warning in setup.warnings {
+                if !warnings.contains(&warning) {
+                    warnings.push(warning);
+                }
+            }
+            planned.push(Model {
+                name: model.clone(),
+                codecs: setup.codecs,
+            });
         }
-        let protocol = self.protocol(job)?;
-        let mut endpoints = Vec::with_capacity(addresses.len());
-        for address in addresses {
-            let endpoint = self.endpoint(job, Some(address))?;
-            let first = endpoints.first().unwrap_or(&endpoint);
-            let is_alike = first.is_official() == endpoint.is_official();
-            if !is_alike || self.protocol_at(job, Some(address))? != protocol {
+        if matches!(job, Job::Model { .. }) {
+            warnings.extend(self.stray_key(&addresses));
+        }
+        let mut planned = planned.into_iter();
+        let Some(first) = planned.next() else {
+            return Err(no_model(job));
+        };
+        Ok(Plan {
+            addresses,
+            models: Models::new(first, planned.collect()),
+            warnings,
+            takes_context,
+            lacks_vad,
+            silence,
+        })
+    }
+
+    /// For each address an endpoint for each of the models.
+    fn endpoints(&self, job: &Job, models: &[String]) -> Result<Vec<Vec<Endpoint>>, Failure> {
+        let model = models.first().ok_or_else(|| no_model(job))?;
+        let urls = self.urls();
+        let protocol = self.protocol_at(job, urls.first().copied().flatten(), model)?;
+        self.check_models(job, models, protocol)?;
+        let mut addresses = Vec::with_capacity(urls.len());
+        let mut first_is_official = None;
+        for url in urls {
+            let endpoint = |model: &String| self.endpoint(job, url, model);
+            let endpoints: Vec<_> = models.iter().map(endpoint).collect::<Result<_, _>>()?;
+            let is_official = endpoints.iter().all(Endpoint::is_official);
+            let is_alike = *first_is_official.get_or_insert(is_official) == is_official;
+            if !is_alike || self.protocol_at(job, url, model)? != protocol {
                 return Err(Failure::new(
-                    protocol::Kind::Settings,
+                    Kind::Settings,
                     "The addresses of the url property belong to servers of different kinds.",
                     "Name only addresses of servers that speak the same protocol, and the public \
                      service or one's own servers, not both.",
                 ));
             }
-            endpoints.push(endpoint);
+            addresses.push(endpoints);
         }
-        Ok(endpoints)
+        Ok(addresses)
     }
 
-    fn endpoint(&self, job: &Job, url: Option<&str>) -> Result<Endpoint, Failure> {
+    /// The addresses of the url property, or that of the service if there are none.
+    fn urls(&self) -> Vec<Option<&str>> {
+        let urls: Vec<_> = self.url.addresses().into_iter().map(Some).collect();
+        if urls.is_empty() { vec![None] } else { urls }
+    }
+
+    /// Checks that all models of a list are spoken with in the protocol of the first, and that the
+    /// list is what says which one is used.
+    fn check_models(
+        &self,
+        job: &Job,
+        models: &[String],
+        protocol: protocol::Protocol,
+    ) -> Result<(), Failure> {
+        let (Some(first), property) = (models.first(), job.model_property()) else {
+            return Ok(());
+        };
+        for url in self.urls() {
+            let is_other = |model: &&String| self.protocol_at(job, url, model) != Ok(protocol);
+            if let Some(other) = models[1..].iter().find(is_other) {
+                return Err(Failure::new(
+                    Kind::Settings,
+                    format!(
+                        "The models '{first}' and '{other}' of the {property} property are not \
+                         spoken with in the same protocol."
+                    ),
+                    format!("Name only models of one protocol in the {property} property."),
+                ));
+            }
+            let is_fixed = url.is_some_and(protocol::names_model);
+            if is_fixed && models.len() > 1 && matches!(job, Job::Model { .. }) {
+                return Err(Failure::new(
+                    Kind::Settings,
+                    "The url property names one model, and the model property several.",
+                    "Take the model out of the url property.",
+                ));
+            }
+        }
+        Ok(())
+    }
+
+    fn endpoint(&self, job: &Job, url: Option<&str>, model: &str) -> Result<Endpoint, Failure> {
         let settings = EndpointSettings {
             url: match job {
                 Job::Model { .. } => url.map(str::to_owned),
@@ -99,7 +204,7 @@ impl Settings {
                 Region::Beijing => protocol::Region::Beijing,
             },
             workspace: self.workspace.clone(),
-            model: self.model(job).to_owned(),
+            model: model.to_owned(),
             key: self.key(),
             key_timeout: Some(
                 Duration::from_millis(self.connect_timeout.into()).mul_f64(KEY_SHARE),
@@ -107,33 +212,45 @@ impl Settings {
             headers: self.headers.0.clone(),
             allow_insecure: self.allow_insecure,
         };
-        Endpoint::new(settings, self.protocol(job)?)
+        Endpoint::new(settings, self.protocol_at(job, url, model)?)
     }
 
-    fn model(&self, job: &Job) -> &str {
-        let model = match job {
+    /// The models that may do the job, in order of preference: at least one, which is blank if none
+    /// is set.
+    pub fn models(&self, job: &Job) -> Vec<String> {
+        let list = match job {
             Job::Model { .. } => &self.model,
             Job::Translation { .. } => &self.translation_model,
         };
-        model.as_deref().unwrap_or_default().trim()
+        let list = list.as_deref().unwrap_or_default();
+        let models: Vec<_> = list.split_whitespace().map(str::to_owned).collect();
+        if models.is_empty() {
+            vec![String::new()]
+        } else {
+            models
+        }
     }
 
-    fn protocol(&self, job: &Job) -> Result<protocol::Protocol, Failure> {
-        self.protocol_at(job, self.url.addresses().first().copied())
-    }
-
-    fn protocol_at(&self, job: &Job, url: Option<&str>) -> Result<protocol::Protocol, Failure> {
+    fn protocol_at(
+        &self,
+        job: &Job,
+        url: Option<&str>,
+        model: &str,
+    ) -> Result<protocol::Protocol, Failure> {
         match job {
-            Job::Model { .. } => {
-                protocol::Protocol::choose(self.protocol.asked(), url, self.model(job))
-            }
+            Job::Model { .. } => protocol::Protocol::choose(self.protocol.asked(), url, model),
             Job::Translation { .. } => Ok(protocol::Protocol::LiveTranslate),
         }
     }
 
-    /// Whether the model property's model translates what it transcribes.
+    /// Whether the model property's model translates what it transcribes. All of a list do, or none.
     pub fn model_translates(&self) -> bool {
-        self.protocol(&Job::Model { target: None }) == Ok(protocol::Protocol::LiveTranslate)
+        let job = Job::Model { target: None };
+        let (url, models) = (self.urls().first().copied().flatten(), self.models(&job));
+        let protocol = models
+            .first()
+            .map(|model| self.protocol_at(&job, url, model));
+        protocol == Some(Ok(protocol::Protocol::LiveTranslate))
     }
 
     /// The source of the key. A file is not read here, as that could take long.
@@ -146,12 +263,11 @@ impl Settings {
 
     /// A warning if the key from the environment, which is Alibaba Cloud's, would go to another
     /// host.
-    fn stray_key(&self, job: &Job) -> Option<String> {
+    fn stray_key(&self, addresses: &[Vec<Endpoint>]) -> Option<String> {
         let is_set = self.api_key.is_some() || self.api_key_file.is_some();
-        let endpoints = self.endpoints(job).ok().filter(|_| !is_set)?;
-        let mut strangers = endpoints.iter().filter(|endpoint| {
+        let mut strangers = addresses.iter().flatten().filter(|endpoint| {
             let is_meant = endpoint.is_official() || endpoint.is_loopback();
-            endpoint.key().is_some() && !is_meant
+            !is_set && endpoint.key().is_some() && !is_meant
         });
         strangers.next().map(|endpoint| {
             format!(
@@ -163,7 +279,13 @@ impl Settings {
     }
 
     /// The protocol, set up for this audio; `official` distinguishes the service from other servers.
-    pub fn setup(&self, job: &Job, format: Format, official: bool) -> Result<Setup, Failure> {
+    fn setup(
+        &self,
+        job: &Job,
+        model: &str,
+        format: Format,
+        official: bool,
+    ) -> Result<Setup, Failure> {
         if format.coding == Coding::Opus && self.turn_detection == TurnDetection::ClientVad {
             return Err(not_decoded(
                 "With turn-detection=client-vad the element listens to the audio itself, and it \
@@ -178,7 +300,8 @@ impl Settings {
             TurnDetection::Manual | TurnDetection::ClientVad => protocol::TurnDetection::Manual,
         };
         let recognition = Recognition {
-            model: self.model(job).to_owned(),
+            model: model.to_owned(),
+            model_property: job.model_property(),
             language: self.language_code.clone(),
             context: self.context(),
             vocabulary: parse_hot_words(self.vocabulary.as_deref().unwrap_or_default())?,
@@ -190,13 +313,9 @@ impl Settings {
             translation: self.target(job)?,
             official,
         };
-        let protocol = self.protocol(job)?;
+        let protocol = self.protocol_at(job, self.urls().first().copied().flatten(), model)?;
         match job {
-            Job::Model { .. } => {
-                let mut setup = protocol.set_up(recognition)?;
-                setup.warnings.extend(self.stray_key(job));
-                Ok(setup)
-            }
+            Job::Model { .. } => protocol.set_up(recognition),
             // The other settings are meant for the model that transcribes.
             Job::Translation { .. } => {
                 let setup = protocol.set_up(Recognition {
@@ -242,14 +361,14 @@ impl Settings {
     }
 
     /// The configuration of the session itself.
-    pub fn session(&self, format: Format, is_live: bool, setup: &Setup) -> Config {
+    pub fn session(&self, format: Format, is_live: bool, plan: &Plan) -> Config {
         let millis = |ms: u32| Duration::from_millis(ms.into());
         Config {
             coding: format.coding,
             rate: format.clock_rate(),
             chunk: samples(self.chunk_duration, format),
             max_speed: self.max_speed,
-            client_vad: self.client_vad(setup),
+            client_vad: self.client_vad(plan),
             context: self.context(),
             connect_timeout: millis(self.connect_timeout),
             response_timeout: millis(self.response_timeout),
@@ -266,15 +385,15 @@ impl Settings {
                 age => millis(age),
             },
             is_live,
-            pause: self.pause(setup),
+            pause: self.pause(plan),
             seed: fastrand::u64(..),
         }
     }
 
     /// The client-side voice activity detection, if enabled.
-    fn client_vad(&self, setup: &Setup) -> Option<ClientVad> {
+    fn client_vad(&self, plan: &Plan) -> Option<ClientVad> {
         let finds_them = match self.turn_detection {
-            TurnDetection::ServerVad => setup.lacks_vad,
+            TurnDetection::ServerVad => plan.lacks_vad,
             TurnDetection::Manual => false,
             TurnDetection::ClientVad => true,
         };
@@ -290,9 +409,9 @@ impl Settings {
     }
 
     /// Silence that certainly ends an utterance; in manual mode there is no such length.
-    fn pause(&self, setup: &Setup) -> Duration {
+    fn pause(&self, plan: &Plan) -> Duration {
         let asked = Duration::from_millis(self.vad_silence_duration.into());
-        match (setup.silence, self.turn_detection) {
+        match (plan.silence, self.turn_detection) {
             // Slightly more than needed: the detection works in frames of its own.
             (Some(silence), _) => silence + PAUSE_MARGIN,
             (None, TurnDetection::ServerVad | TurnDetection::ClientVad) => asked + PAUSE_MARGIN,
@@ -319,6 +438,14 @@ impl Settings {
 /// The length of `ms` milliseconds of audio.
 fn samples(ms: u32, format: Format) -> Samples {
     Samples::within(Duration::from_millis(ms.into()), format.clock_rate())
+}
+
+fn no_model(job: &Job) -> Failure {
+    Failure::new(
+        Kind::Settings,
+        "No model is set.",
+        format!("Set the {} property.", job.model_property()),
+    )
 }
 
 fn key_of_environment() -> Option<Secret> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use super::assignment::{Assignment, Key, Stretch};
 use super::completion::{Completion, Ending};
 use super::losses::Losses;
+use super::missing::Missing;
 use super::posts::post_audio_lost;
 use super::properties::Settings;
 use super::report::{Report, TOO_SLOW, TextOutput};
@@ -46,6 +47,8 @@ pub struct Uplink {
     pub(super) completion: Arc<Completion>,
     full: Full,
     job: Mutex<Job>,
+    /// The models that may do it.
+    models: Vec<String>,
     format: Format,
     /// Silence that certainly ends an utterance.
     pub(super) pause: Duration,
@@ -65,14 +68,11 @@ impl Uplink {
     /// Passes new settings to the session, after the property `changed` was set.
     pub fn update(&self, settings: &Settings, changed: &str) -> Result<(), Failure> {
         let job = lock(&self.job).clone();
-        let endpoints = settings.endpoints(&job)?;
-        let is_official = endpoints.iter().all(Endpoint::is_official);
-        let setup = settings.setup(&job, self.format, is_official)?;
-        let takes_context = (setup.codecs)().limits().takes_context;
+        let plan = settings.plan(&job, &self.models, self.format)?;
         self.queue.update(Update {
-            endpoints,
-            rotate: job.is_concerned(changed) && !(changed == "context" && takes_context),
-            codecs: setup.codecs,
+            addresses: plan.addresses,
+            rotate: job.is_concerned(changed) && !(changed == "context" && plan.takes_context),
+            models: plan.models,
             context: settings.context(),
         });
         Ok(())
@@ -101,12 +101,14 @@ impl Uplink {
         updated
     }
 
-    /// Starts a session. Also returns warnings about settings that have no effect.
+    /// Starts a session with a model that is not known to be `missing`. Also returns warnings about
+    /// settings that have no effect.
     pub fn start<T: TextOutput>(
         element: &gst::Element,
         settings: &Settings,
         stretch: &Stretch,
         mut assignment: Assignment<T>,
+        missing: &Missing,
     ) -> Result<(Self, Vec<String>), Failure> {
         let &Stretch {
             format,
@@ -114,10 +116,9 @@ impl Uplink {
             ref segment,
         } = stretch;
         let job = assignment.job.clone();
-        let endpoints = settings.endpoints(&job)?;
-        let is_official = endpoints.iter().all(Endpoint::is_official);
-        let setup = settings.setup(&job, format, is_official)?;
-        let config = settings.session(format, live, &setup);
+        let models = missing.strike(settings.models(&job));
+        let plan = settings.plan(&job, &models, format)?;
+        let config = settings.session(format, live, &plan);
         let pause = config.pause;
         let queue = AudioQueue::new(format, settings.queue_capacity(format), config.chunk);
         let queue = Arc::new(queue);
@@ -130,8 +131,9 @@ impl Uplink {
             CAT,
             obj = element,
             "new session with {}",
-            endpoints
+            plan.addresses
                 .iter()
+                .filter_map(|endpoints| endpoints.first())
                 .map(Endpoint::authority)
                 .collect::<Vec<_>>()
                 .join(", ")
@@ -146,16 +148,18 @@ impl Uplink {
             element,
             stretch,
             assignment,
+            missing.clone(),
             completion.clone(),
             losses.clone(),
         );
-        let link = net::spawn(endpoints, config, setup.codecs, queue.clone(), report)?;
+        let link = net::spawn(plan.addresses, config, plan.models, queue.clone(), report)?;
         let uplink = Self {
             key,
             queue,
             completion,
             full: if live { Full::DropOldest } else { Full::Wait },
             job: Mutex::new(job),
+            models,
             format,
             pause,
             segment: segment.clone(),
@@ -166,7 +170,7 @@ impl Uplink {
             is_released: AtomicBool::new(false),
             _link: link,
         };
-        Ok((uplink, setup.warnings))
+        Ok((uplink, plan.warnings))
     }
 
     /// Pushes whole samples or packets, see [`AudioQueue::push`], to a session whose first audio starts at

@@ -211,6 +211,7 @@ fn check((outcome, read): (Outcome, usize)) -> Gist {
 fn codec(protocol: Protocol) -> Box<dyn Codec> {
     let setup = protocol.set_up(Recognition {
         model: "m".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),

@@ -81,6 +81,7 @@ fn set_up(words: &str) -> Option<Setup> {
     let recognition = Recognition {
         parameters: Vec::new(),
         model: model.into(),
+        model_property: "model",
         language: has("language").then(|| "en-US".into()),
         context: has("context").then(|| CONTEXT.into()),
         vocabulary: parse_hot_words(vocabulary).ok()?,

@@ -8,9 +8,10 @@ use std::time::Duration;
 use super::captions::Captions;
 use super::{CONTEXT, format, number, set_up, steps, text_of};
 use crate::audio::{Coding, opus, pcm};
-use crate::protocol::{Failure, Incoming, Kind, Refusal};
+use crate::protocol::{CodecFactory, Failure, Incoming, Kind, Refusal};
 use crate::session::{
-    ClientVad, Config, ConnId, Demand, Net, Notice, Output, RetryPolicy, Session, State,
+    ClientVad, Config, ConnId, Demand, Model, Models, Net, Notice, Output, RetryPolicy, Session,
+    State,
 };
 use crate::timeline::{Samples, Timestamp};
 use crate::transcript::{Transcript, Utterance};
@@ -88,6 +89,11 @@ pub fn session(input: &[u8]) {
     driver.end();
 }
 
+fn models(codecs: CodecFactory) -> Models {
+    let name = "m".to_owned();
+    Model { name, codecs }.into()
+}
+
 impl Driver {
     fn new(words: &str) -> Option<Self> {
         let has = |word: &str| words.split(' ').any(|other| other == word);
@@ -120,7 +126,7 @@ impl Driver {
         };
         Some(Driver {
             words: words.to_owned(),
-            session: Session::new(config, setup.codecs, Duration::ZERO),
+            session: Session::new(config, models(setup.codecs), Duration::ZERO),
             now: Duration::ZERO,
             time: Timestamp::default(),
             chunks: 0,
@@ -157,7 +163,7 @@ impl Driver {
             b'C' => {
                 let context = (!rest.is_empty()).then(|| rest.to_owned());
                 if let Some(setup) = set_up(&self.words) {
-                    session.handle_settings(setup.codecs, context, rest.contains('!'), now);
+                    session.handle_settings(models(setup.codecs), context, rest.contains('!'), now);
                 }
             }
             b'O' => self.happen(false, b'o', rest),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The addresses of a session, in order of preference, with a memory of those that failed. Owned by
-//! the driver, which asks for one at each attempt to connect.
+//! the driver, which asks for one at each attempt to connect, and says for which of the session's
+//! models.
 
 use std::time::Duration;
 
@@ -16,31 +17,34 @@ pub(super) struct Addresses(Vec<Address>);
 
 #[derive(Debug)]
 struct Address {
-    endpoint: Endpoint,
+    /// One for each of the models.
+    endpoints: Vec<Endpoint>,
     failed: Option<Instant>,
 }
 
 impl Addresses {
-    pub fn new(endpoints: Vec<Endpoint>) -> Self {
-        let addresses = endpoints.into_iter().map(|endpoint| Address {
-            endpoint,
+    /// For each address, the endpoints of all models.
+    pub fn new(addresses: Vec<Vec<Endpoint>>) -> Self {
+        let addresses = addresses.into_iter().map(|endpoints| Address {
+            endpoints,
             failed: None,
         });
         Self(addresses.collect())
     }
 
     /// Takes new settings for the same addresses.
-    pub fn update(&mut self, endpoints: Vec<Endpoint>) {
+    pub fn update(&mut self, addresses: Vec<Vec<Endpoint>>) {
         let known = std::mem::take(&mut self.0);
-        *self = Self::new(endpoints);
+        *self = Self::new(addresses);
         for (address, known) in self.0.iter_mut().zip(known) {
             address.failed = known.failed;
         }
     }
 
     /// The address to try: the first that did not fail lately, or else the one that failed longest
-    /// ago. Returns its number, too; `None` only if there are no addresses at all.
-    pub fn next(&self, now: Instant) -> Option<(usize, &Endpoint)> {
+    /// ago. Returns its number, too, and the endpoint for the model of that number; `None` only if
+    /// there are no such addresses or models at all.
+    pub fn next(&self, model: usize, now: Instant) -> Option<(usize, &Endpoint)> {
         let failed = |address: &Address| {
             address
                 .failed
@@ -48,11 +52,13 @@ impl Addresses {
         };
         let addresses = self.0.iter().enumerate();
         let (number, address) = addresses.min_by_key(|(_, address)| failed(address))?;
-        Some((number, &address.endpoint))
+        Some((number, address.endpoints.get(model)?))
     }
 
-    pub fn get(&self, number: usize) -> Option<&Endpoint> {
-        self.0.get(number).map(|address| &address.endpoint)
+    /// Whether a key is sent to the address of this number.
+    pub fn has_key(&self, number: usize) -> bool {
+        let endpoint = self.0.get(number).and_then(|of| of.endpoints.first());
+        endpoint.is_some_and(|endpoint| endpoint.key().is_some())
     }
 
     /// The attempt to connect failed, or the connection broke.
@@ -62,12 +68,11 @@ impl Addresses {
         }
     }
 
-    /// All secrets that may be in use, see [`Endpoint::secrets`].
+    /// All secrets that may be in use, see [`Endpoint::secrets`]. Those of an address are the same
+    /// for all models.
     pub fn secrets(&self) -> Vec<Secret> {
-        let addresses = self.0.iter();
-        addresses
-            .flat_map(|address| address.endpoint.secrets())
-            .collect()
+        let endpoints = self.0.iter().flat_map(|address| address.endpoints.first());
+        endpoints.flat_map(Endpoint::secrets).collect()
     }
 }
 
@@ -77,15 +82,16 @@ mod tests {
     use crate::protocol::{EndpointSettings, Protocol};
 
     fn addresses(ports: &[u16]) -> Addresses {
-        let endpoint = |port: &u16| {
+        let endpoint = |port: &u16, model: &str| {
             let settings = EndpointSettings {
                 url: Some(format!("ws://127.0.0.1:{port}")),
-                model: "m".into(),
+                model: model.into(),
                 ..EndpointSettings::default()
             };
             Endpoint::new(settings, Protocol::Realtime).unwrap()
         };
-        Addresses::new(ports.iter().map(endpoint).collect())
+        let of_models = |port| vec![endpoint(port, "m"), endpoint(port, "n")];
+        Addresses::new(ports.iter().map(of_models).collect())
     }
 
     #[test]
@@ -93,7 +99,7 @@ mod tests {
         let mut addresses = addresses(&[1, 2, 3]);
         let start = Instant::now();
         let second = Duration::from_secs(1);
-        let next = |addresses: &Addresses, now| addresses.next(now).unwrap().0;
+        let next = |addresses: &Addresses, now| addresses.next(0, now).unwrap().0;
         assert_eq!(next(&addresses, start), 0);
         for failed in 0..3 {
             addresses.failed(failed, start + second * failed as u32);
@@ -111,8 +117,12 @@ mod tests {
         let now = Instant::now();
         of.failed(0, now);
         let Addresses(same) = addresses(&[1, 2]);
-        of.update(same.into_iter().map(|address| address.endpoint).collect());
-        let (number, endpoint) = of.next(now).unwrap();
-        assert_eq!((number, endpoint.url().port()), (1, Some(2)));
+        of.update(same.into_iter().map(|address| address.endpoints).collect());
+        for (model, query) in ["model=m", "model=n"].into_iter().enumerate() {
+            let (number, endpoint) = of.next(model, now).unwrap();
+            assert_eq!((number, endpoint.url().port()), (1, Some(2)));
+            assert_eq!(endpoint.url().query(), Some(query));
+        }
+        assert!(of.next(2, now).is_none());
     }
 }

@@ -19,8 +19,10 @@ use super::runtime;
 use super::throttle::Queue;
 use super::wires::{Happened, Wires};
 use crate::continuity::Moved;
-use crate::protocol::{CodecFactory, Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
-use crate::session::{Config, ConnId, Demand, Net, Notice, Output, SentAudio, Session, UNSENT};
+use crate::protocol::{Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
+use crate::session::{
+    Config, ConnId, Demand, Models, Net, Notice, Output, SentAudio, Session, UNSENT,
+};
 
 /// Learns what a session has to say, on a thread of the runtime: it must not block.
 pub trait Listener: Send + 'static {
@@ -43,12 +45,12 @@ pub struct Link {
     _stop: oneshot::Sender<()>,
 }
 
-/// Starts a session that sends what comes through the queue to the first of these endpoints that
-/// works; there has to be at least one.
+/// Starts a session that sends what comes through the queue to the first of these addresses that
+/// works, each with an endpoint for each of the models; there has to be at least one.
 pub fn spawn(
-    endpoints: Vec<Endpoint>,
+    addresses: Vec<Vec<Endpoint>>,
     config: Config,
-    make_codec: CodecFactory,
+    models: Models,
     queue: Arc<AudioQueue>,
     listener: impl Listener,
 ) -> Result<Link, Failure> {
@@ -60,8 +62,8 @@ pub fn spawn(
         let driver = Driver {
             // A live programme goes on whatever happens: nobody may wait for the network then.
             lossy_outages: config.retry.keep_going,
-            session: Session::new(config, make_codec, Duration::ZERO),
-            addresses: Addresses::new(endpoints),
+            session: Session::new(config, models, Duration::ZERO),
+            addresses: Addresses::new(addresses),
             queue: queue.clone(),
             remarks: listener.remarks(),
             listener,
@@ -106,14 +108,14 @@ impl<L: Listener> Driver<L> {
             }
             if let Some(update) = self.queue.take_update() {
                 let Update {
-                    endpoints,
-                    codecs,
+                    addresses,
+                    models,
                     context,
                     rotate,
                 } = update;
-                self.addresses.update(endpoints);
+                self.addresses.update(addresses);
                 let now = self.now();
-                self.session.handle_settings(codecs, context, rotate, now);
+                self.session.handle_settings(models, context, rotate, now);
                 continue;
             }
             let wait_for_audio = self.feed_audio();
@@ -212,7 +214,6 @@ impl<L: Listener> Driver<L> {
         let address = self.wires.address(id);
         let is_refused = matches!(happened, Happened::Opened(Err(_)));
         let is_lost = matches!(happened, Happened::Lost(..));
-        let endpoint = self.addresses.get(address);
         let net = match &happened {
             Happened::Queued => Net::Queued,
             Happened::Admitted => Net::Admitted,
@@ -225,7 +226,7 @@ impl<L: Listener> Driver<L> {
                 status: *status,
                 body,
                 retry_after: *retry_after,
-                has_key: endpoint.is_some_and(|endpoint| endpoint.key().is_some()),
+                has_key: self.addresses.has_key(address),
             }),
             Happened::Opened(Err(ConnectError::Failed(failure))) => {
                 Net::Unreachable(failure.clone())
@@ -250,7 +251,8 @@ impl<L: Listener> Driver<L> {
 
     fn open(&mut self, id: ConnId) {
         // Without any it runs into connect-timeout.
-        let Some((address, endpoint)) = self.addresses.next(Instant::now()) else {
+        let model = self.session.model();
+        let Some((address, endpoint)) = self.addresses.next(model, Instant::now()) else {
             return;
         };
         let queue = Queue::default();

@@ -15,7 +15,8 @@ use tokio::sync::Notify;
 
 use crate::audio::{Format, Ring};
 use crate::continuity::Moved;
-use crate::protocol::{CodecFactory, Endpoint};
+use crate::protocol::Endpoint;
+use crate::session::Models;
 use crate::timeline::{Position, Samples, Timestamp};
 
 /// What to do with audio that finds the queue full.
@@ -61,9 +62,9 @@ pub(super) enum Taken {
 /// New settings for a running session. They take effect with its next connection; the context does
 /// so at once if the protocol supports that.
 pub struct Update {
-    /// As many as before.
-    pub endpoints: Vec<Endpoint>,
-    pub codecs: CodecFactory,
+    /// As many as before, for the same models.
+    pub addresses: Vec<Vec<Endpoint>>,
+    pub models: Models,
     pub context: Option<String>,
     /// Rotate to a new connection in the next pause.
     pub rotate: bool,

@@ -11,9 +11,9 @@ use tokio_tungstenite::tungstenite::{Message, WebSocket, accept};
 use super::*;
 use crate::audio::{Coding, Format, pcm};
 use crate::protocol::{
-    CodecFactory, Endpoint, EndpointSettings, Protocol, Recognition, Region, TurnDetection, Usage,
+    Endpoint, EndpointSettings, Protocol, Recognition, Region, TurnDetection, Usage,
 };
-use crate::session::{Config, Notice, RetryPolicy, SentAudio, State};
+use crate::session::{Config, Model, Models, Notice, RetryPolicy, SentAudio, State};
 use crate::timeline::Timestamp;
 
 const RATE: u32 = 16_000;
@@ -85,9 +85,10 @@ fn config() -> Config {
     }
 }
 
-fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> CodecFactory {
+fn models(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Models {
     let recognition = Recognition {
         model: model.into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),
@@ -99,17 +100,21 @@ fn codecs(protocol: Protocol, model: &str, turn_detection: TurnDetection) -> Cod
         turn_detection,
         official: false,
     };
-    protocol.set_up(recognition).unwrap().codecs
+    let model = Model {
+        name: model.to_owned(),
+        codecs: protocol.set_up(recognition).unwrap().codecs,
+    };
+    model.into()
 }
 
-fn endpoints(port: u16, protocol: Protocol, model: &str) -> Vec<Endpoint> {
+fn addresses(port: u16, protocol: Protocol, model: &str) -> Vec<Vec<Endpoint>> {
     let settings = EndpointSettings {
         url: Some(format!("ws://127.0.0.1:{port}")),
         region: Region::Singapore,
         model: model.into(),
         ..EndpointSettings::default()
     };
-    vec![Endpoint::new(settings, protocol).unwrap()]
+    vec![vec![Endpoint::new(settings, protocol).unwrap()]]
 }
 
 #[test]
@@ -139,9 +144,9 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
         ));
         let heard = Heard::default();
         let _link = spawn(
-            endpoints(server.port(), protocol, model),
+            addresses(server.port(), protocol, model),
             config,
-            codecs(protocol, model, turn_detection),
+            models(protocol, model, turn_detection),
             queue.clone(),
             heard.clone(),
         )
@@ -263,9 +268,9 @@ fn a_flood_is_read_in_measure_and_holds_up_no_audio() {
         ));
         let model = "qwen3-asr-flash-realtime";
         let _link = spawn(
-            endpoints(port, Protocol::Realtime, model),
+            addresses(port, Protocol::Realtime, model),
             config(),
-            codecs(Protocol::Realtime, model, TurnDetection::Manual),
+            models(Protocol::Realtime, model, TurnDetection::Manual),
             queue.clone(),
             heard.clone(),
         )

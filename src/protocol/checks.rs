@@ -27,6 +27,12 @@ pub fn not_decoded(why: &str) -> Failure {
     )
 }
 
+/// Whether the model is one of a server of one's own, rather than the service's that is the default:
+/// such a server serves its own model, and need not be told of another one.
+pub(super) fn is_own_model(model: &str) -> bool {
+    !model.starts_with("qwen3-asr-flash")
+}
+
 /// The warning about a property without effect; `why` is a clause such as `The model 'x' takes no
 /// context`.
 pub(super) fn no_effect(why: &str, property: &str) -> String {

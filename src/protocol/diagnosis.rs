@@ -18,6 +18,8 @@ const TRY_AGAIN_LATER: u16 = 1013;
 pub(super) struct Peer {
     /// The model requested.
     pub model: String,
+    /// The property that names it.
+    model_property: &'static str,
     /// The default path of its protocol.
     path: &'static str,
     official: bool,
@@ -27,6 +29,7 @@ impl Peer {
     pub fn new(recognition: &Recognition, profile: &Profile) -> Self {
         Self {
             model: recognition.model.clone(),
+            model_property: recognition.model_property,
             path: profile.path,
             official: recognition.official,
         }
@@ -35,7 +38,7 @@ impl Peer {
     /// The failure for a connection closed by the server.
     pub fn closed(&self, code: Option<u16>, reason: &str) -> Failure {
         let lower = reason.to_ascii_lowercase();
-        let failure = if code == Some(1007) && lower.contains("model not found") {
+        let failure = if matches!(code, Some(1007 | 1008)) && lacks_model(&lower) {
             self.no_such_model(reason)
         } else if lower.contains("access denied") {
             self.account(reason)
@@ -73,6 +76,13 @@ impl Peer {
         // An HTML page is of no use to the user.
         if message.is_blank() && !body.trim_start().starts_with('<') {
             message = body.into();
+        }
+        let said = [code.clone().unwrap_or_default(), message.clone()].map(|said| said.to_string());
+        if matches!(status, 400 | 404 | 422) && lacks_model(&said.join(" ").to_ascii_lowercase()) {
+            return self
+                .no_such_model(message)
+                .with_http_status(status)
+                .with_code(code);
         }
         let cause = self.cause_of(status, refusal.has_key);
         let what = Statement::from(format!("{} (HTTP {status}", cause.what))
@@ -140,18 +150,21 @@ impl Peer {
             self.model
         ));
         Failure::new(
-            Kind::NotFound,
+            Kind::NoModel,
             what.quoting_within(" (", said, ")").then("."),
             self.model_remedy(),
         )
     }
 
-    pub fn model_remedy(&self) -> &'static str {
+    pub fn model_remedy(&self) -> String {
+        let property = self.model_property;
         if self.official {
-            "Set the model property to one that this region serves; this one may be misspelt or \
-             retired."
+            format!(
+                "Set the {property} property to one that this region serves; this one may be \
+                 misspelt or retired."
+            )
         } else {
-            "Set the model property to the one that the server serves."
+            format!("Set the {property} property to the one that the server serves.")
         }
     }
 
@@ -194,7 +207,7 @@ impl Peer {
             "arrear",
         ]) {
             self.account(said)
-        } else if has(&["model not found", "model_not_found", "modelnotfound"]) {
+        } else if lacks_model(&all) {
             self.no_such_model(said)
         } else if has(&["<400>", "invalid"])
             || text_of(error, "type") == Some("invalid_request_error")
@@ -248,12 +261,19 @@ impl Cause {
     }
 }
 
+/// Whether the service's words, in lower case, say that there is no such model.
+fn lacks_model(said: &str) -> bool {
+    let names_it = ["model not found", "model_not_found", "modelnotfound"];
+    names_it.into_iter().any(|words| said.contains(words))
+        || said.contains("the model ") && said.contains("does not exist")
+}
+
 /// Why a fleet of servers, or the router before it, has no room. That changes within seconds: the
 /// limits of the service's accounts take a minute.
 fn busy(status: u16) -> Cause {
     let (kind, what, remedy) = match status {
         422 => (
-            Kind::NotFound,
+            Kind::NoModel,
             "No server behind this address takes the connection",
             "Check the model and url properties; a server may also still be starting.",
         ),

@@ -13,7 +13,7 @@ use http::{HeaderName, HeaderValue};
 use url::{Host, Position, Url};
 
 use super::key::{KeyFault, KeySource, Secret};
-use super::{Failure, Kind, Protocol};
+use super::{Failure, Kind, Protocol, checks};
 
 /// Shorter texts are placeholders or ordinary words rather than secrets.
 const MIN_SECRET: usize = 8;
@@ -279,6 +279,11 @@ pub fn beside(url: &str) -> String {
     parsed.into()
 }
 
+/// Whether the address itself says which model is asked for. Any text is accepted.
+pub fn names_model(url: &str) -> bool {
+    Url::parse(url).is_ok_and(|url| url.query_pairs().any(|(name, _)| name == "model"))
+}
+
 /// The address to connect to, including the model if the protocol has it in the query.
 fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failure> {
     let profile = protocol.profile();
@@ -315,7 +320,9 @@ fn address(settings: &EndpointSettings, protocol: Protocol) -> Result<Url, Failu
     if matches!(url.path(), "" | "/") {
         url.set_path(profile.path);
     }
-    if profile.model_in_query && !url.query_pairs().any(|(name, _)| name == "model") {
+    let tells_model =
+        profile.model_in_query && (!profile.self_hosted || checks::is_own_model(model));
+    if tells_model && !names_model(url.as_str()) {
         url.query_pairs_mut().append_pair("model", model);
     }
     Ok(url)

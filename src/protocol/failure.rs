@@ -14,8 +14,10 @@ use super::{Quote, Statement};
 pub enum Kind {
     /// Key or account refused.
     Unauthorized,
-    /// No such endpoint or model.
+    /// No such endpoint.
     NotFound,
+    /// No such model: the next one of a list is taken.
+    NoModel,
     /// DNS does not know the host, or cannot be reached.
     UnknownHost,
     /// The settings cannot work.
@@ -41,7 +43,7 @@ impl Kind {
     pub fn nick(self) -> &'static str {
         match self {
             Self::Unauthorized => "unauthorized",
-            Self::NotFound => "not-found",
+            Self::NotFound | Self::NoModel => "not-found",
             Self::UnknownHost => "unknown-host",
             Self::Settings => "settings",
             Self::Limit => "limit",

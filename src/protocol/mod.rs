@@ -55,7 +55,9 @@ use crate::transcript::Translation;
 
 pub use checks::not_decoded;
 pub use choice::Protocol;
-pub use endpoint::{Endpoint, EndpointSettings, Region, beside, is_localhost, redacted};
+pub use endpoint::{
+    Endpoint, EndpointSettings, Region, beside, is_localhost, names_model, redacted,
+};
 pub use failure::{Failure, Invitation, Kind};
 pub use hotwords::{HotWord, parse as parse_hot_words};
 pub use key::{KeyFault, KeyFile, KeySource, Secret};
@@ -110,6 +112,8 @@ pub struct Refusal<'a> {
 #[derive(Debug, Clone, PartialEq)]
 pub struct Recognition {
     pub model: String,
+    /// The property that names the model, for errors.
+    pub model_property: &'static str,
     /// BCP 47 tag, or several, separated by commas, for models that take them; `None` lets the
     /// service detect the language.
     pub language: Option<String>,

@@ -63,7 +63,7 @@ pub(super) const PROFILE: Profile = Profile {
     query: Some(("intent", "transcription")),
     models: &[],
     self_hosted: true,
-    model_in_query: false,
+    model_in_query: true,
     takes_opus: false,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
@@ -446,7 +446,21 @@ impl Codec for SglangOmni {
     }
 
     fn refused(&self, refusal: &Refusal<'_>) -> Failure {
-        self.peer.refused(refusal)
+        let failure = self.peer.refused(refusal);
+        // So it answers a request for another model, without a word.
+        let is_silent = refusal.status == 403 && refusal.body.trim().is_empty();
+        if is_silent && checks::is_own_model(&self.peer.model) {
+            return Failure {
+                kind: Kind::NoModel,
+                remedy: format!(
+                    "{} It answers like that if it does not serve the model '{}': then set the \
+                     model property to the one that it serves.",
+                    failure.remedy, self.peer.model
+                ),
+                ..failure
+            };
+        }
+        failure
     }
 }
 

@@ -10,6 +10,7 @@ mod backlog;
 mod connection;
 mod connections;
 mod liveness;
+mod models;
 mod numbers;
 mod outage;
 mod outbox;
@@ -26,6 +27,7 @@ mod vad;
 use std::fmt;
 use std::time::Duration;
 
+pub use models::{Model, Models};
 pub use retry::RetryPolicy;
 pub use segmenter::ClientVad;
 pub use state::Session;
@@ -220,6 +222,15 @@ impl Notice {
                 Warning::Ignored(what) => Warning::Ignored(what.without(secret)),
                 Warning::NotRecognised(why) => Warning::NotRecognised(why.without(secret)),
                 Warning::NotTaken(failure) => Warning::NotTaken(failure.without(secret)),
+                Warning::NextModel {
+                    failure,
+                    gone,
+                    next,
+                } => Warning::NextModel {
+                    failure: failure.without(secret),
+                    gone,
+                    next,
+                },
                 Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
             }),
             // These quote no error text.
@@ -247,6 +258,12 @@ pub enum Warning {
     NotRecognised(Statement),
     /// Changed settings were refused: the session continues with the previous ones.
     NotTaken(Failure),
+    /// The service does not have the model `gone`: from now on `next` is asked for.
+    NextModel {
+        failure: Failure,
+        gone: String,
+        next: String,
+    },
     /// The service did not finish in time, or finished out of order: the latest text may be
     /// incomplete.
     Unfinished(Statement),

@@ -73,12 +73,14 @@ impl Outage {
         self.retries = 0;
     }
 
-    /// A connection failed that had `served` for this long, if at all.
+    /// A connection failed that had `served` for this long, if at all. `has_next_model` says that
+    /// there is another model to ask for.
     pub fn failed(
         &mut self,
         failure: &Failure,
         served: Option<Duration>,
         policy: RetryPolicy,
+        has_next_model: bool,
         now: Duration,
     ) -> Verdict {
         if served.is_some_and(|served| served >= GOOD_CONNECTION) {
@@ -97,10 +99,14 @@ impl Outage {
             lasted: now.saturating_sub(self.since),
             connected_before: self.connected_before,
             is_live: self.is_live,
+            has_next_model,
         };
         let verdict = verdict(failure, history, policy, self.random.f64());
-        if matches!(verdict, Verdict::RetryAfter(_)) {
-            self.retries = self.retries.saturating_add(1);
+        match verdict {
+            Verdict::RetryAfter(_) => self.retries = self.retries.saturating_add(1),
+            // All that was tried was tried with the other one.
+            Verdict::NextModel => self.retries = 0,
+            Verdict::GiveUp | Verdict::MoveAfter(_) => {}
         }
         verdict
     }
@@ -165,7 +171,7 @@ mod tests {
     #[test]
     fn retries_are_those_of_one_outage() {
         let mut outage = Outage::new(false, 1);
-        let mut fails = |served, now| outage.failed(&lost(), served, POLICY, now);
+        let mut fails = |served, now| outage.failed(&lost(), served, POLICY, false, now);
         assert_ne!(fails(Some(SECOND), SECOND), Verdict::GiveUp);
         assert_ne!(fails(None, 2 * SECOND), Verdict::GiveUp);
         assert_eq!(fails(None, 3 * SECOND), Verdict::GiveUp);
@@ -177,7 +183,7 @@ mod tests {
     fn an_outage_is_news_once_until_text_comes() {
         let mut outage = Outage::new(false, 1);
         assert!(outage.report() && !outage.report());
-        outage.failed(&lost(), Some(SECOND), POLICY, SECOND);
+        outage.failed(&lost(), Some(SECOND), POLICY, false, SECOND);
         assert!(!outage.report(), "it broke at once");
         outage.text_came();
         assert!(outage.report());
@@ -202,7 +208,7 @@ mod tests {
         let moves = |verdict| matches!(verdict, Verdict::MoveAfter(_));
         let mut outage = Outage::new(true, 1);
         outage.ready();
-        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, now);
+        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, false, now);
         let at_once = Verdict::MoveAfter(Duration::ZERO);
         assert_eq!(fails(&leaves, Some(SECOND), SECOND), at_once);
         assert!(moves(fails(&full, None, 2 * SECOND)));
@@ -210,7 +216,7 @@ mod tests {
         assert!(!moves(fails(&full, None, 3 * SECOND)));
         assert!(!moves(fails(&leaves, Some(SECOND), 4 * SECOND)), "a loop");
         outage.text_came();
-        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, now);
+        let mut fails = |failure, served, now| outage.failed(failure, served, POLICY, false, now);
         assert!(
             !moves(fails(&leaves, None, 9 * SECOND)),
             "it never was there"
@@ -221,15 +227,36 @@ mod tests {
     }
 
     #[test]
+    fn another_model_is_tried_as_often_as_the_one_before() {
+        let gone = Failure::new(Kind::NoModel, "No.", "Wait.");
+        let policy = RetryPolicy {
+            addresses: 2,
+            ..POLICY
+        };
+        let mut outage = Outage::new(false, 1);
+        let mut fails = |has_next, now| outage.failed(&gone, None, policy, has_next, now);
+        assert!(matches!(fails(true, SECOND), Verdict::RetryAfter(_)));
+        assert_eq!(fails(true, 2 * SECOND), Verdict::NextModel);
+        assert!(matches!(fails(false, 3 * SECOND), Verdict::RetryAfter(_)));
+        assert_eq!(fails(false, 4 * SECOND), Verdict::GiveUp);
+    }
+
+    #[test]
     fn a_model_that_was_there_may_come_back() {
-        let gone = Failure::new(Kind::NotFound, "No.", "Wait.");
+        let gone = Failure::new(Kind::NoModel, "No.", "Wait.");
         let policy = RetryPolicy {
             max_retries: None,
             ..POLICY
         };
         let mut outage = Outage::new(false, 1);
-        assert_eq!(outage.failed(&gone, None, policy, SECOND), Verdict::GiveUp);
+        assert_eq!(
+            outage.failed(&gone, None, policy, false, SECOND),
+            Verdict::GiveUp
+        );
         outage.ready();
-        assert_ne!(outage.failed(&gone, None, policy, SECOND), Verdict::GiveUp);
+        assert_ne!(
+            outage.failed(&gone, None, policy, false, SECOND),
+            Verdict::GiveUp
+        );
     }
 }

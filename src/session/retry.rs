@@ -63,6 +63,8 @@ pub(super) enum Verdict {
     RetryAfter(Duration),
     /// Move to another server of the same fleet: no outage unless that fails.
     MoveAfter(Duration),
+    /// Ask for the next model, at once.
+    NextModel,
 }
 
 /// The state of the outage at the time of the failure.
@@ -76,6 +78,8 @@ pub(super) struct History {
     pub connected_before: bool,
     /// Whether the source is live.
     pub is_live: bool,
+    /// Whether there is another model to ask for.
+    pub has_next_model: bool,
 }
 
 /// Decides how to react. `random` in [0, 1) spreads clients that fail together.
@@ -91,11 +95,15 @@ pub(super) fn verdict(
     if has_untried && !matches!(kind, Kind::Unauthorized | Kind::Settings) {
         return Verdict::RetryAfter(MIN_WAIT.mul_f64(1.0 + random.clamp(0.0, 1.0)));
     }
+    let is_deployed = is_busy && retries < MAX_BUSY_MISSES;
+    if kind == Kind::NoModel && history.has_next_model && !is_deployed {
+        return Verdict::NextModel;
+    }
     let needs_mending = match kind {
         Kind::Unauthorized | Kind::Settings => true,
-        Kind::NotFound if is_busy => retries >= MAX_BUSY_MISSES,
+        Kind::NoModel if is_busy => !is_deployed,
         // A model or endpoint that existed a moment ago may be in the middle of a deployment.
-        Kind::NotFound => !history.connected_before || retries >= MAX_MISSES,
+        Kind::NotFound | Kind::NoModel => !history.connected_before || retries >= MAX_MISSES,
         // A host name that never resolved is wrong; one that did means that DNS has failed.
         Kind::UnknownHost => !history.connected_before,
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
@@ -165,6 +173,7 @@ mod tests {
             lasted: Duration::ZERO,
             connected_before,
             is_live: true,
+            has_next_model: false,
         }
     }
 
@@ -177,6 +186,8 @@ mod tests {
         for (kind, before, strict, patient) in [
             (Kind::Unauthorized, true, GiveUp, secs(90.0)),
             (Kind::NotFound, false, GiveUp, secs(90.0)),
+            (Kind::NoModel, false, GiveUp, secs(90.0)),
+            (Kind::NoModel, true, secs(0.25), secs(0.25)),
             (Kind::NotFound, true, secs(0.25), secs(0.25)),
             (Kind::Settings, false, GiveUp, secs(90.0)),
             (Kind::UnknownHost, false, GiveUp, secs(0.25)),
@@ -287,7 +298,7 @@ mod tests {
         for (kind, retry_after, retries, shortest, longest) in [
             (Kind::Unreachable, None, 0, 0.2, 0.6),
             (Kind::Limit, Some(1), 1, 1.0, 1.8),
-            (Kind::NotFound, None, 2, 0.2, 1.8),
+            (Kind::NoModel, None, 2, 0.2, 1.8),
             (Kind::Limit, None, 9, 0.2, 2.0),
             (Kind::Limit, Some(90_000), 0, 600.0, 600.4),
         ] {
@@ -298,9 +309,39 @@ mod tests {
             assert_eq!(wait(0.0), secs(shortest), "{kind:?} {retries}");
             assert_eq!(wait(1.0), secs(longest), "{kind:?} {retries}");
         }
-        let gone = busy(Kind::NotFound, None);
-        let verdict = verdict(&gone, history(10, false), STRICT, 0.5);
-        assert_eq!(verdict, GiveUp, "it has no such model");
+        let gone = busy(Kind::NoModel, None);
+        let verdict = |retries, has_next_model| {
+            let history = History {
+                has_next_model,
+                ..history(retries, false)
+            };
+            verdict(&gone, history, STRICT, 0.5)
+        };
+        assert_eq!(verdict(10, false), GiveUp, "it has no such model");
+        assert_eq!(verdict(10, true), NextModel);
+        assert_eq!(verdict(9, true), verdict(9, false), "it may come");
+    }
+
+    #[test]
+    fn the_next_model_is_asked_for_when_no_address_has_the_one_before() {
+        let verdict = |kind, retries, before, policy| {
+            let history = History {
+                has_next_model: true,
+                ..history(retries, before)
+            };
+            verdict(&failure(kind), history, policy, 0.0)
+        };
+        for before in [false, true] {
+            assert_eq!(verdict(Kind::NoModel, 0, before, STRICT), NextModel);
+        }
+        assert_eq!(verdict(Kind::NotFound, 0, false, STRICT), GiveUp);
+        let policy = RetryPolicy {
+            addresses: 2,
+            max_retries: Some(0),
+            ..STRICT
+        };
+        assert_eq!(verdict(Kind::NoModel, 0, false, policy), secs(0.05));
+        assert_eq!(verdict(Kind::NoModel, 1, false, policy), NextModel);
     }
 
     #[test]

@@ -22,6 +22,7 @@ use super::backlog::Replay;
 use super::connection::{Connection, Stage};
 use super::connections::{Connections, Role};
 use super::liveness::Need;
+use super::models::Models;
 use super::outage::Outage;
 use super::outbox::Outbox;
 use super::pacer::Pacer;
@@ -30,9 +31,7 @@ use super::rotation::{MAX_STANDBY, Rotation};
 use super::segmenter::Segmenter;
 use super::stall::Stall;
 use super::{Config, ConnId, Net, Output, SentAudio, State, Warning};
-use crate::protocol::{
-    CodecFactory, Command, Event, Failure, Kind, Limits, Quote, Statement, Usage,
-};
+use crate::protocol::{Command, Event, Failure, Kind, Limits, Quote, Statement, Usage};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
@@ -104,7 +103,8 @@ impl Wake {
 /// current state (audio without a connection, a second announcement of the end) is ignored.
 pub struct Session {
     config: Config,
-    make_codec: CodecFactory,
+    models: Models,
+    /// Those of the present model.
     limits: Limits,
     phase: Phase,
     end: End,
@@ -127,8 +127,8 @@ pub struct Session {
 
 impl Session {
     /// Creates a session, which requests its connection at once.
-    pub fn new(config: Config, make_codec: CodecFactory, now: Duration) -> Self {
-        let limits = make_codec().limits();
+    pub fn new(config: Config, models: Models, now: Duration) -> Self {
+        let limits = models.codec().limits();
         // Without commits a segmenter would have no effect.
         let segmenter = config
             .client_vad
@@ -156,7 +156,7 @@ impl Session {
             outbox: Outbox::default(),
             events: Vec::new(),
             config,
-            make_codec,
+            models,
         };
         session.announce(State::Connecting, "");
         session.connect(now);
@@ -227,6 +227,11 @@ impl Session {
         Some(self.connections.serving()?.id)
     }
 
+    /// The number of the model that the next connection asks for.
+    pub fn model(&self) -> usize {
+        self.models.number()
+    }
+
     /// The audio sent, and the usage that the service billed.
     pub fn usage(&self) -> (SentAudio, Usage) {
         (self.sent, self.connections.billed())
@@ -237,17 +242,17 @@ impl Session {
         self.phase == Phase::Serving && serving.is_some_and(Connection::is_ready)
     }
 
-    /// Changes the settings. Those of the protocol, in `make_codec`, apply from the next
-    /// connection; the context applies at once where the protocol allows that. With `rotate` the
+    /// Changes the settings. Those of the protocol, in the codecs of the same `models`, apply from
+    /// the next connection; the context applies at once where the protocol allows that. With `rotate` the
     /// next connection takes over in the next pause.
     pub fn handle_settings(
         &mut self,
-        make_codec: CodecFactory,
+        models: Models,
         context: Option<String>,
         rotate: bool,
         now: Duration,
     ) {
-        self.make_codec = make_codec;
+        self.models.update(models);
         if self.config.context != context {
             self.config.context = context;
             self.context_changed = true;
@@ -445,7 +450,7 @@ impl Session {
 
     fn new_connection(&mut self, unresponsive: u32, now: Duration) -> Connection {
         let id = self.connections.next_id();
-        Connection::new(id, (self.make_codec)(), &self.config, unresponsive, now)
+        Connection::new(id, self.models.codec(), &self.config, unresponsive, now)
     }
 
     /// Has the serving connection send a command.

@@ -233,12 +233,12 @@ impl BaseSinkImpl for QwenAsrSink {
     }
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {
-        self.base.start_stats(self.obj().upcast_ref());
+        self.base.begin(self.obj().upcast_ref());
         Ok(())
     }
 
     fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.base.stop_stats();
+        self.base.end();
         *self.base.input() = Input::default();
         self.is_reversed.store(false, Ordering::Relaxed);
         Ok(())

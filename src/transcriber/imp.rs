@@ -296,7 +296,7 @@ impl ElementImpl for QwenAsr {
                     pad.begin();
                     pad.reset();
                 }
-                self.shared.base.start_stats(self.obj().upcast_ref());
+                self.shared.base.begin(self.obj().upcast_ref());
             }
             gst::StateChange::PlayingToPaused => self.timing().playing = false,
             // Before the base class, which waits for the streaming thread and the task.
@@ -312,7 +312,7 @@ impl ElementImpl for QwenAsr {
                 }
             }
             gst::StateChange::PausedToReady => {
-                self.shared.base.stop_stats();
+                self.shared.base.end();
                 self.pads.all().iter().for_each(|pad| pad.stop());
                 self.unmute();
                 *self.input() = Input::default();

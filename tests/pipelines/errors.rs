@@ -130,8 +130,9 @@ fn a_full_server_and_a_model_that_is_not_served_are_told_apart() {
         options.protocols = vec![Protocol::SglangOmni];
         options.known_models = Some(vec!["m".into()]);
     });
-    let url = format!("{}&model=x", server.url_for(Protocol::SglangOmni));
-    check(&url, "model=x", gst::ResourceError::Read, "model 'x'");
+    let url = server.url_for(Protocol::SglangOmni);
+    let details = check(&url, "model=x", gst::ResourceError::NotFound, "model 'x'");
+    assert_eq!(details.get::<u32>("http-status").unwrap(), 403);
 }
 
 #[test]

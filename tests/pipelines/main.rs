@@ -18,6 +18,7 @@ mod launch;
 mod live;
 mod manual;
 mod matrix;
+mod models;
 mod network;
 mod opus;
 mod outages;

@@ -32,6 +32,8 @@ mod everywhere {
             frames::additional_parts,
             frames::garbage_unknown_and_enormous_frames,
             matrix::every_fault_at_every_moment,
+            models::the_next_one_is_used_and_no_word_is_lost,
+            models::with_none_left_it_is_an_error,
             outages::a_live_pipeline_catches_up,
             outages::an_operator_is_told_what_goes_on,
             outages::no_word_is_lost_or_doubled,

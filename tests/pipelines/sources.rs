@@ -227,13 +227,13 @@ pub fn a_segment_that_is_done_is_over(protocol: Protocol) {
 }
 
 /// Streams that follow each other on a pad without anything else between them.
-struct Streams {
-    rig: Rig,
+pub struct Streams {
+    pub rig: Rig,
     sink: gst::Pad,
 }
 
 impl Streams {
-    fn new(server: &Service, properties: &str) -> Self {
+    pub fn new(server: &Service, properties: &str) -> Self {
         let rig = Rig::launch(&format!(
             "qwenasr name=asr {} {FAST} {properties} ! fakesink name=out sync=false async=false",
             server.properties()
@@ -243,7 +243,7 @@ impl Streams {
         Self { rig, sink }
     }
 
-    fn begin(&self, id: &str) {
+    pub fn begin(&self, id: &str) {
         let caps = "audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
         let caps: gst::Caps = caps.parse().unwrap();
         assert!(self.sink.send_event(gst::event::StreamStart::new(id)));
@@ -252,13 +252,13 @@ impl Streams {
         assert!(self.sink.send_event(gst::event::Segment::new(&segment)));
     }
 
-    fn push(&self, buffers: impl IntoIterator<Item = gst::Buffer>) {
+    pub fn push(&self, buffers: impl IntoIterator<Item = gst::Buffer>) {
         for buffer in buffers {
             self.sink.chain(buffer).unwrap();
         }
     }
 
-    fn end(&mut self) {
+    pub fn end(&mut self) {
         assert!(self.sink.send_event(gst::event::Eos::new()));
         self.rig.wait_for_eos();
     }

@@ -119,6 +119,12 @@ impl Protocol {
         self == Self::SglangOmni
     }
 
+    /// Whether a request with this query is refused for the model in it, with status 403, rather than
+    /// told so by an event.
+    pub fn refuses_model(self, query: &str, options: &Options) -> bool {
+        self == Self::SglangOmni && !sglang_omni::serves(query, options)
+    }
+
     /// How long a connection may go without a text frame.
     pub fn idle_timeout(self, options: &Options) -> Option<Duration> {
         // Tasks have timeouts of their own, and the servers to host oneself none.

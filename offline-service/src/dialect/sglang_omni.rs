@@ -65,18 +65,12 @@ impl SglangOmni {
             let error = error("unsupported_realtime_intent", message);
             return Err(vec![Wire::Event(error), Wire::close(1008, "intent")]);
         }
-        let model = handshake::model(query);
-        let known = options.known_models.as_ref();
-        if let (Some(known), Some(model)) = (known, model)
-            && !known.iter().any(|known| known == model)
-        {
-            let reason = format!("model '{model}' is not served");
-            return Err(vec![Wire::close(1008, &reason)]);
-        }
         let mut ids = Ids::new(number);
         Ok(Self {
             id: ids.next("sess"),
-            model: model.unwrap_or("Qwen/Qwen3-ASR-1.7B").to_owned(),
+            model: handshake::model(query)
+                .unwrap_or("Qwen/Qwen3-ASR-1.7B")
+                .to_owned(),
             event_ids: ids,
             event_index: 0,
             decode_interval: options.partial_interval,
@@ -218,6 +212,15 @@ impl SglangOmni {
 /// Whether a request with this query means this protocol.
 pub fn is_meant(query: &str) -> bool {
     query.split('&').any(|pair| pair == "intent=transcription")
+}
+
+/// Whether the model that a request with this query asks for is served.
+pub fn serves(query: &str, options: &Options) -> bool {
+    let is_known = |model| match &options.known_models {
+        Some(known) => known.iter().any(|known| known == model),
+        None => true,
+    };
+    handshake::model(query).is_none_or(is_known)
 }
 
 fn setup(detection: Option<Detection>, language: Option<String>) -> Setup {

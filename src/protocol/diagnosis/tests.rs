@@ -13,6 +13,7 @@ fn refused(protocol: Protocol, official: bool, refusal: &Refusal<'_>) -> Failure
 fn codec(protocol: Protocol, official: bool) -> Box<dyn Codec> {
     let recognition = Recognition {
         model: "fun-asr-realtime".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),
@@ -179,7 +180,7 @@ fn a_path_that_is_not_there_is_told_the_one_of_the_protocol() {
 fn a_fleet_without_room_invites_to_call_again() {
     let second = Some(Duration::from_secs(1));
     for (status, official, kind, invitation) in [
-        (422, false, Kind::NotFound, Invitation::Soon),
+        (422, false, Kind::NoModel, Invitation::Soon),
         (429, false, Kind::Limit, Invitation::Soon),
         (503, false, Kind::Unreachable, Invitation::Soon),
         (403, false, Kind::Unauthorized, Invitation::None),
@@ -247,4 +248,41 @@ fn who_ended_a_connection_is_told_apart() {
     ] {
         assert_eq!(codec.closed(code, reason).what.to_string(), says);
     }
+}
+
+#[test]
+fn a_model_that_is_not_there_is_told_from_other_refusals() {
+    let codec = codec(Protocol::Vllm, false);
+    let openai =
+        r#"{"error":{"code":"model_not_found","message":"The model `m` does not exist."}}"#;
+    for (status, body, kind) in [
+        (404, openai, Kind::NoModel),
+        (
+            400,
+            r#"{"detail":"The model 'm' does not exist"}"#,
+            Kind::NoModel,
+        ),
+        (404, r#"{"detail":"Not Found"}"#, Kind::NotFound),
+        (
+            400,
+            r#"{"detail":"The model is overloaded"}"#,
+            Kind::Settings,
+        ),
+    ] {
+        let failure = codec.refused(&Refusal {
+            status,
+            body,
+            has_key: false,
+            retry_after: None,
+        });
+        assert_eq!(
+            (failure.kind, failure.http_status),
+            (kind, Some(status)),
+            "{body}"
+        );
+    }
+    let closed = |code, reason| codec.closed(Some(code), reason).kind;
+    assert_eq!(closed(1008, "Model not found"), Kind::NoModel);
+    assert_eq!(closed(1008, "idle"), Kind::Lost);
+    assert_eq!(closed(1000, "model not found"), Kind::Lost);
 }

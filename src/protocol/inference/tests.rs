@@ -11,6 +11,7 @@ const TASK: &str = "0123456789abcdef0123456789abcdef";
 fn recognition(model: &str) -> Recognition {
     Recognition {
         model: model.into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),
@@ -386,8 +387,8 @@ fn failures_are_told_apart() {
         ),
         ("SERVER_ERROR", "internal", Kind::Lost),
         ("InvalidParameter", "sample_rate is bad", Kind::Settings),
-        ("ModelNotFound", "", Kind::NotFound),
-        ("MODEL_NOT_FOUND", "", Kind::NotFound),
+        ("ModelNotFound", "", Kind::NoModel),
+        ("MODEL_NOT_FOUND", "", Kind::NoModel),
         ("Throttling.RateQuota", "", Kind::Limit),
         ("Arrearage", "pay", Kind::Unauthorized),
         ("AccessDenied", "", Kind::Unauthorized),

@@ -15,6 +15,7 @@ use crate::timeline::Samples;
 fn recognition(model: &str) -> Recognition {
     Recognition {
         model: model.into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),

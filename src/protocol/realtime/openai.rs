@@ -157,10 +157,7 @@ fn settings(recognition: &Recognition) -> Value {
         rate,
         ..
     } = recognition;
-    // A self-hosted server serves its own model; the service's name would be wrong there, so it is
-    // omitted.
-    let is_theirs = !model.starts_with("qwen3-asr-flash");
-    let mut transcription = json!({ "model": is_theirs.then_some(model) });
+    let mut transcription = json!({ "model": checks::is_own_model(model).then_some(model) });
     if let Some(language) = language {
         transcription["language"] = json!(language);
     }

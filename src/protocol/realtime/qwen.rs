@@ -269,7 +269,7 @@ pub(super) fn check_model(peer: &Peer, answering: &str) -> Result<(), Failure> {
         return Ok(());
     }
     Err(Failure::new(
-        Kind::NotFound,
+        Kind::NoModel,
         Statement::from("The service answered with the model '")
             .quoting(answering)
             .then(&format!("' where '{asked}' was asked for.")),

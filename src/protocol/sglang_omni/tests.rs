@@ -15,6 +15,7 @@ const SERVER_VAD: TurnDetection = TurnDetection::ServerVad {
 fn recognition(turn_detection: TurnDetection) -> Recognition {
     Recognition {
         model: "Qwen/Qwen3-ASR-1.7B".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),
@@ -443,4 +444,29 @@ fn missing_and_odd_fields_are_borne() {
             .iter()
             .any(|event| matches!(event, Event::Failed(_)))
     );
+}
+
+#[test]
+fn a_silent_refusal_may_mean_the_model_that_was_asked_for() {
+    for (model, status, body, kind) in [
+        ("Qwen/Qwen3-ASR-1.7B", 403, "", Kind::NoModel),
+        ("Qwen/Qwen3-ASR-1.7B", 403, "no", Kind::Unauthorized),
+        ("Qwen/Qwen3-ASR-1.7B", 401, "", Kind::Unauthorized),
+        // It is told of no model.
+        ("qwen3-asr-flash-realtime", 403, "", Kind::Unauthorized),
+    ] {
+        let codec = SglangOmni::new(Recognition {
+            model: model.into(),
+            ..recognition(SERVER_VAD)
+        });
+        let failure = codec.refused(&Refusal {
+            status,
+            body,
+            has_key: false,
+            retry_after: None,
+        });
+        assert_eq!(failure.kind, kind, "{model} {status} {body}");
+        let names_it = failure.remedy.contains(model);
+        assert_eq!(names_it, kind == Kind::NoModel, "{}", failure.remedy);
+    }
 }

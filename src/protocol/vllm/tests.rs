@@ -7,6 +7,7 @@ const CREATED: &str = r#"{"type":"session.created","id":"sess-6f","created":1763
 fn recognition() -> Recognition {
     Recognition {
         model: "Qwen/Qwen3-ASR-1.7B".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),
@@ -239,7 +240,7 @@ fn errors_are_told_apart() {
         events.remove(0)
     };
     for (code, kind) in [
-        ("model_not_found", Kind::NotFound),
+        ("model_not_found", Kind::NoModel),
         ("processing_error", Kind::Lost),
         ("model_not_validated", Kind::Lost),
     ] {

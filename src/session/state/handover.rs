@@ -136,7 +136,7 @@ impl Session {
         }
     }
 
-    fn close_second(&mut self) {
+    pub(super) fn close_second(&mut self) {
         if let Some((_, second)) = self.connections.take_second() {
             self.connections.settle_bill(&second);
             self.outbox.push(Output::Close(second.id));

@@ -6,13 +6,14 @@ use std::time::Duration;
 use super::super::connection::Connection;
 use super::super::connections::Role;
 use super::super::retry::Verdict;
-use super::super::{ConnId, Notice, Output, State};
+use super::super::{ConnId, Notice, Output, State, Warning};
 use super::{Phase, Session};
-use crate::protocol::{Failure, Kind};
+use crate::protocol::{Failure, Invitation, Kind};
 
 impl Session {
     /// A connection has failed.
     pub(super) fn connection_failed(&mut self, id: ConnId, failure: Failure, now: Duration) {
+        let is_for_next_model = self.is_for_next_model(&failure);
         match self.connections.get(id) {
             None => {}
             Some((Role::Serving, serving)) => {
@@ -21,6 +22,11 @@ impl Session {
                 if !(is_done && self.replace_used(now)) {
                     self.fail(failure, now);
                 }
+            }
+            Some((Role::Successor, _)) if is_for_next_model => {
+                // Opened with the next audio: the rotation is still due.
+                self.close_second();
+                self.take_next_model(failure);
             }
             Some((Role::Successor, _)) => self.postpone_rotation(Some(failure), now),
             // Without the rest of its text, its audio has to be sent again, before that of the
@@ -46,7 +52,8 @@ impl Session {
         let serving = self.connections.serving();
         let served = serving.and_then(|serving| serving.served(now));
         let policy = self.config.retry;
-        match self.outage.failed(&failure, served, policy, now) {
+        let has_next = self.models.has_next();
+        match self.outage.failed(&failure, served, policy, has_next, now) {
             // All audio was sent: only text is missing, so the session has not failed.
             Verdict::GiveUp if self.end.told => self.end_incomplete(&failure, now),
             Verdict::GiveUp => self.give_up(failure, now),
@@ -56,8 +63,30 @@ impl Session {
                 self.tell_of_outage(failure, was_up);
             }
             Verdict::MoveAfter(wait) => self.reconnect_after(wait, now),
+            Verdict::NextModel => {
+                self.reconnect_after(Duration::ZERO, now);
+                self.take_next_model(failure);
+            }
         }
         self.give_up_vain_waits(now);
+    }
+
+    /// Whether the service does not have the model that a successor was to use, and there is
+    /// another one. What a busy fleet has is only known from its later answers.
+    fn is_for_next_model(&self, failure: &Failure) -> bool {
+        let is_gone = failure.kind == Kind::NoModel && failure.invitation == Invitation::None;
+        is_gone && self.models.has_next()
+    }
+
+    fn take_next_model(&mut self, failure: Failure) {
+        if let Some((gone, next)) = self.models.take_next() {
+            self.limits = self.models.codec().limits();
+            self.outbox.warn(Warning::NextModel {
+                failure,
+                gone,
+                next,
+            });
+        }
     }
 
     pub(super) fn give_up(&mut self, failure: Failure, now: Duration) {

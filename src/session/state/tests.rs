@@ -5,6 +5,7 @@
 mod client_vad;
 mod days;
 mod endings;
+mod models;
 mod one_utterance;
 mod outages;
 mod packets;
@@ -17,7 +18,7 @@ mod stalls;
 use super::*;
 use crate::audio::{Coding, pcm};
 use crate::protocol::{Codec, Frame, Incoming, Invitation, ItemText, Refusal, WordTime};
-use crate::session::{ClientVad, Demand, Notice, RetryPolicy};
+use crate::session::{ClientVad, Demand, Model, Notice, RetryPolicy};
 use crate::timeline::{Samples, Timestamp};
 use crate::transcript::Transcript;
 
@@ -103,6 +104,7 @@ impl Codec for PlainCodec {
             }),
             "finished" => Event::Finished,
             "error" => Event::Failed(Failure::new(Kind::Limit, "Too much.", "Wait.")),
+            "gone" => Event::Failed(Failure::new(Kind::NoModel, "No.", "Take another.")),
             _ => Event::Warning(kind.into()),
         });
     }
@@ -142,6 +144,15 @@ fn millis(time: Timestamp) -> u64 {
     time.nanos() / MS
 }
 
+/// Models of these names that all speak alike.
+fn models(codec: PlainCodec, names: &[&str]) -> Models {
+    let mut models = names.iter().map(|name| Model {
+        name: (*name).to_owned(),
+        codecs: Box::new(move || Box::new(codec)),
+    });
+    Models::new(models.next().unwrap(), models.collect())
+}
+
 struct Script {
     session: Session,
     now: Duration,
@@ -161,6 +172,11 @@ impl Script {
     }
 
     fn speaking(codec: PlainCodec, change: impl FnOnce(&mut Config)) -> Self {
+        Self::asking_for(&["m"], codec, change)
+    }
+
+    /// With these models.
+    fn asking_for(names: &[&str], codec: PlainCodec, change: impl FnOnce(&mut Config)) -> Self {
         let mut config = Config {
             coding: Coding::Pcm,
             rate: 16000,
@@ -183,8 +199,7 @@ impl Script {
             seed: 1,
         };
         change(&mut config);
-        let make_codec: CodecFactory = Box::new(move || Box::new(codec));
-        let session = Session::new(config, make_codec, Duration::ZERO);
+        let session = Session::new(config, models(codec, names), Duration::ZERO);
         let mut script = Script {
             session,
             now: Duration::ZERO,
@@ -226,9 +241,9 @@ impl Script {
 
     fn context(&mut self, context: Option<String>) {
         let manual = self.session.limits.max_utterance_ms.is_some();
-        let make_codec: CodecFactory = Box::new(move || Box::new(PlainCodec::new(manual)));
+        let models = models(PlainCodec::new(manual), &["m"]);
         self.session
-            .handle_settings(make_codec, context, false, self.now);
+            .handle_settings(models, context, false, self.now);
         self.drain();
     }
 
@@ -281,6 +296,9 @@ impl Script {
                 Output::Notice(Notice::Interim(t)) => format!("INTERIM {}", text(&t)),
                 Output::Notice(Notice::Final(t)) => format!("FINAL {}", text(&t)),
                 Output::Notice(Notice::Watermark { time }) => format!("SETTLED {}", millis(time)),
+                Output::Notice(Notice::Warning(Warning::NextModel { gone, next, .. })) => {
+                    format!("{next} INSTEAD OF {gone}")
+                }
                 Output::Notice(Notice::Warning(warning)) => format!("WARNING {warning:?}"),
                 Output::Notice(Notice::Failed(failure)) => format!("FAILED {:?}", failure.kind),
                 Output::Notice(Notice::Drained) => "DRAINED".into(),

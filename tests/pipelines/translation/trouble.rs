@@ -83,3 +83,44 @@ fn a_language_that_is_missing_or_unknown_concerns_its_pad_alone() {
     assert!(error.matches(gst::ResourceError::Settings), "{error}");
     assert_eq!(details.get::<&str>("translation").unwrap(), "tlh");
 }
+
+#[test]
+fn the_next_model_translates_when_the_first_is_gone() {
+    const GONE: &str = "qwen3.8-livetranslate-flash-realtime-2026-09-01";
+    let served = |options: &mut Options| {
+        options.known_models = Some([ASR, TRANSLATOR].map(str::to_owned).to_vec());
+    };
+    let speech = Speech::usual(16_000);
+    let lists = format!("{EXACT} max-speed=50 translation-model=\"{GONE} {TRANSLATOR}\"");
+    let check = |server: &Server, rig: &Rig| {
+        let [warning] = &rig.warnings[..] else {
+            panic!("{:?}", rig.warnings)
+        };
+        for named in [GONE, "translation-model property", "translation into fr"] {
+            assert!(warning.contains(named), "{warning}");
+        }
+        assert!(
+            warning.contains(&format!("'{TRANSLATOR}' is used")),
+            "{warning}"
+        );
+        assert_eq!(models(server), [ASR, TRANSLATOR, GONE]);
+    };
+
+    let server = translating(served);
+    let (mut rig, pads) = rig(&server, false, &["fr"], &lists);
+    rig.run(speech.buffers(&[320], 0));
+    check_cues(&speech, &rig.texts(), 0);
+    check_cues(&speech, &pads[0].texts(), 0);
+    check(&server, &rig);
+
+    let server = translating(served);
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src format=time \
+         caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved ! \
+         qwenasrsink name=asr url={} {lists} translation-languages=fr",
+        server.url()
+    ));
+    rig.run(speech.buffers(&[320], 0));
+    assert_eq!(rig.finals().len(), 6, "{:?}", rig.finals());
+    check(&server, &rig);
+}

@@ -14,6 +14,7 @@ fn recognition(model: &str) -> Recognition {
     Recognition {
         parameters: Vec::new(),
         model: model.into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),

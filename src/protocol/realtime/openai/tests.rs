@@ -8,6 +8,7 @@ const UPDATED: &str = r#"{"type":"session.updated","session":{"type":"transcript
 fn recognition() -> Recognition {
     Recognition {
         model: "qwen3-asr-flash-realtime".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),

@@ -11,6 +11,7 @@ const UPDATED: &str = r#"{"type":"session.updated","session":{"model":"qwen3-asr
 fn recognition() -> Recognition {
     Recognition {
         model: "qwen3-asr-flash-realtime".into(),
+        model_property: "model",
         language: None,
         context: None,
         vocabulary: Vec::new(),

@@ -344,8 +344,8 @@ fn an_hour_of_rotations_loses_and_doubles_nothing() {
 #[test]
 fn settings_that_change_count_from_a_connection_that_comes_soon() {
     let change = |s: &mut Script| {
-        let make_codec: CodecFactory = Box::new(|| Box::new(PlainCodec::new(false)));
-        s.session.handle_settings(make_codec, None, true, s.now);
+        let models = models(PlainCodec::new(false), &["m"]);
+        s.session.handle_settings(models, None, true, s.now);
         s.drain();
     };
     let mut s = persistent(false);

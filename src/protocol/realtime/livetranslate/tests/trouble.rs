@@ -131,7 +131,7 @@ fn another_model_is_noticed_and_errors_are_diagnosed() {
     let [Event::Failed(failure)] = &script.events[..] else {
         panic!("{:?}", script.events)
     };
-    assert_eq!(failure.kind, Kind::NotFound);
+    assert_eq!(failure.kind, Kind::NoModel);
     let mut script = Script::running(NESTED);
     script.receive(
         json!({"type": "error", "error": {"type": "invalid_request_error",
@@ -143,5 +143,5 @@ fn another_model_is_noticed_and_errors_are_diagnosed() {
     assert_eq!(failure.kind, Kind::Settings);
     assert!(failure.remedy.contains("translation"), "{failure}");
     let unopened = Script::new(recognition(NESTED));
-    assert_eq!(unopened.codec.closed(Some(1011), "").kind, Kind::NotFound);
+    assert_eq!(unopened.codec.closed(Some(1011), "").kind, Kind::NoModel);
 }

@@ -81,7 +81,7 @@ fn another_model_than_the_asked_one_is_a_failure() {
                 [] => assert!(fine, "{asked} {answering} {place}"),
                 [Event::Failed(failure)] => {
                     assert!(
-                        !fine && failure.kind == Kind::NotFound,
+                        !fine && failure.kind == Kind::NoModel,
                         "{asked} {answering} {place}"
                     );
                     assert!(failure.remedy.contains("model property"));
@@ -143,7 +143,7 @@ fn errors_are_told_apart() {
         (json!({"code":"InvalidApiKey"}), Kind::Unauthorized),
         (
             json!({"code":"model_not_found","message":"no"}),
-            Kind::NotFound,
+            Kind::NoModel,
         ),
         (json!("just words"), Kind::Lost),
         (json!(null), Kind::Lost),
@@ -183,7 +183,7 @@ fn closes_are_told_apart() {
     let running = running();
     for (codec, code, reason, kind) in [
         (&running, Some(1000), "", Kind::Lost),
-        (&running, Some(1007), "Model not found (x)!", Kind::NotFound),
+        (&running, Some(1007), "Model not found (x)!", Kind::NoModel),
         (
             &running,
             Some(1007),
@@ -194,7 +194,7 @@ fn closes_are_told_apart() {
         (&running, Some(1009), "", Kind::Lost),
         (&running, Some(1011), "Internal server error", Kind::Lost),
         (&running, None, "", Kind::Lost),
-        (&opened, Some(1011), "", Kind::NotFound),
+        (&opened, Some(1011), "", Kind::NoModel),
     ] {
         let failure = codec.closed(code, reason);
         assert_eq!((failure.kind, failure.close_code), (kind, code), "{reason}");
