@@ -11,23 +11,50 @@ use crate::timeline::{Samples, nanos};
 
 const OPUS: &str = "audio/x-opus";
 
-/// What the sink pads take: rates in order of preference, as 8 kHz is upsampled by the service. What
-/// comes over RTP says two channels also where each packet has one.
+/// The rate of the recognisers' models, in Hz: they hear no more at a higher one.
+const MODEL_RATE: u32 = 16_000;
+
+/// What the pads of the elements take, whatever the settings. What comes over RTP says two channels
+/// also where each packet has one.
 pub fn audio_caps() -> gst::Caps {
-    with_opus(gst::IntRange::<i32>::new(1, 2))
+    caps_of(
+        &[MODEL_RATE, 8_000, 24_000],
+        gst::IntRange::<i32>::new(1, 2),
+    )
 }
 
-/// What upstream is asked for: encoders take two channels where they may.
-pub fn wanted_caps() -> gst::Caps {
-    with_opus(1i32)
+/// What to ask upstream for, of what it says it can do, if the settings call for these rates.
+/// Encoders take two channels where they may. Other audio is asked for only if upstream insists on
+/// it: then the session says what is wrong.
+pub(super) fn wanted_caps(rates: &[u32], filter: Option<&gst::Caps>) -> gst::Caps {
+    let of_filter = |caps: gst::Caps| match filter {
+        Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
+        None => caps,
+    };
+    let wanted = of_filter(caps_of(rates, 1i32));
+    if wanted.is_empty() {
+        of_filter(audio_caps())
+    } else {
+        wanted
+    }
 }
 
-fn with_opus(channels: impl Into<gst::glib::Value> + Send) -> gst::Caps {
-    let mut caps = gst_audio::AudioCapsBuilder::new_interleaved()
-        .format(gst_audio::AudioFormat::S16le)
-        .rate_list([16_000, 8_000])
-        .channels(1)
-        .build();
+/// Rates in order of preference. Opus comes after what need not be decoded again by anybody.
+fn caps_of(rates: &[u32], channels: impl Into<gst::glib::Value> + Send) -> gst::Caps {
+    let mut caps = gst::Caps::new_empty();
+    // A list has no order for those who look for the nearest rate.
+    let (low, high): (Vec<i32>, Vec<i32>) = rates
+        .iter()
+        .map(|rate| *rate as i32)
+        .partition(|rate| *rate <= MODEL_RATE as i32);
+    for rates in [low, high].into_iter().filter(|rates| !rates.is_empty()) {
+        let raw = gst_audio::AudioCapsBuilder::new_interleaved()
+            .format(gst_audio::AudioFormat::S16le)
+            .rate_list(rates)
+            .channels(1)
+            .build();
+        caps.make_mut().append(raw);
+    }
     let opus = gst::Structure::builder(OPUS)
         .field("channels", channels)
         .field("channel-mapping-family", 0i32)
@@ -49,7 +76,7 @@ pub fn format_of(caps: &gst::CapsRef) -> Option<Format> {
         (Coding::Pcm, _) => return None,
         // What was encoded. The service tells these two apart; decoders can do any.
         (Coding::Opus, Ok(8_000)) => 8_000,
-        (Coding::Opus, _) => 16_000,
+        (Coding::Opus, _) => MODEL_RATE,
     };
     Some(Format { coding, rate })
 }
@@ -166,7 +193,7 @@ fn refused_caps(caps: &gst::CapsRef) -> Failure {
     };
     let what = match name {
         Some(OPUS) => "This is Opus with more than one channel: ",
-        _ => "This is not audio of 16 or 8 kHz with one channel and 16 bits: ",
+        _ => "This is not audio of 16, 24 or 8 kHz with one channel and 16 bits: ",
     };
     refused(
         Statement::from(what).quoting(caps.to_string().as_str()),

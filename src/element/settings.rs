@@ -5,6 +5,7 @@
 use std::time::Duration;
 
 use super::enums::{FailurePolicy, Region, TurnDetection};
+use super::format::wanted_caps;
 use super::properties::Settings;
 use crate::audio::{Coding, Format};
 use crate::captions::Layout;
@@ -243,14 +244,25 @@ impl Settings {
         }
     }
 
+    /// The protocol for the model property's models, and the first of them. The realtime one if the
+    /// settings contradict each other.
+    fn protocol_and_model(&self) -> (protocol::Protocol, String) {
+        let job = Job::Model { target: None };
+        let model = self.models(&job).into_iter().next().unwrap_or_default();
+        let url = self.urls().first().copied().flatten();
+        let protocol = self.protocol_at(&job, url, &model);
+        (protocol.unwrap_or(protocol::Protocol::Realtime), model)
+    }
+
     /// Whether the model property's model translates what it transcribes. All of a list do, or none.
     pub fn model_translates(&self) -> bool {
-        let job = Job::Model { target: None };
-        let (url, models) = (self.urls().first().copied().flatten(), self.models(&job));
-        let protocol = models
-            .first()
-            .map(|model| self.protocol_at(&job, url, model));
-        protocol == Some(Ok(protocol::Protocol::LiveTranslate))
+        self.protocol_and_model().0 == protocol::Protocol::LiveTranslate
+    }
+
+    /// The caps to ask upstream for, of those that it names.
+    pub fn wanted_caps(&self, filter: Option<&gst::Caps>) -> gst::Caps {
+        let (protocol, model) = self.protocol_and_model();
+        wanted_caps(protocol.rates(&model), filter)
     }
 
     /// The source of the key. A file is not read here, as that could take long.

@@ -5,16 +5,21 @@
 
 use super::{Failure, Kind};
 
-/// Refuses audio whose sample rate `who` does not accept, for instance `The model 'x'`. Rates are
-/// in Hz.
-pub(super) fn rate(who: &str, takes: u32, rate: u32) -> Result<(), Failure> {
-    if rate == takes {
+/// Refuses audio whose sample rate is none of those that `who` accepts, best first, for instance
+/// `The model 'x'`. Rates are in Hz.
+pub(super) fn rate(who: &str, takes: &[u32], rate: u32) -> Result<(), Failure> {
+    if takes.contains(&rate) {
         return Ok(());
     }
+    let best = takes.first().copied().unwrap_or_default();
+    let takes: Vec<String> = takes.iter().map(u32::to_string).collect();
     Err(Failure::new(
         Kind::Settings,
-        format!("{who} takes audio of {takes} Hz, not of {rate} Hz."),
-        format!("Put audioresample ! audio/x-raw,rate={takes} before this element."),
+        format!(
+            "{who} takes audio of {} Hz, not of {rate} Hz.",
+            takes.join(" or ")
+        ),
+        format!("Put audioresample ! audio/x-raw,rate={best} before this element."),
     ))
 }
 

@@ -51,6 +51,11 @@ impl Protocol {
         }
     }
 
+    /// Sample rates of the PCM that the model accepts, best first, in Hz.
+    pub fn rates(self, model: &str) -> &'static [u32] {
+        (self.profile().rates)(model)
+    }
+
     /// The value of the protocol property that selects it.
     pub fn nick(self) -> &'static str {
         self.profile().nick

@@ -125,7 +125,7 @@ pub struct Recognition {
     pub vocabulary_id: Option<String>,
     /// Further parameters of the model, by name. A value that has no counterpart in JSON is null.
     pub parameters: Vec<(String, serde_json::Value)>,
-    /// Samples per second: 16000 or 8000. Of Opus, what the service is told.
+    /// Samples per second: 8000, 16000 or 24000. Of Opus, what the service is told.
     pub rate: u32,
     pub coding: Coding,
     pub turn_detection: TurnDetection,
@@ -290,6 +290,8 @@ pub(super) struct Profile {
     pub model_in_query: bool,
     /// Whether it takes Opus besides PCM.
     pub takes_opus: bool,
+    /// Sample rates of the PCM that the model accepts, best first, in Hz.
+    pub rates: fn(&str) -> &'static [u32],
     /// Whether the service offers the model in Beijing only.
     pub beijing_only: fn(&str) -> bool,
     /// The least time between two starts of sessions with the model that the service allows an

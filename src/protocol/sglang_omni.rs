@@ -26,7 +26,7 @@ use super::{
 };
 
 /// The only sample rate that the server accepts, in Hz.
-const RATE: u32 = 16_000;
+const RATES: &[u32] = &[16_000];
 
 /// One second; the server has room for 4 s beyond the longest segment.
 const MAX_AUDIO_BYTES: usize = 32_000;
@@ -65,13 +65,14 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: true,
     takes_opus: false,
+    rates: |_| RATES,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,
 };
 
 fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
-    checks::rate("sglang-omni", RATE, recognition.rate)?;
+    checks::rate("sglang-omni", RATES, recognition.rate)?;
     recognition.language = language::hint(recognition.language.as_deref(), &QWEN3_ASR_CODES)?;
     let mut warnings = checks::without_effect(
         "sglang-omni cannot be told of it",

@@ -34,7 +34,7 @@ const MAX_UTTERANCE_MS: u64 = 15_000;
 const ITEM: ItemKey = 0;
 
 /// The only sample rate that the server accepts, in Hz.
-const RATE: u32 = 16_000;
+const RATES: &[u32] = &[16_000];
 
 /// The tags with which the model opens each part of its text: `language English<asr_text>`.
 const TAG_START: &str = "language ";
@@ -48,13 +48,14 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: false,
     takes_opus: false,
+    rates: |_| RATES,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,
 };
 
 fn set_up(recognition: Recognition) -> Result<Setup, Failure> {
-    checks::rate("vLLM", RATE, recognition.rate)?;
+    checks::rate("vLLM", RATES, recognition.rate)?;
     let warnings = checks::without_effect(
         "vLLM cannot be told of it",
         &[

@@ -15,7 +15,7 @@ use gst_base::subclass::prelude::*;
 use crate::element::{
     Assignment, Base, CAT, Commit, Feed, Feeding, Input, Job, MAIN, Outputs, Refused, Settings,
     audio_caps, commit_signal, explain_refused_caps, format_of, is_commit, is_live,
-    message_property_specs, post_went_back, property_specs, wanted_caps,
+    message_property_specs, post_went_back, property_specs,
 };
 
 #[derive(Default)]
@@ -204,23 +204,6 @@ impl ElementImpl for QwenAsrSink {
 }
 
 impl BaseSinkImpl for QwenAsrSink {
-    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
-        let caps = wanted_caps();
-        Some(match filter {
-            Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
-            None => caps,
-        })
-    }
-
-    /// More is accepted than is asked for.
-    fn query(&self, query: &mut gst::QueryRef) -> bool {
-        if let gst::QueryViewMut::AcceptCaps(query) = query.view_mut() {
-            query.set_result(query.caps().is_subset(&audio_caps()));
-            return true;
-        }
-        BaseSinkImplExt::parent_query(self, query)
-    }
-
     fn set_caps(&self, caps: &gst::Caps) -> Result<(), gst::LoggableError> {
         let format =
             format_of(caps).ok_or_else(|| gst::loggable_error!(CAT, "not audio: {caps}"))?;
@@ -230,6 +213,25 @@ impl BaseSinkImpl for QwenAsrSink {
         }
         self.base.input().set_format(format);
         Ok(())
+    }
+
+    fn caps(&self, filter: Option<&gst::Caps>) -> Option<gst::Caps> {
+        // What is linked before it is set up may be set up for anything.
+        if self.obj().sink_pad().is_active() {
+            Some(self.base.settings().wanted_caps(filter))
+        } else {
+            self.parent_caps(filter)
+        }
+    }
+
+    fn query(&self, query: &mut gst::QueryRef) -> bool {
+        // Also what was not asked for: the session says what is wrong with it.
+        if let gst::QueryViewMut::AcceptCaps(accept) = query.view_mut() {
+            let is_taken = accept.caps().can_intersect(&audio_caps());
+            accept.set_result(is_taken);
+            return true;
+        }
+        BaseSinkImplExt::parent_query(self, query)
     }
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {

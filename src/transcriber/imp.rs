@@ -27,7 +27,7 @@ use super::timing::Timing;
 use super::translate_pad::TranslatePad;
 use crate::element::{
     CAT, Commit, Feed, Input, Key, Settings, audio_caps, commit_signal, explain_refused_caps,
-    format_of, property_specs, text_property_specs, wanted_caps,
+    format_of, property_specs, text_property_specs,
 };
 
 /// How the names of the request pads begin.
@@ -342,13 +342,25 @@ impl BaseTransformImpl for QwenAsr {
         filter: Option<&gst::Caps>,
     ) -> Option<gst::Caps> {
         let caps = match direction {
-            gst::PadDirection::Src => wanted_caps(),
+            // What is linked before it is set up may be set up for anything.
+            gst::PadDirection::Src if self.obj().sink_pad().is_active() => {
+                return Some(self.settings().wanted_caps(filter));
+            }
+            gst::PadDirection::Src => audio_caps(),
             _ => text_caps(),
         };
         Some(match filter {
             Some(filter) => filter.intersect_with_mode(&caps, gst::CapsIntersectMode::First),
             None => caps,
         })
+    }
+
+    /// Also what was not asked for: the session says what is wrong with it.
+    fn accept_caps(&self, direction: gst::PadDirection, caps: &gst::Caps) -> bool {
+        match direction {
+            gst::PadDirection::Sink => caps.can_intersect(&audio_caps()),
+            _ => self.parent_accept_caps(direction, caps),
+        }
     }
 
     /// Plain text, unless downstream takes nothing but markup.

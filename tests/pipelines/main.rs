@@ -23,6 +23,7 @@ mod network;
 mod opus;
 mod outages;
 mod protocols;
+mod rates;
 mod recipes;
 mod sink;
 mod sources;

@@ -86,6 +86,15 @@ mod at_the_lower_rate {
     }
 }
 
+/// The protocol that takes 24000 Hz besides.
+mod at_the_higher_rate {
+    scenarios! {
+        openai: OpenAi => {
+            timing::words_have_their_times_at_the_higher_rate,
+        }
+    }
+}
+
 /// The protocols that can be told where utterances end.
 mod with_commits {
     scenarios! {

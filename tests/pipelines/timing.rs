@@ -14,6 +14,10 @@ pub fn words_have_their_times_at_the_lower_rate(protocol: Protocol) {
     words_have_their_times(protocol, 8);
 }
 
+pub fn words_have_their_times_at_the_higher_rate(protocol: Protocol) {
+    words_have_their_times(protocol, 24);
+}
+
 /// For this many samples per millisecond.
 fn words_have_their_times(protocol: Protocol, ms: usize) {
     let server = service(protocol, |_| {});

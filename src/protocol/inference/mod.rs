@@ -49,6 +49,7 @@ pub(super) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: false,
     takes_opus: true,
+    rates: |model| models::find(model).rates,
     beijing_only: |model| models::find(model).beijing_only,
     start_interval: |model| models::find(model).start_interval,
     set_up,
@@ -64,13 +65,13 @@ fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
             "Set turn-detection=server-vad, or use a model of the realtime protocol.",
         ));
     };
-    match (model.rate, recognition.coding) {
-        (Some(rate), Coding::Pcm) => {
-            checks::rate(&format!("The model '{name}'"), rate, recognition.rate)?;
+    match (recognition.coding, model.rates) {
+        (Coding::Pcm, rates) => {
+            checks::rate(&format!("The model '{name}'"), rates, recognition.rate)?
         }
         // Whatever was encoded is decoded to any rate.
-        (Some(rate), Coding::Opus) => recognition.rate = rate,
-        (None, _) => {}
+        (Coding::Opus, &[rate]) => recognition.rate = rate,
+        (Coding::Opus, _) => {}
     }
     let mut warnings = Vec::new();
     let mut without = |property: &str, what: &str| {

@@ -11,8 +11,8 @@ use crate::protocol::START_INTERVAL;
 pub(super) struct Model {
     /// Prefix of its name.
     name: &'static str,
-    /// The only sample rate it accepts, in Hz; `None` if any.
-    pub rate: Option<u32>,
+    /// Sample rates that it accepts, best first, in Hz.
+    pub rates: &'static [u32],
     pub languages: &'static [&'static str],
     /// Maximum number of languages that it can be told to expect.
     pub max_hints: usize,
@@ -44,7 +44,7 @@ const CHINESE: &[&str] = &["zh"];
 /// The newest models, for continuous transcription.
 const STREAMING: Model = Model {
     name: "qwen-audio-",
-    rate: None,
+    rates: &[16_000, 8_000],
     languages: THIRTY,
     max_hints: 4,
     semantic_punctuation: true,
@@ -85,7 +85,7 @@ const PARAFORMER: Model = Model {
 const MODELS: &[Model] = &[
     Model {
         name: "qwen-audio-3.1-asr-flash-streaming",
-        rate: Some(16_000),
+        rates: &[16_000],
         // 600 a minute (documented).
         start_interval: Duration::from_millis(110),
         parameters: &[
@@ -98,7 +98,7 @@ const MODELS: &[Model] = &[
     },
     Model {
         name: "qwen-audio-3.1-asr-flash-message",
-        rate: Some(16_000),
+        rates: &[16_000],
         max_hints: 0,
         parameters: &["disfluency_removal_enabled", "keep_dialect", "vad_model"],
         semantic_punctuation: false,
@@ -117,7 +117,7 @@ const MODELS: &[Model] = &[
     },
     Model {
         name: "fun-asr-flash-8k-realtime",
-        rate: Some(8_000),
+        rates: &[8_000],
         languages: CHINESE,
         context: false,
         ..FUN
@@ -125,7 +125,7 @@ const MODELS: &[Model] = &[
     PARAFORMER,
     Model {
         name: "paraformer-realtime-8k",
-        rate: Some(8_000),
+        rates: &[8_000],
         languages: CHINESE,
         ..PARAFORMER
     },
@@ -153,25 +153,23 @@ mod tests {
 
     #[test]
     fn the_longest_name_counts() {
-        for (name, rate, context, vocabulary) in [
-            (
-                "qwen-audio-3.1-asr-flash-streaming",
-                Some(16_000),
-                true,
-                true,
-            ),
-            ("qwen-audio-3.1-asr-flash-message", Some(16_000), true, true),
-            ("qwen-audio-3.0-asr-flash-streaming", None, true, true),
-            ("fun-asr-realtime", None, true, false),
-            ("fun-asr-realtime-2026-02-28", None, false, false),
-            ("fun-asr-flash-8k-realtime", Some(8_000), false, false),
-            ("paraformer-realtime-v2", None, false, false),
-            ("paraformer-realtime-8k-v2", Some(8_000), false, false),
-            ("of-my-own", None, true, true),
+        const BOTH: &[u32] = &[16_000, 8_000];
+        const HIGH: &[u32] = &[16_000];
+        const LOW: &[u32] = &[8_000];
+        for (name, rates, context, vocabulary) in [
+            ("qwen-audio-3.1-asr-flash-streaming", HIGH, true, true),
+            ("qwen-audio-3.1-asr-flash-message", HIGH, true, true),
+            ("qwen-audio-3.0-asr-flash-streaming", BOTH, true, true),
+            ("fun-asr-realtime", BOTH, true, false),
+            ("fun-asr-realtime-2026-02-28", BOTH, false, false),
+            ("fun-asr-flash-8k-realtime", LOW, false, false),
+            ("paraformer-realtime-v2", BOTH, false, false),
+            ("paraformer-realtime-8k-v2", LOW, false, false),
+            ("of-my-own", BOTH, true, true),
         ] {
             let model = find(name);
-            let found = (model.rate, model.context, model.vocabulary);
-            assert_eq!(found, (rate, context, vocabulary), "{name}");
+            let found = (model.rates, model.context, model.vocabulary);
+            assert_eq!(found, (rates, context, vocabulary), "{name}");
         }
     }
 }

@@ -18,8 +18,9 @@ use crate::protocol::{
     START_INTERVAL, Setup, checks, language,
 };
 
-/// The one of the plugin's two sample rates that such servers accept, in Hz.
-const RATE: u32 = 16_000;
+/// Sample rates in Hz: sglang accepts all of the plugin's but the lowest. OpenAI's own servers, and
+/// NVIDIA Dynamo, accept the higher one only, which is for whoever sends audio to them.
+const RATES: &[u32] = &[16_000, 24_000];
 
 /// As in the service's own manual mode.
 const SPEED: f64 = 20.0;
@@ -35,13 +36,14 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: true,
     model_in_query: false,
     takes_opus: false,
+    rates: |_| RATES,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,
 };
 
 fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
-    checks::rate("This protocol", RATE, recognition.rate)?;
+    checks::rate("This protocol", RATES, recognition.rate)?;
     recognition.language = language::hint(recognition.language.as_deref(), LANGUAGES)?;
     let warnings = checks::without_effect(
         "The server cannot be told of it",
@@ -134,6 +136,14 @@ impl OpenAi {
             Phase::Running if is_about_message => {
                 return events.push(Event::Warning(failure.what));
             }
+            Phase::Configuring if is_about_message && is_about_rate(error) => {
+                failure = Failure::new(
+                    Kind::Settings,
+                    failure.what,
+                    "Put audioresample ! audio/x-raw,rate=24000 before this element.",
+                )
+                .with_code(failure.code);
+            }
             Phase::Configuring if is_about_message && self.dialect != Dialect::OpenAi => {
                 failure = self.dialect.refuses(Dialect::OpenAi, failure);
             }
@@ -147,6 +157,12 @@ impl OpenAi {
             self.conversation.finish(events);
         }
     }
+}
+
+/// Whether the server refuses the rate of the audio, which is 16 kHz unless upstream insists.
+fn is_about_rate(error: &Value) -> bool {
+    let says = |member, what| text_of(error, member).is_some_and(|said| said.contains(what));
+    says("param", "format") || says("message", "sample rate") || says("message", "24000")
 }
 
 /// The `session` of `session.update`.

@@ -17,8 +17,11 @@ use crate::protocol::ogg::OggOpus;
 use crate::protocol::texts::{MAX_TEXT, said};
 use crate::protocol::{
     Codec, Command, Event, Failure, Frame, Incoming, Kind, Limits, Profile, Recognition, Refusal,
-    START_INTERVAL, Setup, Statement, TurnDetection, language,
+    START_INTERVAL, Setup, Statement, TurnDetection, checks, language,
 };
+
+/// Sample rates in Hz that the service documents.
+const RATES: &[u32] = &[16_000, 8_000];
 
 pub(in crate::protocol) const PROFILE: Profile = Profile {
     nick: "realtime",
@@ -28,12 +31,14 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: true,
     takes_opus: true,
+    rates: |_| RATES,
     beijing_only: |_| false,
     start_interval: |_| START_INTERVAL,
     set_up,
 };
 
 fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
+    checks::rate("The realtime protocol", RATES, recognition.rate)?;
     let mut warnings = Vec::new();
     if !recognition.vocabulary.is_empty() || recognition.vocabulary_id.is_some() {
         warnings.push(

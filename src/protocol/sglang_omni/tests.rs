@@ -22,7 +22,7 @@ fn recognition(turn_detection: TurnDetection) -> Recognition {
         vocabulary_id: None,
         translation: None,
         parameters: Vec::new(),
-        rate: RATE,
+        rate: 16_000,
         coding: Default::default(),
         turn_detection,
         official: false,

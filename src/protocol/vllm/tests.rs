@@ -14,7 +14,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         translation: None,
         parameters: Vec::new(),
-        rate: RATE,
+        rate: 16_000,
         coding: Default::default(),
         turn_detection: TurnDetection::Manual,
         official: false,

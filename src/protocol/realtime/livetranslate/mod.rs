@@ -29,7 +29,7 @@ use crate::protocol::{
 use turns::Turns;
 
 /// The only sample rate that the service documents for these models, in Hz.
-const RATE: u32 = 16_000;
+const RATES: &[u32] = &[16_000];
 
 /// The target of a session that was not asked for one: it is there for its transcript. The
 /// service's own default, too.
@@ -68,6 +68,7 @@ pub(in crate::protocol) const PROFILE: Profile = Profile {
     self_hosted: false,
     model_in_query: true,
     takes_opus: false,
+    rates: |_| RATES,
     beijing_only: |_| false,
     // 10 a minute (reported).
     start_interval: |_| Duration::from_millis(6600),
@@ -94,7 +95,7 @@ impl Generation {
 
 fn set_up(mut recognition: Recognition) -> Result<Setup, Failure> {
     let who = format!("The model '{}'", recognition.model);
-    checks::rate(&who, RATE, recognition.rate)?;
+    checks::rate(&who, RATES, recognition.rate)?;
     let generation = Generation::of(&recognition.model);
     let mut target = recognition.translation.take().unwrap_or_default();
     target.language = target_language(&target.language)?;

@@ -23,7 +23,7 @@ fn recognition(model: &str) -> Recognition {
             language: "fr-CA".into(),
             phrases: Vec::new(),
         }),
-        rate: RATE,
+        rate: 16_000,
         coding: Default::default(),
         turn_detection: TurnDetection::ServerVad {
             threshold: None,

@@ -15,7 +15,7 @@ fn recognition() -> Recognition {
         vocabulary_id: None,
         translation: None,
         parameters: Vec::new(),
-        rate: RATE,
+        rate: 16_000,
         coding: Default::default(),
         turn_detection: TurnDetection::Manual,
         official: false,
@@ -252,4 +252,32 @@ fn a_server_without_end_costs_bounded_memory() {
     // Nothing is kept of the first ones.
     let (events, _) = decode(&mut *codec, &transcription("completed", "0", ""));
     assert_eq!(texts(&events), [""]);
+}
+
+#[test]
+fn a_server_for_another_rate_is_sent_that_one() {
+    for (rate, taken) in [(8_000, false), (16_000, true), (24_000, true)] {
+        let recognition = Recognition {
+            rate,
+            ..recognition()
+        };
+        assert_eq!(Protocol::OpenAi.set_up(recognition.clone()).is_ok(), taken);
+        let format = &settings(&recognition)["audio"]["input"]["format"];
+        assert_eq!(format, &json!({"type": "audio/pcm", "rate": rate}));
+    }
+    for error in [
+        json!({"type": "invalid_request_error", "param": "session.audio.input.format.rate",
+            "message": "Invalid value"}),
+        json!({"code": "invalid_value", "message": "Only a sample rate of 24 kHz is supported"}),
+    ] {
+        let mut codec = codec(recognition());
+        decode(&mut *codec, CREATED);
+        let text = json!({"type": "error", "error": error}).to_string();
+        let (events, _) = decode(&mut *codec, &text);
+        let [Event::Failed(failure)] = &events[..] else {
+            panic!("{events:?}")
+        };
+        assert_eq!(failure.kind, Kind::Settings);
+        assert!(failure.remedy.contains("rate=24000"), "{failure}");
+    }
 }
