@@ -88,12 +88,13 @@ pub fn measure(quick: bool) -> Result<()> {
     ]);
     for is_live in [true, false] {
         for results in ["final", "stable", "interim"] {
+            // Lines that roll cannot keep up with audio that is faster than they are made.
+            if results == "interim" && !is_live {
+                continue;
+            }
             let ledger = play(&server, &audio, results, is_live)?;
             let how = if is_live { "live" } else { "file" };
-            // Where audio comes faster than it can be recognised, lines cannot keep up with it.
-            if is_live || results != "interim" {
-                words.row(judge_words(&ledger, results, how));
-            }
+            words.row(judge_words(&ledger, results, how));
             cues.row(judge_cues(&ledger, results, how));
             if !ledger.complaints.is_empty() {
                 println!("{results}, {how}: {:?}", ledger.complaints);
@@ -242,7 +243,8 @@ fn judge_words(ledger: &Ledger, results: &str, how: &str) -> Vec<String> {
         .collect();
     delays.sort_unstable();
     let delay = |part: usize| match delays.get(delays.len() * part / 100) {
-        Some(delay) if how == "live" => format!("{delay} ms"),
+        // A rolling line ends where the audio does when it comes.
+        Some(delay) if how == "live" && results != "interim" => format!("{delay} ms"),
         _ => "–".into(),
     };
     let count = |count: usize| count.to_string();
@@ -256,13 +258,22 @@ fn judge_words(ledger: &Ledger, results: &str, how: &str) -> Vec<String> {
 
 /// [`compare`] for rolling lines, utterance by utterance: each line as it was in the end.
 fn compare_lines(ledger: &Ledger) -> [usize; 3] {
+    let finals = &ledger.finals;
+    let mut lines = vec![Vec::new(); finals.len()];
+    for shown in &ledger.shown {
+        let line = spoken_words(&shown.text);
+        let begun = finals.partition_point(|said| said.start <= shown.start);
+        let is_of = |of: usize| 2 * place_of(&line, &finals[of].words).1 < line.len();
+        let of = match begun {
+            0 => continue,
+            // The end of an utterance may be shown when the next one has begun.
+            2.. if !is_of(begun - 1) && is_of(begun - 2) => begun - 2,
+            _ => begun - 1,
+        };
+        lines[of].push(line);
+    }
     let mut sum = [0; 3];
-    let starts = ledger.finals.iter().skip(1).map(|said| said.start);
-    let ends = starts.chain([Duration::MAX]);
-    for (said, end) in ledger.finals.iter().zip(ends) {
-        let of_it = |shown: &&Shown| (said.start..end).contains(&shown.start);
-        let lines = ledger.shown.iter().filter(of_it);
-        let lines = lines.map(|shown| spoken_words(&shown.text));
+    for (said, lines) in finals.iter().zip(lines) {
         let changes = compare(&said.words, &settled(lines, &said.words));
         for (sum, changes) in sum.iter_mut().zip(changes) {
             *sum += changes;
@@ -273,11 +284,11 @@ fn compare_lines(ledger: &Ledger) -> [usize; 3] {
 
 /// The words of an utterance's lines, each line as it was in the end: one that was changed gives
 /// way to what it was changed to.
-fn settled(lines: impl Iterator<Item = Vec<String>>, all: &[String]) -> Vec<String> {
+fn settled(lines: Vec<Vec<String>>, all: &[String]) -> Vec<String> {
     let mut settled = Vec::new();
     let (mut current, mut place) = (Vec::new(), 0);
     for line in lines {
-        let new_place = place_of(&line, all);
+        let (new_place, _) = place_of(&line, all);
         if 2 * new_place > 2 * place + current.len() {
             settled.append(&mut current);
         }
@@ -287,13 +298,17 @@ fn settled(lines: impl Iterator<Item = Vec<String>>, all: &[String]) -> Vec<Stri
     settled
 }
 
-/// Where a line is most likely to be from.
-fn place_of(line: &[String], all: &[String]) -> usize {
-    let distance = |from: &usize| {
-        let distances = (*from..=all.len()).map(|to| compare(line, &all[*from..to]));
-        distances.map(|changes| changes.iter().sum::<usize>()).min()
+/// Where in a text a line is most likely to be from, and how many words are not the same there.
+fn place_of(line: &[String], all: &[String]) -> (usize, usize) {
+    let distance = |from: usize| {
+        let distances = (from..=all.len()).map(|to| compare(line, &all[from..to]));
+        let distances = distances.map(|changes| changes.iter().sum());
+        distances.min().unwrap_or(line.len())
     };
-    (0..all.len()).min_by_key(distance).unwrap_or_default()
+    let places = (0..=all.len()).map(|from| (from, distance(from)));
+    places
+        .min_by_key(|(_, distance)| *distance)
+        .unwrap_or_default()
 }
 
 /// How many words of `expected` have no counterpart in `shown`, or a wrong one, and how many of
