@@ -1,0 +1,36 @@
+// SPDX-License-Identifier: MPL-2.0
+//! Numbered audio in, words and their times out.
+
+mod checks;
+mod rig;
+mod service;
+mod speech;
+
+use std::sync::Once;
+use std::time::Duration;
+
+use gst::prelude::*;
+pub use offline_service::Protocol;
+
+pub use checks::*;
+pub use rig::*;
+pub use service::*;
+pub use speech::*;
+
+/// Nothing here takes long; what takes this long hangs.
+pub const LONG: Duration = Duration::from_secs(30);
+
+/// The exit code of a test program of which one test hangs.
+pub const HUNG: i32 = 124;
+
+pub fn init() {
+    static INIT: Once = Once::new();
+    INIT.call_once(|| {
+        gst::init().unwrap();
+        gstqwenasr::plugin_register_static().unwrap();
+    });
+}
+
+pub fn ms(time: gst::ClockTime) -> u64 {
+    time.mseconds()
+}
