@@ -2,7 +2,8 @@
 # SPDX-License-Identifier: MPL-2.0
 #
 # Builds the plugin, captions a recording with it and burns live captions into a short clip. With
-# DASHSCOPE_API_KEY in the environment the real service does it, else the offline one.
+# DASHSCOPE_API_KEY in the environment the real service does it, else the offline one. Arguments are
+# further properties of the element, such as region=beijing.
 
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -57,7 +58,7 @@ start_server() {
     fail "the offline service does not start"
 }
 
-recogniser=(qwenasr language-code=en)
+recogniser=(qwenasr language-code=en "$@")
 if [ -n "${DASHSCOPE_API_KEY:-}" ]; then
     say "Using the real service"
 else
