@@ -49,6 +49,7 @@ async fn connect_through(
         url: redacted(endpoint.url().as_str()),
         proxy: proxy.as_ref().map(Proxy::to_string),
     });
+    queue.wait_to_call(&endpoint).await;
     let (mut stream, address): (Stream, _) = match proxy {
         Some(proxy) => {
             // The address of a proxy reveals nothing about the host's.
@@ -63,7 +64,7 @@ async fn connect_through(
         }
     };
     // Only now: an attempt that finds no network takes nobody's turn.
-    queue.wait(&endpoint, key.as_ref()).await;
+    queue.wait_to_start(&endpoint, key.as_ref()).await;
     if let Some(config) = tls {
         let peer = Peer {
             host,

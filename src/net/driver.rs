@@ -255,7 +255,7 @@ impl<L: Listener> Driver<L> {
         let Some((address, endpoint)) = self.addresses.next(model, Instant::now()) else {
             return;
         };
-        let queue = Queue::default();
+        let queue = Queue::new(self.session.is_retry(id));
         let attempt = connect(endpoint.clone(), self.remarks.clone(), queue.clone());
         self.wires.open(id, address, Box::pin(attempt), queue);
     }

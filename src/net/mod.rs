@@ -8,6 +8,7 @@
 //! |---|---|---|
 //! | `proxy` | the proxy named by the environment, if any | |
 //! | `key` | the API key, from its file | `disk` |
+//! | `throttle` | after a failure, a turn among those who call on the same servers of one's own | |
 //! | `dial` or `proxy` | a TCP connection | `socks`, `response` |
 //! | `throttle` | a turn among the connections of the same account to the service | |
 //! | `tls` | encryption | `disk` |

@@ -73,6 +73,8 @@ pub(super) struct Connection {
     is_used: bool,
     /// Takes the place of a connection that is used, rather than of one that was lost.
     pub is_planned: bool,
+    /// Takes the place of one that was lost, or could not be opened.
+    pub is_retry: bool,
 }
 
 /// Audio that was sent.
@@ -119,6 +121,7 @@ impl Connection {
             one_utterance,
             is_used: false,
             is_planned: false,
+            is_retry: false,
         }
     }
 

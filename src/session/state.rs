@@ -227,6 +227,12 @@ impl Session {
         Some(self.connections.serving()?.id)
     }
 
+    /// Whether the connection of this id takes the place of one that failed.
+    pub fn is_retry(&self, id: ConnId) -> bool {
+        let serving = self.connections.serving();
+        serving.is_some_and(|serving| serving.id == id && serving.is_retry)
+    }
+
     /// The number of the model that the next connection asks for.
     pub fn model(&self) -> usize {
         self.models.number()
@@ -389,7 +395,12 @@ impl Session {
     fn wake(&mut self, wake: Wake, now: Duration) {
         match wake {
             Wake::FinishTimeout => self.finish_too_late(now),
-            Wake::Retry => self.connect(now),
+            Wake::Retry => {
+                self.connect(now);
+                if let Some(serving) = self.connections.serving_mut() {
+                    serving.is_retry = true;
+                }
+            }
             Wake::OpenTimeout => {
                 let serving = self.connections.serving();
                 let is_open = serving.is_some_and(|s| s.stage == Stage::Opening);

@@ -1,11 +1,11 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Servers behind a router: they come, go and have no room, and no word is lost by that.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use gst::prelude::*;
-use offline_service::Faults;
 use offline_service::faults::CloseFault;
+use offline_service::{Faults, SessionRecord};
 
 use super::common::*;
 
@@ -140,4 +140,39 @@ pub fn connections_are_replaced_at_the_age_that_is_set(protocol: Protocol) {
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
     // With vLLM each utterance has a connection of its own anyway.
     assert!(rig.stat("rotations") > 0 || protocol == Protocol::Vllm);
+}
+
+#[test]
+fn the_streams_of_a_server_that_broke_do_not_come_back_all_at_once() {
+    const STREAMS: usize = 30;
+    let server = server(|_| {});
+    let stream = format!(
+        " t. ! queue ! qwenasr url={} failure-policy=continue ! fakesink async=false",
+        server.url()
+    );
+    let pipeline = gst::parse::launch(&format!(
+        "audiotestsrc is-live=true wave=silence ! tee name=t {}",
+        stream.repeat(STREAMS)
+    ));
+    let pipeline = pipeline.unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let is_ready = |record: &SessionRecord| record.received_events("session.update").count() > 0;
+    let ready =
+        |records: &[SessionRecord]| records.iter().filter(|r| is_ready(r)).count() == STREAMS;
+    assert!(server.wait_for(ready, PATIENCE), "all at once at the start");
+    server.kill_connections();
+    let mut came = Vec::new();
+    for nth in STREAMS + 1..=2 * STREAMS {
+        let has_come = server.wait_for_connections(|accepted, _| accepted >= nth, PATIENCE);
+        assert!(has_come, "{nth}");
+        came.push(Instant::now());
+    }
+    watched(2 * LONG, "set_state(NULL)", || {
+        pipeline.set_state(gst::State::Null).unwrap();
+    });
+    // As they are seen here, a little later than they came.
+    for some in came.windows(21) {
+        let took = some[20] - some[0];
+        assert!(took > Duration::from_millis(950), "20 in {took:?}");
+    }
 }
