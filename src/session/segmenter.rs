@@ -122,6 +122,9 @@ pub(super) struct Segmenter<H = VoiceDetector> {
     sent: Samples,
     /// Position up to which what was sent is contiguous in position and time.
     sent_until: Option<Position>,
+    /// Position of the latest small jump of the timestamps, which lies in the audio held back or
+    /// before it.
+    seam: Option<Position>,
     samples: Vec<i16>,
     steps: VecDeque<Step>,
 }
@@ -151,6 +154,7 @@ impl<H: Detector> Segmenter<H> {
             levels: VecDeque::new(),
             sent: Samples(0),
             sent_until: None,
+            seam: None,
             samples: Vec::new(),
             steps: VecDeque::new(),
         }
@@ -222,10 +226,13 @@ impl<H: Detector> Segmenter<H> {
 
     /// The input is not contiguous: its timestamps jump ahead or back by this distance.
     fn jump(&mut self, distance: Duration) {
-        self.send_rest();
-        if distance >= self.silence.duration(self.timeline.rate()) {
-            self.end_utterance();
+        if distance < self.silence.duration(self.timeline.rate()) {
+            // The audio itself goes on. What is held back may be the beginning of a word.
+            self.seam = Some(self.end());
+            return;
         }
+        self.send_rest();
+        self.end_utterance();
         self.drop_until(self.end());
         self.sent_until = None;
         self.classified_until = self.end();
@@ -416,7 +423,16 @@ impl<H: Detector> Segmenter<H> {
         here <= lowest + tolerance && here <= usual - SPLIT_DEPTH
     }
 
+    /// Sends what is held back before this position, in pieces that are contiguous in time.
     fn send_until(&mut self, position: Position) {
+        if let Some(seam) = self.seam.take_if(|seam| *seam <= position) {
+            self.send_piece(seam);
+            self.sent_until = None;
+        }
+        self.send_piece(position);
+    }
+
+    fn send_piece(&mut self, position: Position) {
         if position <= self.held_from {
             return;
         }

@@ -22,6 +22,7 @@ mod models;
 mod network;
 mod opus;
 mod outages;
+mod pedant;
 mod protocols;
 mod rates;
 mod recipes;

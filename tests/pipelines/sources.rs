@@ -6,7 +6,12 @@ use super::common::*;
 use gst::prelude::*;
 use offline_service::Faults;
 
+use super::pedant;
+
 const FAST: &str = "max-speed=100";
+
+/// For a minute of live audio that comes at once.
+const ALL: &str = "max-queue-time=60000 latency=60000";
 
 /// Buffers of 64 ms whose timestamps are off as `off` says, in milliseconds, by their number and
 /// their own time.
@@ -31,7 +36,28 @@ fn rig(server: &Service, live: bool, properties: &str) -> Rig {
     }
 }
 
+/// 418 words in 12 utterances, 54.5 s.
+fn programme() -> Speech {
+    let mut speech = Speech::new(16_000).silence(500);
+    for n in 0..12 {
+        let words = if n < 2 { 34 } else { 35 };
+        let next = speech.truth.len() as u32;
+        speech = speech.say(next..next + words).silence(1016);
+    }
+    assert_eq!((speech.truth.len(), speech.length_ms()), (418, 54_492));
+    speech
+}
+
 pub fn arrival_timestamps_cut_nothing(protocol: Protocol) {
+    cut_nothing(protocol, "");
+}
+
+#[test]
+fn arrival_timestamps_cut_nothing_where_the_element_finds_utterances() {
+    cut_nothing(Protocol::Realtime, "turn-detection=client-vad");
+}
+
+fn cut_nothing(protocol: Protocol, properties: &str) {
     // Jitter that has no pattern, and the first buffer's counts as well.
     let jitter = |n: u64, _: u64| ((n * 7919 + 13) % 81) as i64 - 40;
     // A stall of 400 ms each 1.3 s, and then everything at once.
@@ -45,17 +71,17 @@ pub fn arrival_timestamps_cut_nothing(protocol: Protocol) {
         ("fast clock", &fast),
         ("slow clock", &slow),
     ];
-    let speech = Speech::usual(16_000);
+    let speech = programme();
     for live in [true, false] {
         for (kind, off) in kinds {
-            let server = service(protocol, |_| {});
-            let mut rig = rig(&server, live, FAST);
+            let server = service(protocol, |options| options.recogniser = pedant::factory());
+            let mut rig = rig(&server, live, &format!("{FAST} {ALL} {properties}"));
             rig.run(stamped(&speech, off));
             let (texts, what) = (rig.texts(), format!("{kind}, live: {live}"));
             let heard: Vec<u32> = texts.iter().flat_map(|(text, ..)| numbers(text)).collect();
             assert_eq!(heard, speech.numbers(), "{what}");
             assert!(
-                (3..=4).contains(&rig.finals().len()),
+                (12..=13).contains(&rig.finals().len()),
                 "{what}: {:?}",
                 rig.finals()
             );
@@ -310,6 +336,64 @@ pub fn a_switched_input_goes_on_in_one_session(protocol: Protocol) {
     streams.end();
     server.check_cues(&speech, &streams.rig.texts(), 0);
     assert_eq!(server.connections(), server.connections_for(3));
+}
+
+/// A minute of a live input that an `input-selector` switches each second, between streams that carry
+/// the same.
+#[test]
+fn switching_a_live_input_costs_no_word_and_no_session() {
+    const SECONDS: u32 = 60;
+    let server = service(Protocol::Realtime, |_| {});
+    let mut rig = Rig::launch(&format!(
+        "input-selector name=sel sync-streams=false ! qwenasr name=asr {} {FAST} {ALL} \
+         ! fakesink name=out sync=false async=false \
+         appsrc name=src is-live=true format=time \
+         caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved ! tee name=t \
+         t. ! sel.sink_0 t. ! sel.sink_1",
+        server.properties()
+    ));
+    let selector = rig.pipeline.by_name("sel").unwrap();
+    let inputs = ["sink_0", "sink_1"].map(|name| selector.static_pad(name).unwrap());
+    // The second one is another stream.
+    let second = inputs[1].peer().unwrap();
+    second.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &mut info.data
+            && event.type_() == gst::EventType::StreamStart
+        {
+            *event = gst::event::StreamStart::new("second");
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let tee = rig.pipeline.by_name("t").unwrap();
+    let sink = tee.static_pad("sink").unwrap();
+    sink.add_probe(gst::PadProbeType::BUFFER, move |_, info| {
+        if let Some(gst::PadProbeData::Buffer(buffer)) = &info.data {
+            let second = buffer.pts().unwrap().seconds() as usize;
+            selector.set_property("active-pad", &inputs[(second + 1) % 2]);
+        }
+        gst::PadProbeReturn::Ok
+    });
+    let mut speech = Speech::new(16_000);
+    while speech.length_ms() < u64::from(SECONDS) * 1000 - 2500 {
+        let next = speech.truth.len() as u32;
+        speech = speech.silence(700).say(next..next + 17);
+    }
+    let rest = u64::from(SECONDS) * 1000 - speech.length_ms();
+    let speech = speech.silence(rest as u32);
+    rig.run(speech.buffers(&[1600], 0));
+    server.check_cues(&speech, &rig.texts(), 0);
+    assert_eq!(server.connections(), 1);
+    let left = rig.left();
+    // Each switch is a segment, and text leaves between them: none waits for the end.
+    let segment = Left::Event("segment".into());
+    let segments: Vec<usize> = (0..left.len()).filter(|n| left[*n] == segment).collect();
+    assert!(segments.len() >= SECONDS as usize, "{}", segments.len());
+    let texts = |from: usize, until: usize| {
+        let texts = left[from..until].iter();
+        texts.filter(|l| matches!(l, Left::Text { .. })).count()
+    };
+    assert!(texts(segments[10], segments[20]) >= 3, "{left:?}");
+    assert!(texts(segments[40], segments[50]) >= 3, "{left:?}");
 }
 
 /// Takes of a second whose service is away, one after the other, each with a segment of its own.

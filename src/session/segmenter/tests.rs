@@ -321,6 +321,34 @@ fn a_jump_ends_an_utterance_unless_it_is_a_small_one() {
 }
 
 #[test]
+fn a_small_jump_cuts_nothing_of_a_word_that_begins() {
+    for said_before in [0, 10, 30, 300] {
+        for jump in [40, 399] {
+            let mut turns = turns(400);
+            turns.feed(at(0), &audio(&[(SILENCE, 600), (VOICE, said_before)]));
+            let time = 600 + said_before as u64 + jump;
+            let rest = audio(&[(VOICE, 500 - said_before), (SILENCE, 1000)]);
+            turns.feed(at(time), &rest);
+            turns.finish();
+            let mut words = 0;
+            while let Some(step) = turns.next_step() {
+                let Step::Audio { time, audio } = step else {
+                    continue;
+                };
+                let values: Vec<_> = pcm::values(audio.iter()).collect();
+                let first = values.iter().position(|value| *value == VOICE);
+                if let Some(first) = first.filter(|_| words == 0) {
+                    let moved = if said_before == 0 { jump } else { 0 };
+                    assert_eq!(millis(time) + first as u64, 600 + moved);
+                }
+                words += values.iter().filter(|value| **value == VOICE).count();
+            }
+            assert_eq!(words, 500, "{said_before} ms, {jump} ms");
+        }
+    }
+}
+
+#[test]
 fn silence_before_a_jump_is_no_pre_roll() {
     let mut turns = turns(400);
     turns.feed(at(0), &audio(&[(SILENCE, 1000)]));
