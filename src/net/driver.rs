@@ -19,7 +19,7 @@ use super::runtime;
 use super::throttle::Queue;
 use super::wires::{Happened, Wires};
 use crate::continuity::Moved;
-use crate::protocol::{Endpoint, Failure, Frame, Incoming, Refusal, Secret, Usage};
+use crate::protocol::{Endpoint, Failure, Frame, Incoming, Refusal, Usage};
 use crate::session::{
     Config, ConnId, Demand, Models, Net, Notice, Output, SentAudio, Session, UNSENT,
 };
@@ -162,9 +162,8 @@ impl<L: Listener> Driver<L> {
                         });
                     }
                     // Services quote the key that they reject.
-                    let secrets = self.addresses.secrets();
-                    let without = |notice: Notice, secret: &Secret| notice.without(secret.reveal());
-                    self.listener.notice(secrets.iter().fold(notice, without));
+                    let notice = notice.without(|| self.addresses.secrets());
+                    self.listener.notice(notice);
                 }
             }
         }

@@ -33,7 +33,7 @@ pub use segmenter::ClientVad;
 pub use state::Session;
 
 use crate::audio::Coding;
-use crate::protocol::{Failure, Frame, Incoming, Refusal, Statement};
+use crate::protocol::{Failure, Frame, Incoming, Refusal, Secret, Statement};
 use crate::timeline::{Samples, Timestamp};
 use crate::transcript::Transcript;
 
@@ -204,8 +204,13 @@ pub enum Notice {
 }
 
 impl Notice {
-    /// Masks every occurrence of the secret in text quoted from the server.
-    pub fn without(self, secret: &str) -> Self {
+    /// Masks every occurrence of the secrets in text quoted from the server. They are asked for only
+    /// if the notice may quote anything: most do not.
+    pub fn without(self, secrets: impl FnOnce() -> Vec<Secret>) -> Self {
+        fn masked<T>(text: T, secrets: &[Secret], without: fn(T, &str) -> T) -> T {
+            let secrets = secrets.iter().map(Secret::reveal);
+            secrets.fold(text, without)
+        }
         match self {
             Notice::State {
                 state,
@@ -214,24 +219,36 @@ impl Notice {
             } => Notice::State {
                 state,
                 session_id,
-                reason: reason.without(secret),
+                reason: masked(reason, &secrets(), Statement::without),
             },
-            Notice::Outage(failure) => Notice::Outage(failure.without(secret)),
-            Notice::Failed(failure) => Notice::Failed(failure.without(secret)),
+            Notice::Outage(failure) => {
+                Notice::Outage(masked(failure, &secrets(), Failure::without))
+            }
+            Notice::Failed(failure) => {
+                Notice::Failed(masked(failure, &secrets(), Failure::without))
+            }
             Notice::Warning(warning) => Notice::Warning(match warning {
-                Warning::Ignored(what) => Warning::Ignored(what.without(secret)),
-                Warning::NotRecognised(why) => Warning::NotRecognised(why.without(secret)),
-                Warning::NotTaken(failure) => Warning::NotTaken(failure.without(secret)),
+                Warning::Ignored(what) => {
+                    Warning::Ignored(masked(what, &secrets(), Statement::without))
+                }
+                Warning::NotRecognised(why) => {
+                    Warning::NotRecognised(masked(why, &secrets(), Statement::without))
+                }
+                Warning::NotTaken(failure) => {
+                    Warning::NotTaken(masked(failure, &secrets(), Failure::without))
+                }
                 Warning::NextModel {
                     failure,
                     gone,
                     next,
                 } => Warning::NextModel {
-                    failure: failure.without(secret),
+                    failure: masked(failure, &secrets(), Failure::without),
                     gone,
                     next,
                 },
-                Warning::Unfinished(what) => Warning::Unfinished(what.without(secret)),
+                Warning::Unfinished(what) => {
+                    Warning::Unfinished(masked(what, &secrets(), Statement::without))
+                }
             }),
             // These quote no error text.
             notice @ (Notice::SpeechStarted { .. }
