@@ -119,6 +119,9 @@ impl<L: Listener> Driver<L> {
                 continue;
             }
             let wait_for_audio = self.feed_audio();
+            if wait_for_audio.fed {
+                self.perform_outputs();
+            }
             let timeout = self.session.poll_timeout().map(|(when, _)| when);
             let deadline = [timeout, wait_for_audio.until].into_iter().flatten().min();
             if let Some(deadline) = deadline {
@@ -128,13 +131,17 @@ impl<L: Listener> Driver<L> {
                 }
             }
             tokio::select! {
+                // In this order, what was fed is sent before the next round, and a round that feeds
+                // is begun without a look at the socket. Nothing is kept waiting by what is before
+                // it: the queue wakes once for a chunk, and an alarm settles what is due.
+                biased;
                 _ = &mut stopped => break,
-                (id, happened) = self.wires.next() => self.handle(id, happened),
                 () = self.queue.woken() => {}
+                () = alarm.as_mut(), if deadline.is_some() => self.session.handle_timeout(self.start.elapsed()),
+                (id, happened) = self.wires.next() => self.handle(id, happened),
                 // On to the next chunk, but not past the socket or the wish to stop: silence that
                 // is not sent takes no time.
                 () = future::ready(()), if wait_for_audio.fed => {}
-                () = alarm.as_mut(), if deadline.is_some() => self.session.handle_timeout(self.start.elapsed()),
             }
         }
         self.close().await;

@@ -35,7 +35,7 @@ pub(super) enum Happened {
     Admitted,
     Opened(Result<(), ConnectError>),
     Received(Message),
-    /// Everything that was to be sent is on its way.
+    /// Everything that was to be sent is on its way, for which somebody waited.
     Sent,
     Lost(Option<u16>, String),
 }
@@ -49,6 +49,8 @@ struct Wire {
     unsent: VecDeque<Message>,
     /// The WebSocket layer may have some of it left that the network did not take yet.
     flushing: bool,
+    /// Somebody waits until all of it is on its way.
+    is_awaited: bool,
     /// Messages read since anything could be written.
     reads: u32,
     allowance: Allowance,
@@ -112,8 +114,10 @@ impl Wires {
 
     /// Not all of what is to be sent is on its way. When it is, [`Self::next`] says so.
     pub fn is_busy(&mut self, id: ConnId) -> bool {
-        self.get(id)
-            .is_some_and(|wire| wire.flushing || !wire.unsent.is_empty())
+        self.get(id).is_some_and(|wire| {
+            wire.is_awaited = wire.flushing || !wire.unsent.is_empty();
+            wire.is_awaited
+        })
     }
 
     /// The next thing to happen; safe to abandon and ask again.
@@ -204,7 +208,13 @@ impl Wire {
             return Poll::Ready(happened);
         }
         let reads = std::mem::take(&mut self.reads);
-        let written = poll_write(socket.as_mut(), &mut self.unsent, &mut self.flushing, cx);
+        let written = match poll_write(socket.as_mut(), &mut self.unsent, &mut self.flushing, cx) {
+            Poll::Ready(Err(error)) => Poll::Ready(lost(error)),
+            Poll::Ready(Ok(())) if std::mem::take(&mut self.is_awaited) => {
+                Poll::Ready(Happened::Sent)
+            }
+            _ => Poll::Pending,
+        };
         if reads == MAX_READS && written.is_pending() {
             return poll_read(socket, allowance, cx);
         }
@@ -248,28 +258,23 @@ fn poll_read(
     })
 }
 
+/// Ready when all is on its way.
 fn poll_write(
     mut socket: Pin<&mut Socket>,
     unsent: &mut VecDeque<Message>,
     flushing: &mut bool,
     cx: &mut Context<'_>,
-) -> Poll<Happened> {
+) -> Poll<Result<(), Error>> {
     *flushing |= !unsent.is_empty();
     while !unsent.is_empty() {
-        if let Err(error) = ready!(socket.as_mut().poll_ready(cx)) {
-            return Poll::Ready(lost(error));
-        }
-        if let Some(message) = unsent.pop_front()
-            && let Err(error) = socket.as_mut().start_send(message)
-        {
-            return Poll::Ready(lost(error));
+        ready!(socket.as_mut().poll_ready(cx))?;
+        if let Some(message) = unsent.pop_front() {
+            socket.as_mut().start_send(message)?;
         }
     }
-    match socket.as_mut().poll_flush(cx) {
-        Poll::Ready(Err(error)) => Poll::Ready(lost(error)),
-        Poll::Ready(Ok(())) if std::mem::take(flushing) => Poll::Ready(Happened::Sent),
-        _ => Poll::Pending,
-    }
+    ready!(socket.as_mut().poll_flush(cx))?;
+    *flushing = false;
+    Poll::Ready(Ok(()))
 }
 
 fn lost(error: Error) -> Happened {
@@ -315,7 +320,7 @@ mod tests {
         loop {
             wires.send(id, Message::binary(vec![0; 1 << 20]));
             let next = poll_fn(|cx| Poll::Ready(pin!(wires.next()).poll(cx))).await;
-            if next.is_pending() && wires.0[0].1.unsent.is_empty() {
+            if next.is_pending() && wires.is_busy(id) && wires.0[0].1.unsent.is_empty() {
                 break;
             }
         }

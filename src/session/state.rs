@@ -383,6 +383,10 @@ impl Session {
 
     /// Handles the passing of time.
     pub fn handle_timeout(&mut self, now: Duration) {
+        // Most deadlines were put off since the alarm was set.
+        if self.poll_timeout().is_none_or(|(when, _)| when > now) {
+            return;
+        }
         for (index, wake) in Wake::ALL.into_iter().enumerate() {
             // Looked up again each time: what one of them does may put off another.
             if self.deadlines()[index].is_some_and(|when| when <= now) {
