@@ -9,7 +9,6 @@
 //! an error when they read.
 
 use std::io;
-use std::mem;
 use std::net::SocketAddr;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::pin::Pin;
@@ -26,15 +25,20 @@ use super::tcp_info::{TcpInfo, tcp_info};
 /// twice as long from one repetition to the next, and go on for a quarter of an hour.
 const PATIENCE: Duration = Duration::from_secs(4);
 
-/// Time between two looks.
+/// Time between two looks, if anything is sent meanwhile.
 const INTERVAL: Duration = Duration::from_millis(500);
+
+/// Time until a look that nothing else brings about. Being woken costs more than the look: a stream
+/// of audio sends, and so looks, before that.
+const ALARM: Duration = Duration::from_millis(750);
 
 #[derive(Debug)]
 pub(super) struct Watched {
     tcp: TcpStream,
-    /// Runs while there may be anything to acknowledge. Boxed once, and reused.
-    next_look: Option<Pin<Box<Sleep>>>,
-    is_looking: bool,
+    /// When the latest look was, while there may be anything to acknowledge.
+    looked_at: Option<Instant>,
+    /// Runs then. Boxed once, and reused.
+    alarm: Option<Pin<Box<Sleep>>>,
     silence: Silence,
 }
 
@@ -66,8 +70,8 @@ impl From<TcpStream> for Watched {
     fn from(tcp: TcpStream) -> Self {
         Self {
             tcp,
-            next_look: None,
-            is_looking: false,
+            looked_at: None,
+            alarm: None,
             silence: Silence::default(),
         }
     }
@@ -88,19 +92,18 @@ impl Watched {
         self.tcp.set_nodelay(nodelay)
     }
 
-    /// Data was handed to the system.
-    fn sent(&mut self) {
-        if !mem::replace(&mut self.is_looking, true) {
-            self.silence.sent(Instant::now());
-            self.rest();
+    /// Data was handed to the system. Fails if the peer is gone.
+    fn sent(&mut self) -> io::Result<()> {
+        let now = Instant::now();
+        match self.looked_at {
+            Some(before) if now < before + INTERVAL => {}
+            Some(_) => self.look(now)?,
+            None => {
+                self.silence.sent(now);
+                self.rest(now);
+            }
         }
-    }
-
-    fn rest(&mut self) {
-        let next_look = self
-            .next_look
-            .get_or_insert_with(|| Box::pin(sleep(INTERVAL)));
-        next_look.as_mut().reset(Instant::now() + INTERVAL);
+        Ok(())
     }
 
     fn written(
@@ -109,29 +112,42 @@ impl Watched {
         cx: &mut Context<'_>,
     ) -> Poll<io::Result<usize>> {
         if written.is_ready() {
-            self.sent();
+            self.sent()?;
         }
-        self.look(cx)?;
+        self.watch(cx)?;
         written
     }
 
-    /// Fails if the peer is gone.
-    fn look(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
-        while self.is_looking
-            && let Some(next_look) = &mut self.next_look
-            && next_look.as_mut().poll(cx).is_ready()
+    /// Looks when the alarm rings, until there is nothing to acknowledge. Fails if the peer is gone.
+    fn watch(&mut self, cx: &mut Context<'_>) -> io::Result<()> {
+        while self.looked_at.is_some()
+            && let Some(alarm) = &mut self.alarm
+            && alarm.as_mut().poll(cx).is_ready()
         {
-            // What the system does not tell is no reason to give up.
-            let info = tcp_info(&self.tcp).ok();
-            let silence = info.and_then(|info| self.silence.look(info, Instant::now()));
-            if silence.is_some_and(|silence| silence >= PATIENCE) {
+            self.look(Instant::now())?;
+        }
+        Ok(())
+    }
+
+    /// Fails if the peer is gone.
+    fn look(&mut self, now: Instant) -> io::Result<()> {
+        // What the system does not tell is no reason to give up.
+        let info = tcp_info(&self.tcp).ok();
+        match info.and_then(|info| self.silence.look(info, now)) {
+            Some(silence) if silence >= PATIENCE => {
                 let what = "the network takes what is sent, and nothing acknowledges it";
                 return Err(io::Error::new(io::ErrorKind::TimedOut, what));
             }
-            self.is_looking = silence.is_some();
-            self.rest();
+            Some(_) => self.rest(now),
+            None => self.looked_at = None,
         }
         Ok(())
+    }
+
+    fn rest(&mut self, now: Instant) {
+        self.looked_at = Some(now);
+        let alarm = self.alarm.get_or_insert_with(|| Box::pin(sleep(ALARM)));
+        alarm.as_mut().reset(now + ALARM);
     }
 }
 
@@ -143,7 +159,7 @@ impl AsyncRead for Watched {
     ) -> Poll<io::Result<()>> {
         let read = Pin::new(&mut self.tcp).poll_read(cx, buf);
         if read.is_pending() {
-            self.look(cx)?;
+            self.watch(cx)?;
         }
         read
     }
