@@ -28,18 +28,19 @@ mod engine {
     pub(super) use base64::engine::general_purpose::STANDARD as ENGINE;
 }
 
-/// The client event that carries audio, in all protocols with audio in JSON. Allocated at its final
-/// size.
+/// The client event that carries audio, in all protocols with audio in JSON. Its buffer is of its
+/// final size, so the socket takes it over as it is.
 pub(super) fn audio_event(event_id: Option<&str>, audio: &[u8]) -> Frame {
-    let mut text = String::with_capacity(length(audio.len()) + 96);
-    text.push('{');
-    if let Some(id) = event_id {
-        text.extend([r#""event_id":""#, id, r#"","#]);
-    }
-    text.push_str(r#""type":"input_audio_buffer.append","audio":""#);
+    let [key, id, comma] = event_id.map_or([""; 3], |id| [r#""event_id":""#, id, r#"","#]);
+    let kind = r#""type":"input_audio_buffer.append","audio":""#;
+    let (head, end) = (["{", key, id, comma, kind], r#""}"#);
+    let length = head.map(str::len).iter().sum::<usize>() + length(audio.len()) + end.len();
+    let mut text = Vec::with_capacity(length);
+    head.iter()
+        .for_each(|part| text.extend_from_slice(part.as_bytes()));
     append(audio, &mut text);
-    text.push_str(r#""}"#);
-    Frame::Text(text)
+    text.extend_from_slice(end.as_bytes());
+    Frame::Text(String::from_utf8(text).expect("base64 is ASCII, and the rest is text"))
 }
 
 /// The number of base64 characters for a number of bytes.
@@ -48,8 +49,11 @@ fn length(bytes: usize) -> usize {
 }
 
 /// Appends the bytes in base64, with padding.
-fn append(bytes: &[u8], text: &mut String) {
-    engine::ENGINE.encode_string(bytes, text);
+fn append(bytes: &[u8], text: &mut Vec<u8>) {
+    let start = text.len();
+    text.resize(start + length(bytes.len()), 0);
+    let written = engine::ENGINE.encode_slice(bytes, &mut text[start..]);
+    debug_assert_eq!(written.ok(), Some(text.len() - start));
 }
 
 #[cfg(test)]
@@ -61,10 +65,10 @@ mod tests {
     fn is_the_same_at_every_length() {
         let bytes: Vec<u8> = (0..500u32).map(|n| (n * 37 % 256) as u8).collect();
         for end in 0..bytes.len() {
-            let mut text = String::from("before ");
+            let mut text = b"before ".to_vec();
             append(&bytes[..end], &mut text);
             let expected = STANDARD.encode(&bytes[..end]);
-            assert_eq!(text.strip_prefix("before "), Some(expected.as_str()));
+            assert_eq!(text.strip_prefix(b"before "), Some(expected.as_bytes()));
             assert_eq!(length(end), expected.len());
         }
     }

@@ -7,6 +7,7 @@
 //! later events for it are dropped. Each codec owns one [`Conversation`].
 
 use std::collections::BTreeMap;
+use std::fmt::Write;
 
 use serde_json::{Value, json};
 
@@ -55,6 +56,8 @@ pub(super) struct Conversation {
     pub confirmed: Confirmed,
     /// Number of client events so far, from which their ids are made.
     sent: u64,
+    /// The id of the latest one. Kept, since an allocation for each frame adds up.
+    id: String,
     /// Suffix of the name of interim results, in which the protocols differ.
     interim: &'static str,
 }
@@ -68,13 +71,14 @@ impl Conversation {
             items: Items::default(),
             confirmed: Confirmed::default(),
             sent: 0,
+            id: String::new(),
         }
     }
 
     /// The client event that carries audio.
     pub fn append(&mut self, audio: &[u8]) -> Frame {
         let id = self.event_id();
-        encoding::audio_event(Some(&id), audio)
+        encoding::audio_event(Some(id), audio)
     }
 
     /// A client event without further members.
@@ -83,9 +87,12 @@ impl Conversation {
         Frame::Text(format!(r#"{{"event_id":"{id}","type":"{kind}"}}"#))
     }
 
-    fn event_id(&mut self) -> String {
+    fn event_id(&mut self) -> &str {
         self.sent += 1;
-        format!("event_{}", self.sent)
+        self.id.clear();
+        // A string takes everything.
+        let _ = write!(self.id, "event_{}", self.sent);
+        &self.id
     }
 
     pub fn fail(&mut self, failure: Failure, events: &mut Vec<Event>) {
