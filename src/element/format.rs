@@ -1,6 +1,9 @@
 // SPDX-License-Identifier: MPL-2.0
 //! The formats of audio that the sink pads take: their caps, and what their buffers hold.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use gst::prelude::*;
 
 use super::CAT;
@@ -165,20 +168,46 @@ fn lookahead(buffer: &gst::BufferRef) -> Samples {
     }
 }
 
-/// Has the element behind a sink pad post an ERROR for audio that it cannot take. Elements find that
-/// out from each other, so what a demuxer or decoder has would only be an error of theirs, which
-/// tells neither the cause nor the remedy.
-pub fn explain_refused_caps(sink_pad: &gst::Pad) {
-    sink_pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, |pad, info| {
-        if let Some(event) = info.event()
-            && let gst::EventView::Caps(event) = event.view()
-            && !event.caps().can_intersect(&audio_caps())
-            && let Some(element) = pad.parent_element()
+/// Posts an ERROR for audio that the element cannot take. Elements find that out from each other, so
+/// what a demuxer or decoder has would only be an error of theirs, which tells neither the cause nor
+/// the remedy.
+///
+/// Before each CAPS event a sink pad is asked whether it takes them. A "no" is also an answer for
+/// elements that merely look around, so it only has the pad watched: what upstream sends in spite of
+/// it comes again with what follows. Watching makes each buffer dearer, and ends with the next caps
+/// that are taken.
+#[derive(Debug, Default)]
+pub struct RefusedCaps {
+    is_watched: Arc<AtomicBool>,
+}
+
+impl RefusedCaps {
+    /// The answer to a query was given.
+    pub fn answered(&self, sink_pad: &gst::Pad, query: &gst::QueryRef) {
+        if let gst::QueryView::AcceptCaps(accept) = query.view()
+            && !accept.result()
+            && !self.is_watched.swap(true, Ordering::Relaxed)
         {
-            post_failure(&element, &refused_caps(event.caps()), None);
+            self.watch(sink_pad);
         }
-        gst::PadProbeReturn::Ok
-    });
+    }
+
+    fn watch(&self, sink_pad: &gst::Pad) {
+        let is_watched = self.is_watched.clone();
+        sink_pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |pad, info| {
+            let Some(gst::EventView::Caps(event)) = info.event().map(|event| event.view()) else {
+                return gst::PadProbeReturn::Ok;
+            };
+            if event.caps().can_intersect(&audio_caps()) {
+                is_watched.store(false, Ordering::Relaxed);
+                return gst::PadProbeReturn::Remove;
+            }
+            if let Some(element) = pad.parent_element() {
+                post_failure(&element, &refused_caps(event.caps()), None);
+            }
+            gst::PadProbeReturn::Ok
+        });
+    }
 }
 
 const DECODE_OPUS: &str =

@@ -26,7 +26,7 @@ use gst::glib;
 pub use assignment::{Assignment, Key, MAIN, Outputs, Stretch};
 pub use base::{Base, Feed, PREVIOUS, post_went_back};
 pub use enums::{ConnectionState, Results, mark_as_api};
-pub use format::{audio_caps, explain_refused_caps, format_of};
+pub use format::{RefusedCaps, audio_caps, format_of};
 pub use input::{Feeding, Input, is_live};
 pub use posts::{post_excessive_delay, post_late_text, post_outage, post_repeats};
 pub use properties::{Settings, message_property_specs, property_specs, text_property_specs};

@@ -13,9 +13,9 @@ use gst_base::prelude::*;
 use gst_base::subclass::prelude::*;
 
 use crate::element::{
-    Assignment, Base, CAT, Commit, Feed, Feeding, Input, Job, MAIN, Outputs, Refused, Settings,
-    audio_caps, commit_signal, explain_refused_caps, format_of, is_commit, is_live,
-    message_property_specs, post_went_back, property_specs,
+    Assignment, Base, CAT, Commit, Feed, Feeding, Input, Job, MAIN, Outputs, Refused, RefusedCaps,
+    Settings, audio_caps, commit_signal, format_of, is_commit, is_live, message_property_specs,
+    post_went_back, property_specs,
 };
 
 #[derive(Default)]
@@ -23,6 +23,7 @@ pub struct QwenAsrSink {
     base: Base,
     /// Audio comes backwards: the pipeline runs without a session.
     is_reversed: AtomicBool,
+    refused_caps: RefusedCaps,
 }
 
 impl Commit for QwenAsrSink {
@@ -161,7 +162,6 @@ impl ObjectImpl for QwenAsrSink {
         self.parent_constructed();
         // Recognition takes its own time: there is nothing to render in sync with the clock.
         self.obj().set_sync(false);
-        explain_refused_caps(self.obj().sink_pad());
     }
 
     fn set_property(&self, _id: usize, value: &glib::Value, pspec: &glib::ParamSpec) {
@@ -225,13 +225,17 @@ impl BaseSinkImpl for QwenAsrSink {
     }
 
     fn query(&self, query: &mut gst::QueryRef) -> bool {
-        // Also what was not asked for: the session says what is wrong with it.
-        if let gst::QueryViewMut::AcceptCaps(accept) = query.view_mut() {
-            let is_taken = accept.caps().can_intersect(&audio_caps());
-            accept.set_result(is_taken);
-            return true;
-        }
-        BaseSinkImplExt::parent_query(self, query)
+        let is_answered = match query.view_mut() {
+            // Also what was not asked for: the session says what is wrong with it.
+            gst::QueryViewMut::AcceptCaps(accept) => {
+                let is_taken = accept.caps().can_intersect(&audio_caps());
+                accept.set_result(is_taken);
+                true
+            }
+            _ => BaseSinkImplExt::parent_query(self, query),
+        };
+        self.refused_caps.answered(self.obj().sink_pad(), query);
+        is_answered
     }
 
     fn start(&self) -> Result<(), gst::ErrorMessage> {

@@ -26,8 +26,8 @@ use super::text_pads::TextPads;
 use super::timing::Timing;
 use super::translate_pad::TranslatePad;
 use crate::element::{
-    CAT, Commit, Feed, Input, Key, Settings, audio_caps, commit_signal, explain_refused_caps,
-    format_of, property_specs, text_property_specs,
+    CAT, Commit, Feed, Input, Key, RefusedCaps, Settings, audio_caps, commit_signal, format_of,
+    property_specs, text_property_specs,
 };
 
 /// How the names of the request pads begin.
@@ -39,6 +39,7 @@ pub struct QwenAsr {
     pub(super) pads: TextPads,
     /// Audio comes backwards, and gets no session: the pipeline runs on without, and gets GAPs.
     pub(super) is_reversed: AtomicBool,
+    refused_caps: RefusedCaps,
 }
 
 impl Commit for QwenAsr {
@@ -168,11 +169,6 @@ impl ChildProxyImpl for QwenAsr {
 }
 
 impl ObjectImpl for QwenAsr {
-    fn constructed(&self) {
-        self.parent_constructed();
-        explain_refused_caps(self.obj().sink_pad());
-    }
-
     fn properties() -> &'static [glib::ParamSpec] {
         static PROPERTIES: LazyLock<Vec<glib::ParamSpec>> = LazyLock::new(|| {
             let mut specs = property_specs();
@@ -421,7 +417,13 @@ impl BaseTransformImpl for QwenAsr {
             (gst::PadDirection::Src, gst::QueryViewMut::Latency(latency)) => {
                 self.answer_latency(latency)
             }
-            _ => BaseTransformImplExt::parent_query(self, direction, query),
+            _ => {
+                let is_answered = BaseTransformImplExt::parent_query(self, direction, query);
+                if direction == gst::PadDirection::Sink {
+                    self.refused_caps.answered(self.obj().sink_pad(), query);
+                }
+                is_answered
+            }
         }
     }
 }

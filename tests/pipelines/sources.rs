@@ -504,6 +504,35 @@ fn audio_of_another_kind_is_an_error_that_names_the_remedy() {
 }
 
 #[test]
+fn audio_that_becomes_another_kind_is_an_error_that_names_the_remedy() {
+    let server = server(|_| {});
+    let kind = |rate| format!("audio/x-raw,format=S16LE,rate={rate},channels=1,layout=interleaved");
+    let others: gst::Caps = kind(48_000).parse().unwrap();
+    let speech = Speech::usual(16_000);
+    for element in ["qwenasr", "qwenasrsink"] {
+        let (caps, url) = (kind(16_000), server.url());
+        let mut rig = Rig::launch(&format!(
+            "appsrc name=src format=time caps={caps} ! {element} name=asr url={url}"
+        ));
+        let _ = rig.pipeline.set_state(gst::State::Playing);
+        let mut buffers = speech.buffers(&[1600], 0).into_iter();
+        rig.push_all(buffers.by_ref().take(5));
+        rig.wait_for_state("connected");
+        // Those who merely ask get an answer.
+        let pad = rig.element.static_pad("sink").unwrap();
+        assert!(!pad.query_accept_caps(&others));
+        rig.push_all(buffers.by_ref().take(5));
+        let source = rig.pipeline.by_name("src").unwrap();
+        source.set_property("caps", &others);
+        rig.push_all(buffers);
+        let (error, _) = rig.wait_for_error();
+        for says in ["48000", "audioconvert ! audioresample"] {
+            assert!(error.message().contains(says), "{element}: {error}");
+        }
+    }
+}
+
+#[test]
 fn speech_backwards_is_neither_sent_nor_captioned() {
     let server = server(|_| {});
     let speech = Speech::usual(16_000);
