@@ -90,11 +90,7 @@ pub enum Placed {
 
 /// Audio ready to be pushed. Pushing can be resumed after an interruption.
 pub struct Feeding {
-    uplinks: Arc<[Arc<Uplink>]>,
-    /// How many of them have got the piece of audio that is being pushed.
-    served: usize,
-    /// Timestamp of the first audio, for a session that begins here.
-    start: Option<Timestamp>,
+    takers: Takers,
     moved: Option<Moved>,
     coding: Coding,
     silence: Option<Silence>,
@@ -104,6 +100,15 @@ pub struct Feeding {
     /// The buffers held back, then the buffer itself; empty for a gap.
     held: std::vec::IntoIter<gst::Buffer>,
     buffer: Option<gst::Buffer>,
+}
+
+/// The sessions that get the audio.
+struct Takers {
+    uplinks: Arc<[Arc<Uplink>]>,
+    /// How many of them have got the piece of audio that is being pushed.
+    served: usize,
+    /// Timestamp of the first audio, for a session that begins here.
+    start: Option<Timestamp>,
 }
 
 impl Input {
@@ -418,9 +423,11 @@ impl Run {
             self.odd_byte = map.and_then(|map| map.last().copied());
         }
         Feeding {
-            uplinks: self.uplinks.clone(),
-            served: 0,
-            start,
+            takers: Takers {
+                uplinks: self.uplinks.clone(),
+                served: 0,
+                start,
+            },
             coding: self.coding,
             moved: plan.moved,
             silence: plan.silence,
@@ -437,7 +444,7 @@ impl Feeding {
     /// blocks for room.
     pub fn push(&mut self, element: &gst::Element) -> Result<(), Refused> {
         if let Some(moved) = self.moved.take() {
-            for uplink in self.uplinks.iter() {
+            for uplink in self.takers.uplinks.iter() {
                 uplink.queue.move_since(moved);
             }
         }
@@ -445,16 +452,11 @@ impl Feeding {
             // Silence follows the audio before it, unless it is all there is.
             let is_all = self.buffer.is_none() && self.held.len() == 0;
             let jump = self.jump.filter(|_| is_all);
-            self.give(jump, &self.coding.silence(silence.samples), element)?;
+            let silence = self.coding.silence(silence.samples);
+            self.takers.give(jump, &silence, element)?;
             self.silence = None;
         }
-        while let Some(buffer) = self
-            .held
-            .as_slice()
-            .first()
-            .or(self.buffer.as_ref())
-            .cloned()
-        {
+        while let Some(buffer) = self.held.as_slice().first().or(self.buffer.as_ref()) {
             let map = buffer.map_readable().map_err(|_| {
                 gst::element_error!(
                     element,
@@ -470,21 +472,24 @@ impl Feeding {
             match self.odd_byte {
                 Some(byte) if !whole.is_empty() => {
                     let joined = [&[byte], whole].concat();
-                    self.give(self.jump, &joined, element)?;
+                    self.takers.give(self.jump, &joined, element)?;
                 }
-                _ => self.give(self.jump, whole, element)?,
+                _ => self.takers.give(self.jump, whole, element)?,
             }
             let rest = rest.first().copied();
             if !map.is_empty() {
                 (self.odd_byte, self.jump) = (rest, None);
             }
+            drop(map);
             if self.held.next().is_none() {
                 self.buffer = None;
             }
         }
         Ok(())
     }
+}
 
+impl Takers {
     /// Gives whole samples or packets to the sessions that do not have them yet.
     fn give(
         &mut self,

@@ -97,7 +97,8 @@ impl Feed for QwenAsr {
 
 impl QwenAsr {
     pub(super) fn process(&self, buffer: gst::Buffer) -> Result<(), gst::FlowError> {
-        self.pads.flow()?;
+        let time = buffer.pts().map(gst::ClockTime::nseconds);
+        self.pads.pass(time.map(Timestamp::from_nanos))?;
         self.begin_new_pads();
         if self.is_reversed.load(Ordering::Relaxed) {
             if let Some(pts) = buffer.pts() {
@@ -105,9 +106,6 @@ impl QwenAsr {
                 self.enqueue(gap.build());
             }
             return Ok(());
-        }
-        if let Some(pts) = buffer.pts() {
-            self.pads.pass(Timestamp::from_nanos(pts.nseconds()));
         }
         gst::trace!(CAT, imp = self, "{buffer:?}");
         let clipped = self.base().clip(self.obj().upcast_ref(), buffer)?;
@@ -123,10 +121,10 @@ impl QwenAsr {
 
     /// Looks at how late live audio comes, given its running time.
     fn note_lag(&self, said: Option<gst::ClockTime>) {
-        if !self.timing().has_deadlines() {
+        let Some(said) = said.filter(|said| self.timing().wants(*said)) else {
             return;
-        }
-        if let (Some(said), Some(now)) = (said, self.obj().current_running_time()) {
+        };
+        if let Some(now) = self.obj().current_running_time() {
             self.timing().observe(said, now);
         }
     }

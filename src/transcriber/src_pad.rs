@@ -18,7 +18,7 @@ use super::downstream;
 use super::lane::Lane;
 use super::output_queue::{Entry, Next, OutputQueue};
 use super::timing::Timing;
-use crate::captions::{Captioner, HEARTBEAT};
+use crate::captions::{Captioner, HEARTBEAT, Piece};
 use crate::element::{
     Base, CAT, Key, MAIN, Results, Settings, Stats, TextOutput, lock, post_repeats,
 };
@@ -89,6 +89,8 @@ struct Task {
     language: Option<String>,
     discont: bool,
     warned: Warned,
+    /// Kept, so that making text allocates nothing in the steady state.
+    pieces: Vec<Piece>,
 }
 
 /// What the latest warnings said, in milliseconds, so that they are not repeated endlessly.
@@ -111,6 +113,7 @@ impl Task {
             language: None,
             discont: false,
             warned: Warned::default(),
+            pieces: Vec::new(),
         }
     }
 }
@@ -174,11 +177,13 @@ impl SrcPad {
         lock(&self.muted).is_some()
     }
 
-    /// Moves on without text, if there is none for lack of a session.
-    pub fn pass(&self, time: Timestamp) {
-        if let Some(lane) = lock(&self.muted).as_mut() {
+    /// Audio has come, with this timestamp: moves on without text, if there is none for lack of a
+    /// session. Returns what downstream says.
+    pub fn pass(&self, time: Option<Timestamp>) -> Result<(), gst::FlowError> {
+        if let (Some(lane), Some(time)) = (lock(&self.muted).as_mut(), time) {
             lane.watermark(time);
         }
+        self.queue.flow()
     }
 
     /// What waits to leave the pad.
@@ -292,7 +297,7 @@ impl SrcPad {
         entry: Entry,
         element: &gst::Element,
     ) -> Result<(), gst::FlowError> {
-        let mut pieces = Vec::new();
+        let mut pieces = std::mem::take(&mut task.pieces);
         if let Entry::Interim(transcript) | Entry::Final(transcript) = &entry {
             self.mind_late_text(task, transcript);
         }
@@ -342,7 +347,7 @@ impl SrcPad {
             .and_then(|now| now.checked_sub(latency.saturating_add(timing.delay())))
             .and_then(|due| task.segment.position_from_running_time(due));
         let Some(due) = due else { return Ok(()) };
-        let mut pieces = Vec::new();
+        let mut pieces = std::mem::take(&mut task.pieces);
         let due = Timestamp::from_nanos(due.nseconds());
         task.captioner.due(due, &mut pieces);
         self.push_pieces(task, pieces, element)

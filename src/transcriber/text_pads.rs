@@ -97,22 +97,15 @@ impl TextPads {
         key != MAIN && self.companion.load(Ordering::Relaxed) == key
     }
 
-    /// Moves on the pads that have no session.
-    pub fn pass(&self, time: Timestamp) {
-        let translations = lock(&self.translations);
-        for pad in self.src.get().into_iter().chain(translations.iter()) {
-            pad.pass(time);
-        }
-    }
-
-    /// What downstream says, all in all: what is wrong with one pad is wrong, and a pad whose
-    /// stream has ended, or which is being taken away, does not concern the others.
-    pub fn flow(&self) -> Result<(), gst::FlowError> {
-        let src = self.src.get().map_or(Ok(()), |src| src.queue().flow());
+    /// Audio has come, with this timestamp: see [`SrcPad::pass`]. Returns what downstream says, all in
+    /// all: what is wrong with one pad is wrong, and a pad whose stream has ended, or which is being
+    /// taken away, does not concern the others.
+    pub fn pass(&self, time: Option<Timestamp>) -> Result<(), gst::FlowError> {
+        let src = self.src.get().map_or(Ok(()), |src| src.pass(time));
         let translations = lock(&self.translations);
         let mut all_ended = src == Err(gst::FlowError::Eos);
         for pad in translations.iter() {
-            match pad.queue().flow() {
+            match pad.pass(time) {
                 Err(error @ (gst::FlowError::Error | gst::FlowError::NotNegotiated)) => {
                     return Err(error);
                 }

@@ -5,6 +5,10 @@
 /// that drift apart, too little for audio that was held up to hold up the text as well.
 const LAG_GROWTH: u64 = 1000;
 
+/// Length of audio from one look at its lag to the next. What time it is costs as much to find out as
+/// the rest of a buffer's way, and the pads look at the lag less often.
+const LAG_INTERVAL: gst::ClockTime = gst::ClockTime::from_mseconds(100);
+
 /// What upstream says about time, and what the audio shows.
 #[derive(Debug, Default, Clone, Copy)]
 pub(super) struct Timing {
@@ -16,6 +20,8 @@ pub(super) struct Timing {
     pub upstream: gst::ClockTime,
     /// How much later than that the audio comes, and when that was measured, as running time.
     lag: Option<(gst::ClockTime, gst::ClockTime)>,
+    /// Running time of the audio that it was measured by.
+    observed: Option<gst::ClockTime>,
     /// The lag was measured in another segment.
     other_segment: bool,
 }
@@ -24,6 +30,13 @@ impl Timing {
     /// Whether text has deadlines now.
     pub fn has_deadlines(&self) -> bool {
         self.live && self.playing
+    }
+
+    /// Whether it is time to [`observe`](Self::observe) again, by audio of the running time `said`.
+    pub fn wants(&self, said: gst::ClockTime) -> bool {
+        let since = self.observed.and_then(|before| said.checked_sub(before));
+        let is_recent = since.is_some_and(|since| since < LAG_INTERVAL);
+        self.has_deadlines() && (self.other_segment || !is_recent)
     }
 
     /// Audio of the running time `said` has come at the running time `now`.
@@ -37,6 +50,7 @@ impl Timing {
             lag.saturating_add(gst::ClockTime::from_nseconds(grown))
         });
         self.lag = Some((most.map_or(lag, |most| lag.min(most)), now));
+        self.observed = Some(said);
     }
 
     /// Another segment begins, whose lag may be another.
@@ -56,6 +70,24 @@ impl Timing {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_lag_is_looked_at_from_time_to_time() {
+        let ms = gst::ClockTime::from_mseconds;
+        let mut timing = Timing::default();
+        assert!(!timing.wants(ms(0)), "there are no deadlines");
+        (timing.live, timing.playing) = (true, true);
+        let mut looked = Vec::new();
+        for said in (0..260).step_by(20).chain([100, 120, 1000]) {
+            if timing.wants(ms(said)) {
+                timing.observe(ms(said), ms(said));
+                looked.push(said);
+            }
+        }
+        assert_eq!(looked, [0, 100, 200, 100, 1000]);
+        timing.new_segment();
+        assert!(timing.wants(ms(1001)));
+    }
 
     #[test]
     fn the_lag_falls_at_once_and_grows_slowly() {

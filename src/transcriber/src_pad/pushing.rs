@@ -16,36 +16,47 @@ impl SrcPad {
     pub(super) fn push_pieces(
         &self,
         task: &mut Task,
-        pieces: Vec<Piece>,
+        mut pieces: Vec<Piece>,
         element: &gst::Element,
     ) -> Result<(), gst::FlowError> {
-        for piece in pieces {
-            match piece {
-                Piece::Text {
-                    text,
-                    start,
-                    duration,
-                    intended,
-                } => {
-                    if let Some(intended) = intended {
-                        self.observe_delay(task, start, intended, element);
-                    }
-                    self.push_text(task, text, start, duration)?;
+        let mut all = pieces.drain(..);
+        let result = all.try_for_each(|piece| self.push_piece(task, piece, element));
+        drop(all);
+        task.pieces = pieces;
+        result
+    }
+
+    fn push_piece(
+        &self,
+        task: &mut Task,
+        piece: Piece,
+        element: &gst::Element,
+    ) -> Result<(), gst::FlowError> {
+        match piece {
+            Piece::Text {
+                text,
+                start,
+                duration,
+                intended,
+            } => {
+                if let Some(intended) = intended {
+                    self.observe_delay(task, start, intended, element);
                 }
-                Piece::Gap { start, duration } => self.push_gap(start, duration),
-                Piece::Language(language) => self.push_language(task, language),
-                // Both are understood by textaccumulate, tttocea608 and tttocea708.
-                Piece::Speaker(speaker) => {
-                    let structure = gst::Structure::builder("rstranscribe/speaker-change");
-                    let structure = structure.field("speaker", speaker.to_string()).build();
-                    let event = gst::event::CustomDownstream::new(structure);
-                    self.pad.push_event(event);
-                }
-                Piece::UtteranceEnd => {
-                    let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
-                    let event = gst::event::CustomDownstream::new(structure);
-                    self.pad.push_event(event);
-                }
+                return self.push_text(task, text, start, duration);
+            }
+            Piece::Gap { start, duration } => self.push_gap(start, duration),
+            Piece::Language(language) => self.push_language(task, language),
+            // Both are understood by textaccumulate, tttocea608 and tttocea708.
+            Piece::Speaker(speaker) => {
+                let structure = gst::Structure::builder("rstranscribe/speaker-change");
+                let structure = structure.field("speaker", speaker.to_string()).build();
+                let event = gst::event::CustomDownstream::new(structure);
+                self.pad.push_event(event);
+            }
+            Piece::UtteranceEnd => {
+                let structure = gst::Structure::new_empty("rstranscribe/final-transcript");
+                let event = gst::event::CustomDownstream::new(structure);
+                self.pad.push_event(event);
             }
         }
         Ok(())
