@@ -6,13 +6,18 @@ use std::path::PathBuf;
 use std::thread::sleep;
 use std::time::Duration;
 
+use serde_json::Value;
+
 use crate::process::Process;
 use crate::service::{Protocol, Service};
-use crate::table::{Table, median, number, verdict};
+use crate::stamp::BUFFER;
+use crate::table::{Table, known, median, number, verdict};
 use crate::{Kind, Result, peers};
 
 /// Bytes of audio in a second.
 const BYTES_PER_SECOND: f64 = 32_000.0;
+
+const BUFFERS_PER_SECOND: f64 = BYTES_PER_SECOND / BUFFER as f64;
 
 /// For all streams to be there.
 const STARTING: Duration = Duration::from_secs(90);
@@ -52,6 +57,8 @@ pub struct Sample {
     pub cpu: f64,
     pub switches: f64,
     pub kib: f64,
+    /// By code in Rust; NaN of what is not.
+    pub allocations: f64,
     /// Share of the audio that arrived.
     pub arrived: f64,
 }
@@ -61,6 +68,7 @@ struct Cost {
     cpu: f64,
     switches: f64,
     kib: f64,
+    allocations: f64,
     arrived: f64,
 }
 
@@ -92,6 +100,7 @@ pub fn measure(quick: bool) -> Result<()> {
         "of qwenasr's",
         "context switches per stream and second",
         "memory per stream, KiB",
+        "allocations per buffer",
         "audio that arrived",
     ]);
     let mut targets = Table::new(&["target", "streams", "measured", ""]);
@@ -105,6 +114,7 @@ pub fn measure(quick: bool) -> Result<()> {
          same ones without a transcriber, in whose row everything is counted.",
         window.as_secs()
     );
+    println!("Allocations are those of code in Rust: the plugin's, and the bare loop's.");
     targets.print("Targets");
     Ok(())
 }
@@ -158,6 +168,7 @@ fn costs(
                 cpu: on_top(|sample| sample.cpu),
                 switches: on_top(|sample| sample.switches),
                 kib: on_top(|sample| sample.kib),
+                allocations: on_top(|sample| sample.allocations),
                 arrived: of(name, |sample| sample.arrived) * streams as f64,
             };
             costs.insert(name, cost);
@@ -172,17 +183,15 @@ fn costs(
                 format!("{:.2}", cost.cpu / ours),
                 format!("{:.1}", cost.switches),
                 format!("{:.0}", cost.kib),
-                if cost.arrived.is_nan() {
-                    "-".to_owned()
-                } else {
-                    format!("{:.1} %", cost.arrived * 100.0)
-                },
+                known(cost.allocations, |count| format!("{count:.2}")),
+                known(cost.arrived, |share| format!("{:.1} %", share * 100.0)),
             ],
             (None, why) => {
                 let why = why.unwrap_or_default().replace('|', "/");
                 let none = || "-".to_owned();
                 [
                     format!("not measured: {why}"),
+                    none(),
                     none(),
                     none(),
                     none(),
@@ -217,14 +226,13 @@ pub fn sample(client: &Client, streams: usize, talk: Talk, window: Duration) -> 
     }
     sleep(SETTLING);
     service.report()?;
+    complaint(&process.ask("report")?)?;
     let begin = process.reading()?;
     sleep(window);
     let end = process.reading()?;
     let seen = service.report()?;
     let said = process.ask("report")?;
-    if let Some(complaint) = said["complaints"].get(0) {
-        return Err(complaint.to_string().into());
-    }
+    complaint(&said)?;
     let usage = end.since(&begin);
     let seconds = usage.time.as_secs_f64();
     let sent = sessions as f64 * seconds * BYTES_PER_SECOND;
@@ -232,6 +240,11 @@ pub fn sample(client: &Client, streams: usize, talk: Talk, window: Duration) -> 
         cpu: usage.cpu.as_secs_f64() * 1000.0 / seconds,
         switches: usage.switches as f64 / seconds,
         kib: end.resident - before.resident,
+        // That plugin has an allocator of its own, and so has Python.
+        allocations: match client {
+            Client::Ours(Kind::Speechmatics, _) => f64::NAN,
+            _ => number(&said, "allocations") / seconds / BUFFERS_PER_SECOND,
+        },
         // Not a number without sessions.
         arrived: if is_pcm {
             number(&seen, "audio_bytes") / sent
@@ -239,6 +252,14 @@ pub fn sample(client: &Client, streams: usize, talk: Talk, window: Duration) -> 
             f64::NAN
         },
     })
+}
+
+/// Fails with what a process has to complain about.
+fn complaint(said: &Value) -> Result<()> {
+    match said["complaints"].get(0) {
+        Some(complaint) => Err(complaint.to_string().into()),
+        None => Ok(()),
+    }
 }
 
 impl Client {

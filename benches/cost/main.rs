@@ -7,6 +7,7 @@
 //! Whatever is measured runs in a process of its own, against a service in another one, and all
 //! that is compared with each other runs in turns.
 
+mod allocations;
 mod delay;
 mod file;
 mod floods;
@@ -46,7 +47,7 @@ struct Arguments {
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Section {
-    /// CPU, context switches and memory of live streams, beside others.
+    /// CPU, context switches, memory and allocations of live streams, beside others.
     Load,
     /// The same streams with a translation, beside those without.
     Translation,

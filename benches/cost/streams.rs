@@ -18,10 +18,10 @@ use tokio_tungstenite::connect_async_with_config;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
 
-use crate::Result;
 use crate::process::answer_lines;
 use crate::stamp::{BUFFER, FRAME, Stamp, microseconds_since, now};
 use crate::table::summary;
+use crate::{Result, allocations};
 
 /// Bytes of a packet of Opus: 24 kbit/s.
 const PACKET: usize = 60;
@@ -100,6 +100,7 @@ pub fn run(options: Options) -> Result<()> {
     let ledger = Shared::default();
     let mut pipelines = Vec::new();
     let mut runtime = None;
+    let mut allocated = 0;
     answer_lines(|line| match line {
         // All that is there without any stream is there now.
         "ready" => Ok(Value::Null),
@@ -116,7 +117,9 @@ pub fn run(options: Options) -> Result<()> {
         }
         _ => {
             let said = with(&ledger, std::mem::take);
+            let before = std::mem::replace(&mut allocated, allocations::count());
             Ok(json!({
+                "allocations": allocated - before,
                 "messages": summary(said.messages),
                 "buffers": summary(said.buffers),
                 "complaints": said.complaints,

@@ -80,6 +80,15 @@ pub fn milliseconds(microseconds: f64) -> String {
     format!("{:.2}", microseconds / 1000.0)
 }
 
+/// What is known, as one reads it.
+pub fn known(value: f64, show: impl FnOnce(f64) -> String) -> String {
+    if value.is_nan() {
+        "-".to_owned()
+    } else {
+        show(value)
+    }
+}
+
 /// Whether a target was met, as one reads it.
 pub fn verdict(met: bool) -> String {
     if met { "met" } else { "missed" }.to_owned()

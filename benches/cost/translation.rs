@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use crate::load::{Client, Sample, Talk, sample};
-use crate::table::{Table, median, verdict};
+use crate::table::{Table, known, median, verdict};
 use crate::{Kind, Result};
 
 /// A text every half second, and all of them on the pads.
@@ -48,10 +48,7 @@ pub fn measure(quick: bool) -> Result<()> {
                 format!("{:.3}", cost.cpu),
                 format!("{:.1}", cost.switches),
                 format!("{:.0}", cost.kib),
-                match cost.arrived {
-                    share if share.is_nan() => "-".to_owned(),
-                    share => format!("{:.1} %", share * 100.0),
-                },
+                known(cost.arrived, |share| format!("{:.1} %", share * 100.0)),
             ]);
         }
         for (what, ratio) in [("CPU", two.cpu / one.cpu), ("memory", two.kib / one.kib)] {
@@ -88,12 +85,14 @@ fn costs(streams: usize, window: Duration, rounds: usize) -> Result<[Sample; 3]>
         cpu: of(&samples, |sample| sample.cpu),
         switches: of(&samples, |sample| sample.switches),
         kib: of(&samples, |sample| sample.kib),
+        allocations: of(&samples, |sample| sample.allocations),
         arrived: of(&samples, |sample| sample.arrived) * streams as f64,
     });
     let on_top = |cost: Sample| Sample {
         cpu: cost.cpu - plain.cpu,
         switches: cost.switches - plain.switches,
         kib: cost.kib - plain.kib,
+        allocations: cost.allocations - plain.allocations,
         ..cost
     };
     let (one, two) = (on_top(one), on_top(two));
