@@ -47,7 +47,9 @@ fn each_word_comes_once_on_each_pad() {
                     pad.covered()
                 );
             }
-            assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
+            // At fifty times the pace of speech, rolling lines are late on a busy machine.
+            let is_late = |text: &String| results == "interim" && text.contains("too late");
+            assert!(rig.warnings.iter().all(is_late), "{:?}", rig.warnings);
             assert_eq!(models(&server), [ASR, TRANSLATOR, TRANSLATOR]);
         }
     }
