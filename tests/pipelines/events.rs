@@ -292,3 +292,105 @@ fn a_segment_that_is_done_is_done_with_all_its_text() {
     let flushed = left.iter().position(|what| what == "flush-stop").unwrap();
     assert_eq!(left[flushed + 1..], [once.clone(), once].concat());
 }
+
+/// TAGs of a live stream that has a hundred thousand of them: each may leave with others that came
+/// at the same time, but in time, and in order.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_flood_of_tags_leaves_in_time_and_nothing_stays_behind() {
+    const COUNT: u32 = 100_000;
+    const LATENCY: u64 = 500;
+    // In a process of its own: other tests' memory is none of its business.
+    const CHILD: &str = "QWENASR_TEST_TAGS";
+    if std::env::var_os(CHILD).is_none() {
+        let name = "events::a_flood_of_tags_leaves_in_time_and_nothing_stays_behind";
+        let output = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, "1")
+            .output()
+            .unwrap();
+        let says = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        let (out, err) = (says(&output.stdout), says(&output.stderr));
+        return assert!(output.status.success(), "{out}{err}");
+    }
+    let service = service(Protocol::Realtime, |_| {});
+    let mut rig = Rig::launch(&format!(
+        "appsrc name=src is-live=true format=time \
+         caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved ! clocksync \
+         ! qwenasr name=asr {} latency={LATENCY} ! fakesink name=out sync=false async=false",
+        service.properties()
+    ));
+    let numbered = |n: u32| {
+        let mut tags = gst::TagList::new();
+        let mode = gst::TagMergeMode::Append;
+        tags.make_mut().add::<gst::tags::TrackNumber>(&n, mode);
+        gst::event::Tag::new(tags)
+    };
+    let memory = || {
+        let pages = std::fs::read_to_string("/proc/self/statm").unwrap();
+        pages.split(' ').nth(1).unwrap().parse::<usize>().unwrap() * 4096
+    };
+    // They come in two of six seconds. When each came, and the memory before and after.
+    let came = Arc::<Mutex<Vec<u64>>>::default();
+    let memories = Arc::<Mutex<Vec<usize>>>::default();
+    let (coming, measured, pipeline) = (came.clone(), memories.clone(), rig.pipeline.downgrade());
+    let pad = rig.element.static_pad("sink").unwrap().peer().unwrap();
+    pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
+        let Some(gst::PadProbeData::Buffer(buffer)) = &info.data else {
+            unreachable!()
+        };
+        let time = ms(buffer.pts().unwrap());
+        let mut came = coming.lock().unwrap();
+        if [900, 5900].contains(&time) {
+            measured.lock().unwrap().push(memory());
+        }
+        while came.len() < COUNT as usize
+            && 1000 + came.len() as u64 * 2000 / u64::from(COUNT) <= time
+        {
+            let now = pipeline.upgrade().unwrap().current_running_time().unwrap();
+            let number = came.len() as u32;
+            came.push(ms(now));
+            assert!(pad.push_event(numbered(number)));
+        }
+        gst::PadProbeReturn::Ok
+    });
+    // Number and time of each that left.
+    let left = Arc::<Mutex<Vec<(u32, u64)>>>::default();
+    let (arrived, pipeline) = (left.clone(), rig.pipeline.downgrade());
+    let sink = rig.pipeline.by_name("out").unwrap();
+    let pad = sink.static_pad("sink").unwrap();
+    pad.add_probe(gst::PadProbeType::EVENT_DOWNSTREAM, move |_, info| {
+        if let Some(gst::PadProbeData::Event(event)) = &info.data
+            && let gst::EventView::Tag(tag) = event.view()
+            && let Some(number) = tag.tag().get::<gst::tags::TrackNumber>()
+        {
+            let now = pipeline.upgrade().unwrap().current_running_time().unwrap();
+            arrived.lock().unwrap().push((number.get(), ms(now)));
+        }
+        gst::PadProbeReturn::Ok
+    });
+    rig.play();
+    rig.push_all(Speech::new(16_000).say(0..60).buffers(&[320], 0));
+    rig.push_eos();
+    rig.wait_for_eos();
+    let memories = memories.lock().unwrap();
+    let [before, after] = memories[..] else {
+        panic!("{memories:?}")
+    };
+    assert!(
+        after < before + (8 << 20),
+        "{before} and then {after} bytes"
+    );
+    let mut left = left.lock().unwrap();
+    // The language of a final comes with the tags again.
+    left.dedup_by_key(|(number, _)| *number);
+    let numbers = left.iter().map(|(number, _)| *number);
+    assert!(numbers.clone().is_sorted(), "in order");
+    assert_eq!(numbers.clone().next_back(), Some(COUNT - 1));
+    assert!(left.len() > 20, "they leave as they come: {}", left.len());
+    let came = came.lock().unwrap();
+    for (number, at) in left.iter() {
+        let came = came[*number as usize];
+        assert!(*at <= came + LATENCY + 1500, "{number} at {at}, not {came}");
+    }
+}
