@@ -154,8 +154,8 @@ pub fn pipeline(rest: &str) -> Result<gst::Pipeline> {
     Ok(pipeline)
 }
 
-/// A live source of Opus packets of 20 ms, with speech in them as far as one can see, and what comes
-/// after it.
+/// A live source of Opus packets of 20 ms, without speech as far as one can see, and what comes after
+/// it.
 fn packets(rest: &str) -> Result<gst::Pipeline> {
     let pipeline = gst::parse::launch(&format!(
         "fakesrc name=source is-live=true sync=true format=time sizetype=fixed sizemax={PACKET} \
@@ -171,7 +171,7 @@ fn packets(rest: &str) -> Result<gst::Pipeline> {
         if let Some(buffer) = info.buffer_mut()
             && let Ok(mut packet) = buffer.make_mut().map_writable()
         {
-            packet.fill(0x9a);
+            packet.fill(0x1a);
             packet[0] = 0x48;
         }
         gst::PadProbeReturn::Ok

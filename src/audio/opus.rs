@@ -112,7 +112,7 @@ pub fn is_stereo(packet: &[u8]) -> bool {
 
 /// Whether the encoder found speech in the packet, or, where it does not say, anything but digital
 /// silence.
-pub(super) fn is_loud(packet: &[u8]) -> bool {
+pub fn is_loud(packet: &[u8]) -> bool {
     let Some(frames) = Frames::parse(packet) else {
         return false;
     };

@@ -84,13 +84,16 @@ pub fn format_of(caps: &gst::CapsRef) -> Option<Format> {
     Some(Format { coding, rate })
 }
 
-/// The part of a buffer that lies within the segment, for everything behind the sink pad: samples as
-/// they are, or a packet with its length before it.
+/// The part of a buffer that lies within the segment; a packet stays whole. `None` if there is nothing
+/// in it that could be sent.
+///
+/// # Errors
+///
+/// If it is Opus with two channels.
 pub(super) fn clip(
     buffer: gst::Buffer,
     segment: &gst::FormattedSegment<gst::ClockTime>,
     format: Format,
-    is_first: bool,
 ) -> Result<Option<gst::Buffer>, Failure> {
     match format.coding {
         Coding::Pcm => {
@@ -98,64 +101,38 @@ pub(super) fn clip(
             let clipped = gst_audio::audio_buffer_clip(buffer, segment, format.rate, frame);
             Ok(clipped)
         }
-        Coding::Opus => packet(&buffer, segment, is_first),
+        Coding::Opus => Ok(is_wanted(&buffer, segment)?.then_some(buffer)),
     }
 }
 
-/// `is_first` says that a session begins with the packet: then an encoder's look-ahead is left out.
-/// `None` if there is nothing in it that could be sent.
-///
-/// # Errors
-///
-/// If it has two channels.
-fn packet(
+/// Whether there is a packet in the buffer, within the segment.
+fn is_wanted(
     buffer: &gst::BufferRef,
     segment: &gst::FormattedSegment<gst::ClockTime>,
-    is_first: bool,
-) -> Result<Option<gst::Buffer>, Failure> {
+) -> Result<bool, Failure> {
     let Ok(map) = buffer.map_readable() else {
-        return Ok(None);
+        return Ok(false);
     };
     // Demuxers hand on the headers of a file.
     if map.starts_with(b"OpusHead") || map.starts_with(b"OpusTags") {
-        return Ok(None);
+        return Ok(false);
     }
-    let Some(whole) = opus::length(&map) else {
+    let Some(samples) = opus::length(&map) else {
         gst::warning!(CAT, "a buffer of {} bytes is no Opus packet", map.len());
-        return Ok(None);
+        return Ok(false);
     };
     if opus::is_stereo(&map) {
-        return Err(refused(
-            "This is Opus with two channels".into(),
-            DECODE_OPUS,
-        ));
+        let what = "This is Opus with two channels";
+        return Err(refused(what.into(), DECODE_OPUS));
     }
-    let lookahead = lookahead(buffer);
-    let clipped = if is_first && lookahead < whole {
-        lookahead
-    } else {
-        Samples(0)
-    };
-    let length = (whole - clipped).duration(opus::CLOCK_RATE);
-    let length = gst::ClockTime::from_nseconds(nanos(length));
+    let length = gst::ClockTime::from_nseconds(nanos(samples.duration(opus::CLOCK_RATE)));
     let is_within = |pts| segment.clip(pts, pts + length).is_some();
-    if !buffer.pts().is_none_or(is_within) {
-        return Ok(None);
-    }
-    let Some(framed) = opus::framed(&map, clipped) else {
-        return Ok(None);
-    };
-    let mut framed = gst::Buffer::from_mut_slice(framed);
-    if let Some(new) = framed.get_mut() {
-        new.set_pts(buffer.pts());
-        new.set_duration(length);
-        new.set_flags(buffer.flags() & gst::BufferFlags::DISCONT);
-    }
-    Ok(Some(framed))
+    Ok(buffer.pts().is_none_or(is_within))
 }
 
-/// Number of samples at the beginning of a packet that are not part of the stream.
-fn lookahead(buffer: &gst::BufferRef) -> Samples {
+/// Number of samples at the beginning of a packet that are not part of the stream: an encoder's
+/// look-ahead.
+pub(super) fn lookahead(buffer: &gst::BufferRef) -> Samples {
     let start = buffer
         .meta::<gst_audio::AudioClippingMeta>()
         .map(|meta| meta.start());

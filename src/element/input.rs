@@ -16,7 +16,7 @@ use super::enums::TurnDetection;
 use super::format;
 use super::properties::Settings;
 use super::uplink::{Draining, Refused, Uplink};
-use crate::audio::{Coding, Format, pcm};
+use crate::audio::{Coding, Format, opus, pcm};
 use crate::continuity::{Continuity, Moved, Placement, Plan, Silence};
 use crate::protocol::Failure;
 use crate::timeline::{Samples, Timestamp};
@@ -36,6 +36,8 @@ struct Run {
     uplinks: Arc<[Arc<Uplink>]>,
     coding: Coding,
     continuity: Continuity,
+    /// Samples that the first packet has before the beginning of the stream, until it is sent.
+    clipped: Samples,
     /// The latest packet had no speech in it: what is missing after it was not sent (DTX).
     after_silence: bool,
     /// The first byte of a sample that upstream split between two buffers.
@@ -97,6 +99,8 @@ pub struct Feeding {
     jump: Option<Timestamp>,
     /// The first byte of a split sample, which precedes the audio.
     odd_byte: Option<u8>,
+    /// Samples of the first packet that are left out.
+    clipped: Samples,
     /// The buffers held back, then the buffer itself; empty for a gap.
     held: std::vec::IntoIter<gst::Buffer>,
     buffer: Option<gst::Buffer>,
@@ -125,8 +129,7 @@ impl Input {
         &self,
         buffer: gst::Buffer,
     ) -> Result<Option<(gst::Buffer, Option<gst::ClockTime>)>, Failure> {
-        let is_first = self.position().is_none();
-        let clipped = format::clip(buffer, &self.segment, self.format, is_first)?;
+        let clipped = format::clip(buffer, &self.segment, self.format)?;
         Ok(clipped.map(|buffer| {
             let running_time = self.running_time(&buffer);
             (buffer, running_time)
@@ -217,6 +220,7 @@ impl Input {
             uplinks: uplinks.into(),
             coding: self.format.coding,
             continuity: Continuity::new(self.format, pause.unwrap_or_default(), live),
+            clipped: Samples(0),
             after_silence: false,
             odd_byte: None,
             held: Vec::new(),
@@ -362,18 +366,22 @@ impl Run {
             return self.restart(Some(buffer), None);
         }
         let flagged = buffer.flags().contains(gst::BufferFlags::DISCONT);
+        let expected = self.continuity.expected();
         let (samples, discont) = match self.coding {
             Coding::Pcm => {
                 let bytes = buffer.size() + usize::from(self.odd_byte.is_some());
                 (pcm::samples(bytes), flagged)
             }
             Coding::Opus => {
-                let (samples, is_loud) = opus_packets(&buffer);
+                let (samples, is_loud) = opus_packet(&buffer);
+                if expected.is_none() {
+                    let lookahead = format::lookahead(&buffer);
+                    self.clipped = lookahead.min(samples - Coding::Opus.step());
+                }
                 let after_silence = std::mem::replace(&mut self.after_silence, !is_loud);
-                (samples, flagged || after_silence)
+                (samples - self.clipped, flagged || after_silence)
             }
         };
-        let expected = self.continuity.expected();
         let placement = self
             .continuity
             .audio(time, timestamp(start), samples, discont);
@@ -433,6 +441,7 @@ impl Run {
             silence: plan.silence,
             jump: plan.jump,
             odd_byte,
+            clipped: std::mem::take(&mut self.clipped),
             held: held.into_iter(),
             buffer,
         }
@@ -465,6 +474,14 @@ impl Feeding {
                 );
                 Refused::Over(gst::FlowError::Error)
             })?;
+            if self.coding == Coding::Opus {
+                let framed = opus::framed(&map, self.clipped).unwrap_or_default();
+                self.takers.give(self.jump, &framed, element)?;
+                (self.jump, self.clipped) = (None, Samples(0));
+                drop(map);
+                self.next();
+                continue;
+            }
             let odd = self
                 .coding
                 .rest(map.len() + usize::from(self.odd_byte.is_some()));
@@ -481,11 +498,16 @@ impl Feeding {
                 (self.odd_byte, self.jump) = (rest, None);
             }
             drop(map);
-            if self.held.next().is_none() {
-                self.buffer = None;
-            }
+            self.next();
         }
         Ok(())
+    }
+
+    /// The buffer at the front was pushed.
+    fn next(&mut self) {
+        if self.held.next().is_none() {
+            self.buffer = None;
+        }
     }
 }
 
@@ -509,12 +531,12 @@ impl Takers {
     }
 }
 
-/// Length of the packets in a buffer, and whether there may be speech in them.
-fn opus_packets(buffer: &gst::BufferRef) -> (Samples, bool) {
-    let coding = Coding::Opus;
+/// Length of the packet in a buffer, and whether there may be speech in it.
+fn opus_packet(buffer: &gst::BufferRef) -> (Samples, bool) {
     let map = buffer.map_readable().ok();
-    let packets = map.as_deref().unwrap_or_default();
-    (coding.samples(packets), coding.is_loud(packets))
+    let packet = map.as_deref().unwrap_or_default();
+    let samples = opus::length(packet).unwrap_or_default();
+    (samples, opus::is_loud(packet))
 }
 
 fn timestamp(time: gst::ClockTime) -> Timestamp {
