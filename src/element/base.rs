@@ -12,7 +12,8 @@ use gst::glib;
 use gst::prelude::*;
 
 use super::assignment::{Assignment, MAIN, Stretch};
-use super::input::{Feeding, Input, Placed};
+use super::feeding::Feeding;
+use super::input::{Input, Placed};
 use super::missing::Missing;
 use super::posts::{post_failure, post_outage, post_without_effect};
 use super::properties::Effect;

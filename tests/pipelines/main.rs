@@ -30,6 +30,7 @@ mod sink;
 mod sources;
 mod stable;
 mod stopping;
+mod streams;
 mod talk;
 mod timing;
 mod translation;

@@ -3,7 +3,7 @@
 //! that.
 
 use super::common::*;
-use super::sources::Streams;
+use super::streams::Streams;
 
 /// A model that the service has, and two of the same protocol that it has no more.
 fn models(protocol: Protocol) -> [String; 3] {
