@@ -3,8 +3,9 @@
 
     fleet.py NUMBERS DIRECTORY CHANNELS SECONDS
 
-NUMBERS is the program that makes numbered audio and recognises it. Every channel is a process of its
-own, as on a host that captions many programmes.
+NUMBERS is the program that makes numbered audio and recognises it. The channels are branches of one
+pipeline, as in an application that captions many programmes: those of a process take turns where they
+come back.
 """
 
 import collections
@@ -18,12 +19,14 @@ import sys
 import time
 
 SERVICES = 3
-# Between two starts of channels, and between two things that happen to the services.
-STAGGER, INTERVAL = 0.1, 20
+# Until all channels are at work, and between two things that happen to the services.
+START, INTERVAL = 5, 20
 # Seconds for which a service is away.
 AWAY = 6
 # What is promised: seconds until a channel is connected again.
 BACK_WITHIN = 3
+# And how many connections there are in a second at most, once all channels are at work.
+MAX_CONNECTIONS = 20
 
 HAPROXY = """\
 defaults
@@ -50,6 +53,7 @@ FINAL = re.compile(r"qwenasr/transcript,.* final=\(boolean\)true")
 TEXT = re.compile(r"text=\(string\)(.*?), stash=")
 STATE = re.compile(r"qwenasr/connection, state=\(string\)([a-z]+)")
 WORD = re.compile(r"w[0-9]{4}")
+NAME = re.compile(r'(?:element "|QwenAsrSink:)c([0-9]+)')
 
 
 def free_port():
@@ -59,24 +63,11 @@ def free_port():
 
 
 class Channel:
-    def __init__(self, number, command):
+    def __init__(self, number):
         self.number = number
-        self.process = subprocess.Popen(
-            command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0
-        )
-        self.rest = b""
         self.words = []
         # (time, state) of the connection, and the times of warnings.
         self.states, self.warnings, self.lost = [], [], 0
-
-    def read(self):
-        """Takes what the process says; returns whether there may be more."""
-        read = os.read(self.process.stdout.fileno(), 1 << 16)
-        lines = (self.rest + read).split(b"\n")
-        self.rest = lines.pop()
-        for line in lines:
-            self.hear(line.decode(errors="replace"))
-        return bool(read)
 
     def hear(self, line):
         now = time.monotonic()
@@ -97,6 +88,32 @@ class Channel:
             elif state == "connected" and since:
                 longest, since = max(longest, when - since), None
         return longest
+
+
+class Process:
+    """A pipeline with all channels in it."""
+
+    def __init__(self, count, branch):
+        branches = (branch.format(name=f"c{number}").split() for number in range(count))
+        self.channels = [Channel(number) for number in range(count)]
+        self.process = subprocess.Popen(
+            ["gst-launch-1.0", "-m", *(word for words in branches for word in words)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            bufsize=0,
+        )
+        self.rest = b""
+
+    def read(self):
+        """Takes what the process says; returns whether there may be more."""
+        read = os.read(self.process.stdout.fileno(), 1 << 16)
+        lines = (self.rest + read).split(b"\n")
+        self.rest = lines.pop()
+        for line in lines:
+            line = line.decode(errors="replace")
+            if name := NAME.search(line):
+                self.channels[int(name[1])].hear(line)
+        return bool(read)
 
 
 class Services:
@@ -147,41 +164,34 @@ def main():
     time.sleep(1)
 
     url = f"ws://127.0.0.1:{front}/api-ws/v1/realtime"
-    pipeline = (
+    branch = (
         f"filesrc location={recording} ! wavparse ! clocksync ! "
-        f"qwenasrsink url={url} failure-policy=continue max-queue-time=60000"
+        f"qwenasrsink name={{name}} url={url} failure-policy=continue max-queue-time=60000"
     )
+    process = Process(channels, branch)
     selector = selectors.DefaultSelector()
-    running = []
+    selector.register(process.process.stdout, selectors.EVENT_READ)
     begun = time.monotonic()
-    next_start, next_event, restore_at = begun, begun + STAGGER * channels + INTERVAL, None
+    next_event, restore_at = begun + START + INTERVAL, None
     end = begun + seconds
-    open_channels = 0
-    while len(running) < channels or open_channels:
+    is_running = True
+    while is_running:
         now = time.monotonic()
-        if len(running) < channels and now >= next_start:
-            channel = Channel(len(running), ["gst-launch-1.0", "-m", *pipeline.split()])
-            running.append(channel)
-            selector.register(channel.process.stdout, selectors.EVENT_READ, channel)
-            open_channels += 1
-            next_start += STAGGER
         if restore_at and now >= restore_at:
             services.restore()
             restore_at = None
         if now >= next_event and now < end - INTERVAL:
             services.disturb()
             next_event, restore_at = now + INTERVAL, now + AWAY
-        for key, _ in selector.select(0.05):
-            if not key.data.read():
-                selector.unregister(key.fileobj)
-                open_channels -= 1
+        if selector.select(0.05):
+            is_running = process.read()
     router.kill()
-    for process in services.processes:
-        process.kill()
-    return report(running, services, expected)
+    for service in services.processes:
+        service.kill()
+    return report(process.channels, begun + START, services, expected)
 
 
-def report(running, services, expected):
+def report(running, started, services, expected):
     problems = []
     for channel in running:
         if channel.words != expected:
@@ -201,12 +211,18 @@ def report(running, services, expected):
     longest = max(channel.longest_outage() for channel in running)
     if longest > BACK_WITHIN:
         problems.append(f"a channel was back after {longest:.1f} s")
-    connected = sorted(
-        when for channel in running for when, state in channel.states if state == "connected"
-    )
+    connected = [
+        when
+        for channel in running
+        for when, state in channel.states
+        if state == "connected" and when >= started
+    ]
     most = max(
-        sum(1 for other in connected if when <= other < when + 1) for when in connected
+        (sum(1 for other in connected if when <= other < when + 1) for when in connected),
+        default=0,
     )
+    if most > MAX_CONNECTIONS:
+        problems.append(f"{most} connections in a second")
     print(
         f"{len(running)} channels, {len(services.drains)} services drained, "
         f"{len(services.kills)} killed: {len(expected)} words each, {len(warnings)} warnings, "
