@@ -247,9 +247,10 @@ fn reset(moment: Moment, protocol: Protocol) -> Faults {
     }
 }
 
+/// A 403 without a word would say that sglang-omni does not serve the model.
 fn http(status: u16) -> Faults {
     Faults {
-        http_status: Some((status, String::new())),
+        http_status: Some((status, "refused".into())),
         ..Faults::default()
     }
 }
