@@ -10,10 +10,9 @@ use std::time::Duration;
 
 use gst::prelude::*;
 use offline_service::recordings::{self, Recording, spoken_words};
-use offline_service::{Options, Server, VadOptions, moonshine};
 
-use crate::Result;
 use crate::table::{Table, verdict};
+use crate::{Result, quality};
 
 const RATE: usize = 16_000;
 
@@ -37,14 +36,7 @@ pub fn measure() -> Result<()> {
     gst::init()?;
     gstqwenasr::plugin_register_static()?;
     let recordings = recordings::all()?;
-    // Before there are threads, as Moonshine prefers.
-    let recogniser = moonshine::factory(&moonshine::default_directory())?;
-    let server = Server::start(Options {
-        recogniser,
-        vad: VadOptions::RECORDING,
-        rate_limit: false,
-        ..Options::default()
-    });
+    let server = quality::service()?;
     let mut table = Table::new(&[
         "audio",
         "MB an hour",

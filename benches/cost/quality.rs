@@ -65,14 +65,7 @@ pub fn measure(quick: bool) -> Result<()> {
     gst::init()?;
     gstqwenasr::plugin_register_static()?;
     let audio = Arc::new(audio(quick)?);
-    // Before there are threads, as Moonshine prefers.
-    let recogniser = moonshine::factory(&moonshine::default_directory())?;
-    let server = Server::start(Options {
-        recogniser,
-        vad: VadOptions::RECORDING,
-        rate_limit: false,
-        ..Options::default()
-    });
+    let server = service()?;
     let mut words = Table::new(&[
         "results",
         "as",
@@ -104,6 +97,18 @@ pub fn measure(quick: bool) -> Result<()> {
     words.print("Words shown, against the final texts");
     cues.print("Texts as they are read");
     Ok(())
+}
+
+/// The offline service, with its better recogniser.
+pub fn service() -> Result<Server> {
+    // Before there are threads, as Moonshine prefers.
+    let recogniser = moonshine::factory(&moonshine::default_directory())?;
+    Ok(Server::start(Options {
+        recogniser,
+        vad: VadOptions::RECORDING,
+        rate_limit: false,
+        ..Options::default()
+    }))
 }
 
 /// All recordings, each with a pause after it.

@@ -35,18 +35,14 @@ impl Ring {
         }
     }
 
-    /// Adds whole samples or packets.
-    pub fn push(&mut self, audio: &[u8]) {
+    /// Adds whole samples or packets, which have this length.
+    pub fn push(&mut self, audio: &[u8], samples: Samples) {
+        debug_assert_eq!(samples, self.coding.samples(audio));
         if self.growth > 0 && self.bytes.capacity() - self.bytes.len() < audio.len() {
             self.bytes.reserve_exact(audio.len().max(self.growth));
         }
         self.bytes.extend(audio);
-        self.length += self.coding.samples(audio);
-    }
-
-    /// Length of audio that could be added.
-    pub fn samples_of(&self, audio: &[u8]) -> Samples {
-        self.coding.samples(audio)
+        self.length += samples;
     }
 
     pub fn length(&self) -> Samples {
@@ -132,7 +128,7 @@ mod tests {
     #[test]
     fn samples_come_out_as_they_went_in() {
         let mut ring = Ring::new(Coding::Pcm);
-        ring.push(&[1, 2, 3, 4, 5, 6, 7, 8]);
+        ring.push(&[1, 2, 3, 4, 5, 6, 7, 8], Samples(4));
         assert_eq!(ring.length(), Samples(4));
         let mut out = Vec::new();
         assert_eq!(ring.take(Samples(2), &mut out), Samples(2));
@@ -148,9 +144,9 @@ mod tests {
     fn packets_stay_whole() {
         let mut ring = Ring::new(Coding::Opus);
         let packets = [packet(20, 40), packet(60, 90), packet(20, 33)];
-        packets
-            .iter()
-            .for_each(|packet| ring.push(&with_samples(packet)));
+        for (packet, samples) in packets.iter().zip([960, 2880, 960]) {
+            ring.push(&with_samples(packet), Samples(samples));
+        }
         assert_eq!(ring.length(), Samples(4800));
         let mut out = Vec::new();
         assert_eq!(ring.discard(Samples(959)), Samples(0));

@@ -110,7 +110,7 @@ pub struct AudioQueue {
     state: Mutex<State>,
     room: Condvar,
     work: Notify,
-    clock_rate: u32,
+    format: Format,
     capacity: Samples,
     chunk: Samples,
 }
@@ -126,22 +126,22 @@ impl AudioQueue {
             state: Mutex::new(state),
             room: Condvar::new(),
             work: Notify::new(),
-            clock_rate: format.clock_rate(),
+            format,
             capacity: capacity.max(chunk),
             chunk,
         }
     }
 
-    /// Adds whole samples or packets, of this length. `jump` is the timestamp of the first one if it does not continue the
-    /// audio added before; required for the first audio.
+    /// Adds whole samples or packets. `jump` is the timestamp of the first one if it does not continue
+    /// the audio added before; required for the first audio.
     pub fn push(
         &self,
         jump: Option<Timestamp>,
         audio: &[u8],
         full: Full,
     ) -> Result<Option<Lost>, PushError> {
+        let samples = self.format.coding.samples(audio);
         let mut state = self.lock();
-        let samples = state.audio.samples_of(audio);
         let waits = |state: &State| full == Full::Wait && !state.lossy;
         // A buffer larger than the queue has to be accepted all the same.
         while waits(&state)
@@ -168,10 +168,10 @@ impl AudioQueue {
             state.marks.push_back((end, Mark::Time(time)));
         }
         let before = state.audio.length();
-        state.audio.push(audio);
+        state.audio.push(audio, samples);
         let excess = state.audio.length() - self.capacity;
         let lost = (!waits(&state) && !excess.is_none())
-            .then(|| state.drop_oldest(excess, self.clock_rate));
+            .then(|| state.drop_oldest(excess, self.format.clock_rate()));
         // At a jump the audio before it has to be sent, however short.
         let complete = before < self.chunk && state.audio.length() >= self.chunk;
         let wake = complete || (jump.is_some() && !before.is_none());
@@ -234,7 +234,10 @@ impl AudioQueue {
 
     /// Duration of the audio waiting to be sent.
     pub fn level(&self) -> Duration {
-        self.lock().audio.length().duration(self.clock_rate)
+        self.lock()
+            .audio
+            .length()
+            .duration(self.format.clock_rate())
     }
 
     /// While set, `push` does not block for room: the oldest audio is dropped instead.
@@ -267,7 +270,7 @@ impl AudioQueue {
         let mut state = self.lock();
         state.closed = true;
         let rest = state.audio.length();
-        let lost = (!rest.is_none()).then(|| state.drop_oldest(rest, self.clock_rate));
+        let lost = (!rest.is_none()).then(|| state.drop_oldest(rest, self.format.clock_rate()));
         drop(state);
         self.room.notify_all();
         lost
@@ -301,7 +304,7 @@ impl AudioQueue {
         }
         let time = state.time;
         let taken = state.audio.take(available.min(most), buffer);
-        state.advance(taken, self.clock_rate);
+        state.advance(taken, self.format.clock_rate());
         let waiting = state.waiting > 0;
         drop(state);
         if waiting {

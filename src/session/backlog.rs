@@ -40,8 +40,8 @@ impl Backlog {
         self.start
     }
 
-    pub fn push(&mut self, audio: &[u8]) {
-        self.audio.push(audio);
+    pub fn push(&mut self, audio: &[u8], samples: Samples) {
+        self.audio.push(audio, samples);
         let excess = self.audio.length() - self.capacity;
         self.forget_before(self.start + excess);
     }
@@ -204,7 +204,7 @@ mod tests {
                 .flat_map(|n| [n as u8, 0])
                 .collect();
             timeline.append(ms(*time), Samples(*samples));
-            backlog.push(&audio);
+            backlog.push(&audio, Samples(*samples));
         }
         (timeline, backlog)
     }
@@ -225,7 +225,7 @@ mod tests {
     fn memory_goes_with_a_long_utterance() {
         let mut backlog = Backlog::new(pcm::samples(100 * STEP), Coding::Pcm);
         for _ in 0..40 {
-            backlog.push(&[0; STEP / 2]);
+            backlog.push(&[0; STEP / 2], pcm::samples(STEP / 2));
         }
         assert!(backlog.audio.capacity() <= 21 * STEP, "not doubled");
         backlog.forget_before(backlog.start + pcm::samples(19 * STEP));
@@ -288,7 +288,7 @@ mod tests {
         let (mut timeline, mut backlog) =
             (Timeline::new(1000), Backlog::new(Samples(500), Coding::Pcm));
         timeline.append(time, Samples(2));
-        backlog.push(&audio);
+        backlog.push(&audio, Samples(2));
         replay.take_over(backlog, Position(0), &timeline, Samples(2));
         assert_eq!(pieces(&mut replay), [(0, vec![0, 1]), (2, vec![2, 3])]);
     }

@@ -189,7 +189,7 @@ impl Connection {
 
     fn sent_any(&mut self, audio: &[u8], samples: Samples, now: Duration) -> Duration {
         let length = samples.duration(self.timeline.rate());
-        self.backlog.push(audio);
+        self.backlog.push(audio, samples);
         let is_loud = self.coding.is_loud(audio);
         self.liveness.sent(is_loud, length, now);
         self.loud |= is_loud;

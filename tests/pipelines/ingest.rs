@@ -202,11 +202,7 @@ fn rtp_with_opus() {
     ));
     sender.set_state(gst::State::Playing).unwrap();
     for (words, ..) in &talk.truth {
-        rig.wait_for(words, |message| {
-            let said = message.structure()?;
-            let is_final = said.get::<bool>("final").unwrap_or_default();
-            (is_final && said.get::<&str>("text") == Ok(&words[..])).then_some(())
-        });
+        rig.wait_for_final(words);
     }
     sender.set_state(gst::State::Null).unwrap();
     rig.stop();

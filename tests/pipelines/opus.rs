@@ -433,11 +433,7 @@ fn a_source_that_stalls_in_mid_utterance_gets_its_text() {
         // After four of six words of the first utterance.
         let said = 1200 + 4 * 200;
         rig.push_all(packets.iter().filter(|p| pts(p) < said).cloned());
-        rig.wait_for("the final", |message| {
-            let said = message.structure()?;
-            let is_final = said.get::<bool>("final").unwrap_or_default();
-            (is_final && said.get::<&str>("text") == Ok("w0000 w0001 w0002 w0003")).then_some(())
-        });
+        rig.wait_for_final("w0000 w0001 w0002 w0003");
         assert_eq!(rig.stat("queue-level"), 0);
         rig.stop();
         check_streams(&service);

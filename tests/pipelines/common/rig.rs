@@ -157,6 +157,15 @@ impl Rig {
         })
     }
 
+    /// Waits for the final transcript with this text.
+    pub fn wait_for_final(&mut self, text: &str) {
+        self.wait_for(text, |message| {
+            let said = message.structure()?;
+            let is_final = said.get::<bool>("final").unwrap_or_default();
+            (is_final && said.get::<&str>("text") == Ok(text)).then_some(())
+        });
+    }
+
     /// Waits until the connection is in this state.
     pub fn wait_for_state(&mut self, state: &str) {
         self.wait_for(state, |message| {

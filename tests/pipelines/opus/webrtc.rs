@@ -67,11 +67,7 @@ fn webrtcbin_needs_no_decoder() {
     rig.play();
     let words: Vec<String> = talk.truth.iter().map(|(words, ..)| words.clone()).collect();
     for words in &words {
-        rig.wait_for(words, |message| {
-            let said = message.structure()?;
-            let is_final = said.get::<bool>("final").unwrap_or_default();
-            (is_final && said.get::<&str>("text") == Ok(&words[..])).then_some(())
-        });
+        rig.wait_for_final(words);
     }
     rig.stop();
     check_streams(&service);
