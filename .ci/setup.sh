@@ -228,22 +228,31 @@ fetch_hls_js() {
     rm -rf "$work"
 }
 
-# Finds cargo also where the shell has not been told of it, and installs Debian's if there is none:
-# stable releases have a recent one as cargo-web.
+# Finds cargo also where the shell has not been told of it, and installs Debian's if there is none.
 find_cargo() {
     local wanted
     wanted=$(sed -n 's/^rust-version = "\(.*\)"/\1/p' Cargo.toml)
     if ! command -v cargo >/dev/null && [ -x "$HOME/.cargo/bin/cargo" ]; then
         PATH="$HOME/.cargo/bin:$PATH"
     fi
-    if ! is_cargo "$wanted" && command -v apt-cache >/dev/null; then
-        if is_available cargo-web "$wanted"; then
-            install_packages cargo-web rustc-web
-        elif is_available cargo "$wanted"; then
-            install_packages cargo rustc
-        fi
+    if ! is_cargo "$wanted" && command -v apt-cache >/dev/null && ! install_cargo "$wanted"; then
+        # The lists may be old.
+        as_root apt-get update --quiet
+        install_cargo "$wanted" || true
     fi
-    is_cargo "$wanted" || fail "Rust $wanted or later is missing: see https://rustup.rs"
+    is_cargo "$wanted" || fail "Rust $wanted or later is missing: see https://rustup.rs. Debian 12" \
+        "and 13 have it as cargo-web, with their updates for security"
+}
+
+# Installs a cargo of this version or a later one: stable releases have a recent one as cargo-web.
+install_cargo() {
+    if is_available cargo-web "$1"; then
+        install_packages cargo-web rustc-web
+    elif is_available cargo "$1"; then
+        install_packages cargo rustc
+    else
+        return 1
+    fi
 }
 
 # Whether there is a cargo of this version or a later one, and a compiler.
@@ -302,22 +311,26 @@ prepare_long_check() {
     mkdir -p "$output"
 }
 
-# The mirror that apt uses here.
+# The mirror that apt uses here, for the release or, with -security, for another of its suites.
 mirror() {
     # shellcheck disable=SC2016
     apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' \
-        "Codename: $(. /etc/os-release && echo "$VERSION_CODENAME")" | head -n 1
+        "Codename: $(. /etc/os-release && echo "$VERSION_CODENAME")${1:-}" | head -n 1
 }
 
 # Makes a bare Debian of this release in a directory, as root. It reaches the network and the packages
 # as this machine does, and has the same certificates to trust.
 make_system() {
-    local release=$1 root=$2
+    local release=$1 root=$2 suite from
     remove_system "$root"
     mkdir -p "$root"
     debootstrap --variant=minbase --include=ca-certificates "$release" "$root" "$(mirror)"
     if [ "$release" != sid ]; then
-        printf 'deb %s %s main\n' "$(mirror)" "$release-updates" >>"$root/etc/apt/sources.list"
+        # Debian 12 has a recent Rust among the updates for security.
+        for suite in -updates -security; do
+            from=$(mirror "$suite")
+            [ -z "$from" ] || printf 'deb %s %s main\n' "$from" "$release$suite"
+        done >>"$root/etc/apt/sources.list"
     fi
     cp /etc/resolv.conf /etc/hosts "$root/etc/"
     apt-config dump | grep -E '^Acquire::(Check-|https?|Retries)' \

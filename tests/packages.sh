@@ -68,6 +68,7 @@ for release in "${releases[@]}"; do
     done
     cp "$RECORDING" "$root/root/talk.wav"
     say "Installing the packages"
+    start=$SECONDS
     # With what they recommend, as a user would, and with the tools.
     inside sh -c 'apt-get install --yes --quiet /root/*.deb gstreamer1.0-tools \
         gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly'
@@ -83,6 +84,7 @@ for release in "${releases[@]}"; do
     cat "$root/root/talk.srt"
     grep --quiet --ignore-case "Dashwood" "$root/root/talk.srt" ||
         fail "the recording is not captioned in $release"
+    echo "(from apt to these captions: $((SECONDS - start)) s)"
     inside gst-launch-1.0 --quiet filesrc location=/root/talk.wav ! wavparse ! audioconvert ! \
         audioresample ! clocksync ! qwenasr "url=$url" language-code=en results=stable ! \
         textwrap columns=32 ! tttocea608 mode=roll-up2 ! filesink location=/root/talk.608
