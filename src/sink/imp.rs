@@ -201,6 +201,24 @@ impl ElementImpl for QwenAsrSink {
         });
         &TEMPLATES
     }
+
+    /// Not in the base class's `start` and `stop`, which are those of NULL: in READY nothing runs,
+    /// and what is set counts from there on.
+    fn change_state(
+        &self,
+        transition: gst::StateChange,
+    ) -> Result<gst::StateChangeSuccess, gst::StateChangeError> {
+        if transition == gst::StateChange::ReadyToPaused {
+            self.base.begin(self.obj().upcast_ref());
+        }
+        let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::PausedToReady {
+            self.base.end();
+            *self.base.input() = Input::default();
+            self.is_reversed.store(false, Ordering::Relaxed);
+        }
+        result
+    }
 }
 
 impl BaseSinkImpl for QwenAsrSink {
@@ -236,18 +254,6 @@ impl BaseSinkImpl for QwenAsrSink {
         };
         self.refused_caps.answered(self.obj().sink_pad(), query);
         is_answered
-    }
-
-    fn start(&self) -> Result<(), gst::ErrorMessage> {
-        self.base.begin(self.obj().upcast_ref());
-        Ok(())
-    }
-
-    fn stop(&self) -> Result<(), gst::ErrorMessage> {
-        self.base.end();
-        *self.base.input() = Input::default();
-        self.is_reversed.store(false, Ordering::Relaxed);
-        Ok(())
     }
 
     /// A pause, a flush or a shutdown: blocked threads must release the preroll lock.

@@ -308,3 +308,48 @@ fn a_stopped_session_is_finished_in_good_manners() {
     );
     assert!(finished, "{:?}", server.sessions());
 }
+
+/// In READY nothing runs, and what is set there counts from the next start.
+#[test]
+fn ready_ends_everything_and_takes_settings() {
+    let source = "appsrc name=src is-live=true format=time \
+         caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved";
+    for rest in [
+        "qwenasr name=asr language-code=en ! fakesink async=false",
+        "qwenasrsink name=asr language-code=en async=false",
+    ] {
+        let server = server(|_| {});
+        let element = rest.replacen("name=asr", &format!("name=asr url={}", server.url()), 1);
+        let mut rig = Rig::launch(&format!("{source} ! {element}"));
+        let is_stats = |message: &gst::Message| {
+            let structure = message.structure()?;
+            (structure.name() == "qwenasr/stats").then_some(())
+        };
+        for (start, language) in ["en", "fr"].into_iter().enumerate() {
+            rig.element.set_property("language-code", language);
+            rig.play();
+            rig.push_all(speech().buffers(&[320], 0));
+            rig.wait_for_state("connected");
+            if start == 1 {
+                rig.wait_for("counters", is_stats);
+            }
+            watched(2 * LONG, "set_state(READY)", || {
+                rig.pipeline.set_state(gst::State::Ready).unwrap();
+            });
+            assert!(
+                server.wait_for_connections(|_, open| open == 0, LONG),
+                "connected in READY: {rest}"
+            );
+            assert_eq!(rig.states().last(), Some(&"connected"), "{rest}");
+            rig.element.set_property("stats-interval", 20_u32);
+        }
+        assert_eq!(languages_asked(&server), ["en", "fr"], "{rest}");
+        let bus = rig.pipeline.bus().unwrap();
+        while bus.pop().is_some() {}
+        let later = bus.timed_pop_filtered(
+            gst::ClockTime::from_mseconds(100),
+            &[gst::MessageType::Element],
+        );
+        assert!(later.is_none(), "posts on in READY: {later:?}");
+    }
+}

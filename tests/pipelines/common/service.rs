@@ -17,6 +17,21 @@ pub fn server(change: impl FnOnce(&mut Options)) -> Server {
     Server::start(options)
 }
 
+/// The languages that the sessions of the realtime protocol were told of, in the order of their
+/// connections.
+pub fn languages_asked(server: &Server) -> Vec<String> {
+    let sessions = server.sessions();
+    let updates = sessions
+        .iter()
+        .flat_map(|session| session.received_events("session.update"));
+    updates
+        .map(|update| {
+            let language = &update["session"]["input_audio_transcription"]["language"];
+            language.as_str().unwrap_or("none").to_owned()
+        })
+        .collect()
+}
+
 /// The service in one of its protocols.
 pub struct Service {
     server: Server,
