@@ -7,9 +7,6 @@ use super::common::*;
 use gst::prelude::*;
 use offline_service::Faults;
 
-/// What a state change may take. Generous: other tests run at the same time.
-const QUICK: Duration = Duration::from_millis(200);
-
 fn stop_quickly(rig: &Rig, when: &str) {
     let start = Instant::now();
     rig.stop();

@@ -22,9 +22,6 @@ const AT_ONCE: usize = 12;
 /// Text that comes later than this is shown later: on a busy machine, not for the fault.
 const LATENCY: u32 = 60_000;
 
-/// What a state change may take.
-const QUICK: Duration = Duration::from_millis(200);
-
 #[derive(Debug, PartialEq)]
 enum Ended {
     Eos,
