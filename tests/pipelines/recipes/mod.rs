@@ -6,6 +6,7 @@ mod closed_captions;
 mod files;
 mod long_speech;
 mod peers;
+mod sentences;
 mod sources;
 mod tracks;
 mod transcriberbin;

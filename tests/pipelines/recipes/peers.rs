@@ -15,6 +15,7 @@ pub fn load() {
             let plugin = gst::Plugin::load_file(plugins.join(format!("libgst{name}.so"))).unwrap();
             assert_eq!(plugin.plugin_name(), name);
         }
+        gsttextaccumulate::plugin_register_static().unwrap();
     });
 }
 
