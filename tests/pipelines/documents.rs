@@ -166,42 +166,105 @@ fn the_table_of_properties_is_that_of_the_elements() {
     assert!(rows.is_empty(), "no properties: {:?}", rows.keys());
 }
 
-/// What of a page has to be the same in another language: the commands, and of each table row the
-/// number of cells and what is set as code.
+/// What of a page has to be the same in another language.
 #[derive(Debug, PartialEq)]
 struct Skeleton {
     headings: usize,
     commands: Vec<String>,
-    rows: Vec<(usize, Vec<String>)>,
+    rows: Vec<Row>,
+}
+
+/// Of a table.
+#[derive(Debug, PartialEq)]
+struct Row {
+    cells: usize,
+    code: Vec<String>,
+    /// Prices, versions and the like, with their currencies; in any order, as languages have it.
+    numbers: Vec<String>,
 }
 
 impl Skeleton {
     fn of(page: &str) -> Self {
-        let (mut prose, mut commands) = (Vec::new(), Vec::new());
-        for (index, part) in page.split("```").enumerate() {
-            match index % 2 {
-                0 => prose.extend(part.lines()),
-                _ => commands.extend(part.lines().map(str::to_owned)),
-            }
-        }
-        let code = |row: &str| -> Vec<String> {
-            row.split('`')
-                .skip(1)
-                .step_by(2)
-                .map(str::to_owned)
-                .collect()
-        };
+        let (prose, commands) = parts(page);
+        let prose: Vec<&str> = prose.iter().flat_map(|part| part.lines()).collect();
+        let commands = commands.iter().flat_map(|part| part.lines());
         let is_row = |line: &&&str| line.starts_with('|');
         Self {
             headings: prose.iter().filter(|line| line.starts_with('#')).count(),
             rows: prose
                 .iter()
                 .filter(is_row)
-                .map(|row| (cells(row).len(), code(row)))
+                .map(|row| Row::of(row))
                 .collect(),
-            commands,
+            commands: commands.map(str::to_owned).collect(),
         }
     }
+}
+
+impl Row {
+    fn of(row: &str) -> Self {
+        let (mut prose, mut code) = (Vec::new(), Vec::new());
+        for (index, part) in row.split('`').enumerate() {
+            match index % 2 {
+                0 => prose.push(part),
+                _ => code.push(part.to_owned()),
+            }
+        }
+        let prose = prose.join(" ");
+        let mut numbers: Vec<String> = prose
+            .split(|c: char| !(c.is_ascii_digit() || ".¥$".contains(c)))
+            .map(|number| number.trim_matches('.'))
+            .filter(|number| number.contains(|c: char| c.is_ascii_digit()))
+            .map(str::to_owned)
+            .collect();
+        numbers.sort();
+        Self {
+            cells: cells(row).len(),
+            code,
+            numbers,
+        }
+    }
+}
+
+/// The prose of a page, and the blocks of code in it.
+fn parts(page: &str) -> (Vec<&str>, Vec<&str>) {
+    let (mut prose, mut blocks) = (Vec::new(), Vec::new());
+    for (index, part) in page.split("```").enumerate() {
+        match index % 2 {
+            0 => prose.push(part),
+            _ => blocks.push(part),
+        }
+    }
+    (prose, blocks)
+}
+
+/// Of a webcam's YUY2, `x264enc` makes the profile High 4:2:2, which hardly anything plays.
+#[test]
+fn each_x264enc_gets_what_everything_plays() {
+    let (mut encoders, mut wrong) = (0, Vec::new());
+    let files = ["docs", "examples"].map(|folder| sources(&root().join(folder)));
+    let files = files.into_iter().flatten();
+    for path in files.chain(["README.md", "README.zh-CN.md"].map(|page| root().join(page))) {
+        let Ok(text) = std::fs::read_to_string(&path) else {
+            continue;
+        };
+        let is_page = path.extension().is_some_and(|extension| extension == "md");
+        let blocks = if is_page {
+            parts(&text).1
+        } else {
+            vec![&*text]
+        };
+        for block in blocks {
+            for (nth, (at, _)) in block.match_indices("x264enc tune").enumerate() {
+                encoders += 1;
+                if block[..at].matches("format=I420").count() <= nth {
+                    wrong.push(format!("{}: {block}", path.display()));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    assert!(encoders > 6, "{encoders}");
 }
 
 #[test]
