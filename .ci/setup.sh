@@ -263,6 +263,29 @@ is_cargo() {
         printf '%s\n' "$1" "${version%% *}" | sort --check=quiet --version-sort
 }
 
+# Whether the source is a checkout, rather than unpacked from an archive, wherever that was.
+is_checkout() {
+    [ "$(git rev-parse --show-toplevel 2>/dev/null)" = "$(pwd -P)" ]
+}
+
+# The names of the source's files, each ended by a zero byte.
+list_source() {
+    if is_checkout; then
+        git ls-files -z
+    else
+        find . \( -path ./target -o -path ./.git \) -prune -o -type f -printf '%P\0'
+    fi
+}
+
+# When the source was as it is, in seconds since 1970.
+source_date() {
+    if is_checkout; then
+        git log -1 --format=%ct
+    else
+        stat --format %Y CHANGELOG.md
+    fi
+}
+
 # The directory that cargo builds into.
 target_directory() {
     printf '%s\n' "${CARGO_TARGET_DIR:-$PWD/target}"

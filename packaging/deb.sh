@@ -19,11 +19,11 @@ source=$packages/gst-plugin-qwenasr-$version
 say "Copying the source"
 rm -rf "$packages"
 mkdir -p "$source"
-# What is under version control, or in the archive that this was unpacked from.
-if ! git ls-files -z 2>/dev/null; then
-    find . \( -name target -o -name .git \) -prune -o -type f -printf '%P\0'
-fi | tar --create --null --files-from=- | tar --extract --directory "$source"
+list_source | tar --create --null --files-from=- | tar --extract --directory "$source"
 cp -r packaging/debian "$source/debian"
+# The same whenever packages are made, as those of two architectures may be installed side by side.
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH:-$(source_date)}
+export SOURCE_DATE_EPOCH
 (
     cd "$source"
     # Its own is that of the packages, not of what is in them, which CHANGELOG.md says.
@@ -32,7 +32,7 @@ gst-plugin-qwenasr ($version) unstable; urgency=medium
 
   * Version $version, see CHANGELOG.md.
 
- -- $(sed -n 's/^Maintainer: //p' debian/control)  $(date -R ${SOURCE_DATE_EPOCH:+-d "@$SOURCE_DATE_EPOCH"})
+ -- $(sed -n 's/^Maintainer: //p' debian/control)  $(LC_ALL=C date --utc -R -d "@$SOURCE_DATE_EPOCH")
 END
     say "Building"
     # Rust may be another than Debian's.

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: MPL-2.0
-"""Prints the crates that are linked into a package's library, with their licences' texts.
+"""Prints the crates that packages' libraries are made of, with their licences' texts.
 
-licences.py MANIFEST PACKAGE
+licences.py MANIFEST:PACKAGE...
 """
 
 import collections
@@ -13,7 +13,9 @@ import subprocess
 import sys
 
 # What licences are in, apart from a crate's own folder of them.
-TEXT = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)", re.IGNORECASE)
+TEXT = re.compile(r"^(licen[cs]e|copying|copyright|notice|unlicense)(?!.*\.rs$)", re.IGNORECASE)
+# Where Debian has the texts of licences, of those crates that leave them out.
+COMMON = pathlib.Path("/usr/share/common-licenses")
 
 
 def metadata(manifest):
@@ -27,7 +29,8 @@ def metadata(manifest):
 
 
 def linked(all, package):
-    """The packages that one is linked with: neither for tests nor for building it."""
+    """The package, unless it is this source's, and those it is linked with: neither for tests nor
+    for building it."""
     packages = {p["id"]: p for p in all["packages"]}
     nodes = {node["id"]: node for node in all["resolve"]["nodes"]}
     (root,) = (p["id"] for p in all["packages"] if p["name"] == package)
@@ -44,33 +47,44 @@ def linked(all, package):
             )
             if any(kind["kind"] is None for kind in dependency["dep_kinds"]) and not is_macro:
                 waiting.append(dependency["pkg"])
-    seen.discard(root)
-    return sorted((packages[id] for id in seen), key=lambda p: (p["name"], p["version"]))
+    return [packages[id] for id in seen if packages[id]["source"]]
 
 
-def texts(package):
-    folder = pathlib.Path(package["manifest_path"]).parent
+def texts(crate):
+    folder = pathlib.Path(crate["manifest_path"]).parent
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     for path in files:
-        if TEXT.match(path.name) and path.suffix in ("", ".md", ".txt") or (
+        if TEXT.match(path.name) or (
             path.parent.name.lower() in ("licenses", "license") and path.suffix in ("", ".txt")
         ):
             yield path.read_text(encoding="utf-8", errors="replace").strip()
 
 
+def common(crate):
+    """A text of one of its licences, of which it has none itself."""
+    for licence in re.findall(r"[A-Za-z0-9.-]+", crate["license"]):
+        path = COMMON / licence
+        if path.is_file():
+            return path.read_text(encoding="utf-8").strip()
+    sys.exit(f"licences.py: there is no text of {crate['license']} for {crate['name']}")
+
+
 def main():
-    manifest, package = sys.argv[1:]
-    crates = linked(metadata(manifest), package)
+    crates = {}
+    for argument in sys.argv[1:]:
+        manifest, package = argument.split(":")
+        for crate in linked(metadata(manifest), package):
+            crates[crate["name"], crate["version"]] = crate
     users = collections.defaultdict(list)
-    print(f"Crates that are linked into {package}\n")
-    for crate in crates:
-        name = f"{crate['name']} {crate['version']}"
+    print("The crates that this is made of, and the texts of their licences\n")
+    for key, crate in sorted(crates.items()):
+        name = " ".join(key)
         if not crate["license"]:
             sys.exit(f"licences.py: {name} does not say what its licence is")
         print(f"{name}: {crate['license']}, {crate['repository'] or crate['homepage'] or ''}")
         for author in crate["authors"]:
             print(f"    {author}")
-        for text in set(texts(crate)):
+        for text in set(texts(crate)) or [common(crate)]:
             users[text].append(name)
     for text, names in users.items():
         print(f"\n{'=' * 78}\n{', '.join(names)}\n{'-' * 78}\n\n{text}")

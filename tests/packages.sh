@@ -1,8 +1,9 @@
 #!/bin/bash
 # SPDX-License-Identifier: MPL-2.0
 #
-# As root: installs the packages of target/packages in bare systems, Debian 12 and 13 unless told
-# otherwise, looks at all of their elements there, and captions a recording and closed captions.
+# As root: does what README.md says with the packages of target/packages in bare systems, Debian 12
+# and 13 unless told otherwise: installs the plugin, and captions a file. Then looks at all elements,
+# and makes closed captions.
 #
 #   packaging/deb.sh && sudo tests/packages.sh [bookworm|trixie|sid]...
 
@@ -12,7 +13,7 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 . .ci/setup.sh
 
 RECORDING=/usr/share/pocketsphinx/test/data/librivox/sense_and_sensibility_01_austen_64kb-0870.wav
-ELEMENTS=(qwenasr qwenasrsink regex textwrap tttocea608 tttocea708 transcriberbin)
+ELEMENTS=(qwenasr qwenasrsink regex textaccumulate textwrap tttocea608 tttocea708 transcriberbin)
 
 install_packages "${PACKAGES[@]}" debootstrap
 fetch_moonshine || true
@@ -59,6 +60,20 @@ inside() {
     in_system "$root" "$@"
 }
 
+# The commands of README.md among which is this text, for root, who answers no questions, and for
+# this machine.
+readme() {
+    awk -v RS='```' -v text="$1" 'NR % 2 == 0 && index($0, text) { print; exit }' README.md |
+        sed -e 1d -e 's/^sudo //' -e '/^export /d' -e 's/apt install/apt-get install --yes --quiet/' \
+            -e "s/_amd64/_$(dpkg --print-architecture)/" -e "s|qwenasr language|qwenasr url=$url language|"
+}
+
+say "Making a video"
+talk=$target/packages/talk.mp4
+gst-launch-1.0 --quiet mp4mux name=mux ! filesink location="$talk" \
+    filesrc location="$RECORDING" ! wavparse ! audioconvert ! audioresample ! voaacenc ! mux. \
+    videotestsrc num-buffers=210 ! video/x-raw,format=I420,framerate=30/1 ! x264enc ! mux.
+
 for release in "${releases[@]}"; do
     say "A bare $release"
     root=$target/systems/packages-$release
@@ -66,26 +81,24 @@ for release in "${releases[@]}"; do
     for deb in "${debs[@]}"; do
         [ -z "$deb" ] || cp "$deb" "$root/root"
     done
-    cp "$RECORDING" "$root/root/talk.wav"
-    say "Installing the packages"
+    cp "$talk" "$root/root"
+    say "Installing the plugin in $release"
     start=$SECONDS
-    # With what they recommend, as a user would, and with the tools.
-    inside sh -c 'apt-get install --yes --quiet /root/*.deb gstreamer1.0-tools \
-        gstreamer1.0-plugins-good gstreamer1.0-plugins-bad gstreamer1.0-plugins-ugly'
+    inside sh -exc "cd /root; $(readme 'apt install ./')"
+    say "Captions of a video in $release"
+    inside sh -exc "cd /root; $(readme 'talk.srt')"
+    cat "$root/root/talk.srt"
+    grep --quiet --ignore-case "Dashwood" "$root/root/talk.srt" ||
+        fail "the recording is not captioned in $release"
+    echo "(from apt to these captions: $((SECONDS - start)) s)"
+    say "Installing closed captions in $release"
+    inside sh -c 'apt-get install --yes --quiet /root/*.deb'
     inside gst-inspect-1.0 --version
     for element in "${ELEMENTS[@]}"; do
         inside gst-inspect-1.0 "$element" >/dev/null ||
             fail "$release has no element $element after the installation"
     done
-    say "Captions in $release"
-    inside gst-launch-1.0 --quiet filesrc location=/root/talk.wav ! wavparse ! audioconvert ! \
-        audioresample ! qwenasr "url=$url" language-code=en ! srtenc ! \
-        filesink location=/root/talk.srt
-    cat "$root/root/talk.srt"
-    grep --quiet --ignore-case "Dashwood" "$root/root/talk.srt" ||
-        fail "the recording is not captioned in $release"
-    echo "(from apt to these captions: $((SECONDS - start)) s)"
-    inside gst-launch-1.0 --quiet filesrc location=/root/talk.wav ! wavparse ! audioconvert ! \
+    inside gst-launch-1.0 --quiet filesrc location=/root/talk.mp4 ! decodebin ! audioconvert ! \
         audioresample ! clocksync ! qwenasr "url=$url" language-code=en results=stable ! \
         textwrap columns=32 ! tttocea608 mode=roll-up2 ! filesink location=/root/talk.608
     [ -s "$root/root/talk.608" ] || fail "there are no CEA-608 captions in $release"

@@ -13,7 +13,6 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 # shellcheck source=.ci/setup.sh
 . .ci/setup.sh
 
-# No command here asks for git: a stranger may have an archive.
 readarray -t commands <<<"${COMMANDS:-$(printf 'examples/demo.sh\ntests/run.sh')}"
 releases=("$@")
 [ $# -gt 0 ] || releases=(bookworm trixie sid)
@@ -30,7 +29,7 @@ for release in "${releases[@]}"; do
     root=$target/systems/$release
     make_system "$release" "$root"
     mkdir "$root/root/source"
-    git ls-files -z | tar --create --null --files-from=- | tar --extract -C "$root/root/source"
+    list_source | tar --create --null --files-from=- | tar --extract -C "$root/root/source"
     for command in "${commands[@]}"; do
         log=$target/systems/$release-$(basename "${command%% *}").log
         say "$command in $release, see $log"

@@ -307,8 +307,7 @@ fn a_flood_of_tags_leaves_in_time_and_nothing_stays_behind() {
         let output = std::process::Command::new(std::env::current_exe().unwrap())
             .args(["--exact", name, "--nocapture"])
             .env(CHILD, "1")
-            .output()
-            .unwrap();
+            .finish();
         let says = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let (out, err) = (says(&output.stdout), says(&output.stderr));
         return assert!(output.status.success(), "{out}{err}");

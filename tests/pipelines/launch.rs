@@ -35,8 +35,7 @@ pub fn tool(program: &str) -> Command {
 pub fn launch(pipeline: &str) -> Output {
     tool("gst-launch-1.0")
         .args(pipeline.split_whitespace())
-        .output()
-        .expect("gst-launch-1.0 is installed")
+        .finish()
 }
 
 fn succeeds(pipeline: &str) -> String {
@@ -158,8 +157,7 @@ fn a_test_that_hangs_is_named() {
     let output = Command::new(std::env::current_exe().unwrap())
         .args([NAME, "--exact", "--nocapture"])
         .env(VARIABLE, "1")
-        .output()
-        .unwrap();
+        .finish();
     let errors = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(HUNG), "{errors}");
     let says = format!("{NAME} hangs in a wait without end");
@@ -168,7 +166,7 @@ fn a_test_that_hangs_is_named() {
 
 #[test]
 fn inspection_shows_everything_a_user_needs() {
-    let output = tool("gst-inspect-1.0").arg("qwenasr").output().unwrap();
+    let output = tool("gst-inspect-1.0").arg("qwenasr").finish();
     let text = String::from_utf8_lossy(&output.stdout);
     for wanted in [
         "Audio/Text/Filter",
@@ -202,8 +200,7 @@ fn the_key_comes_from_the_environment() {
         .env("DASHSCOPE_API_KEY", "from-the-environment")
         .arg("-v")
         .args(pipeline.split_whitespace())
-        .output()
-        .unwrap();
+        .finish();
     assert!(output.status.success());
     assert!(!String::from_utf8_lossy(&output.stdout).contains("from-the-environment"));
 }

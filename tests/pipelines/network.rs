@@ -33,7 +33,7 @@ fn caption(url: &str, environment: &[(&str, &str)]) -> Output {
             .env_remove(name.to_ascii_lowercase());
     }
     command.envs(environment.iter().copied());
-    command.args(pipeline.split_whitespace()).output().unwrap()
+    command.args(pipeline.split_whitespace()).finish()
 }
 
 fn captioned(output: &Output) -> bool {

@@ -207,8 +207,7 @@ fn a_hundred_exits_in_mid_stream_leave_nothing_behind() {
             .env("GST_TRACERS", "leaks(check-refs=true)")
             .env("GST_DEBUG", "GST_TRACER:7")
             .env("GST_DEBUG_NO_COLOR", "1")
-            .output()
-            .unwrap();
+            .finish();
         let log = String::from_utf8_lossy(&output.stderr);
         assert!(
             output.status.success(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! A pipeline with the element in it, and what came out of its pads.
 
+use std::process::{Command, Output};
 use std::sync::mpsc::RecvTimeoutError;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -266,6 +267,20 @@ pub fn watched<T>(limit: Duration, what: &'static str, act: impl FnOnce() -> T) 
     let result = act();
     drop(done);
     result
+}
+
+/// For programs that a test runs.
+pub trait Finish {
+    /// Runs it to its end, which has to come.
+    fn finish(&mut self) -> Output;
+}
+
+impl Finish for Command {
+    fn finish(&mut self) -> Output {
+        // It may be built first.
+        let output = watched(10 * LONG, "a program that does not end", || self.output());
+        output.unwrap_or_else(|error| panic!("{self:?}: {error}"))
+    }
 }
 
 /// Adds what goes into this pad.

@@ -206,8 +206,7 @@ fn credentials_are_not_to_be_seen() {
         .env("GST_DEBUG", "*:9")
         .env("GST_DEBUG_DUMP_DOT_DIR", &dir)
         .env("GST_DEBUG_NO_COLOR", "1")
-        .output()
-        .unwrap();
+        .finish();
     let text = format!(
         "{}{}",
         String::from_utf8_lossy(&output.stdout),

@@ -227,8 +227,7 @@ fn a_mute_service_does_not_hold_up_the_picture() {
 fn chinese_is_burnt_in() {
     let fonts = std::process::Command::new("fc-list")
         .args([":lang=zh-cn", "family"])
-        .output()
-        .unwrap();
+        .finish();
     assert!(String::from_utf8_lossy(&fonts.stdout).contains("WenQuanYi Micro Hei"));
     let server = server(|options| {
         options.recogniser = ScriptRecogniser::factory(vec![chinese()], "zh");
