@@ -176,3 +176,5 @@ say "Done"
 echo "Captions: $output/captions.srt"
 echo "Picture:  $output/caption.png"
 echo "Clip:     $output/captions.webm"
+echo "Next:     export GST_PLUGIN_PATH=$(target_directory)/release, and docs/offline-service.md for" \
+    "files of your own, or README.md with an account"

@@ -43,7 +43,8 @@ fn watch_frames(element: &gst::Element) -> Arc<Mutex<Vec<Frame>>> {
             text: buffer.map_readable().unwrap()[..luma]
                 .iter()
                 .any(|y| *y > 128),
-            passed: ms(element.current_running_time().unwrap()),
+            // None while a file prerolls.
+            passed: element.current_running_time().map_or(0, ms),
         });
         gst::PadProbeReturn::Ok
     });
@@ -221,6 +222,58 @@ fn a_mute_service_does_not_hold_up_the_picture() {
             test(recipe, "captions", 3000);
         });
     });
+}
+
+#[test]
+fn a_file_has_its_captions_in_the_picture() {
+    let (video, subtitles, captioned) = (
+        TempFile::new("mp4"),
+        TempFile::new("srt"),
+        TempFile::new("mp4"),
+    );
+    let mut rig = Rig::launch(&format!(
+        "videotestsrc name=asr num-buffers=120 pattern=black \
+         ! video/x-raw,format=I420,framerate=30/1,width=480,height=270 \
+         ! x264enc tune=zerolatency ! mp4mux name=mux ! filesink location={} \
+         audiotestsrc num-buffers=40 samplesperbuffer=4800 ! audio/x-raw,rate=48000 \
+         ! voaacenc ! mux.",
+        video.0.display()
+    ));
+    rig.play();
+    rig.wait_for_eos();
+    rig.stop();
+    let cues = [("Hello.", 500, 1500), ("Who is there?", 2200, 3000)];
+    let text = cues.iter().enumerate().map(|(index, (text, start, end))| {
+        let time = |ms: &u64| format!("00:00:{:02},{:03}", ms / 1000, ms % 1000);
+        format!(
+            "{}\n{} --> {}\n{text}\n\n",
+            index + 1,
+            time(start),
+            time(end)
+        )
+    });
+    std::fs::write(&subtitles.0, text.collect::<String>()).unwrap();
+    let mut rig = Recipe::new("Burn-in for a file")
+        .with("talk.mp4", video.0.to_str().unwrap())
+        .with("talk.srt", subtitles.0.to_str().unwrap())
+        .with("captioned.mp4", captioned.0.to_str().unwrap())
+        .with("subparse", "subparse name=asr")
+        .rig();
+    let frames = watch_frames(&rig.pipeline.by_name("overlay").unwrap());
+    rig.play();
+    rig.wait_for_eos();
+    rig.stop();
+    assert_eq!(frames.lock().unwrap().len(), 120);
+    let cues = cues.map(|(text, start, end)| (text.to_owned(), start, end));
+    check_frames(&frames.lock().unwrap(), &cues);
+    // Picture and sound are in the file.
+    let mut rig = Rig::launch(&format!(
+        "filesrc location={} ! qtdemux name=asr asr.audio_0 ! fakesink async=false \
+         asr.video_0 ! fakesink async=false",
+        captioned.0.display()
+    ));
+    rig.play();
+    rig.wait_for_eos();
 }
 
 #[test]

@@ -138,8 +138,8 @@ pub fn words(text: &str) -> Vec<&str> {
     text.split_whitespace().collect()
 }
 
-/// Captions six seconds of speech; what is in the file then.
-fn captioned(recipe: &str) -> ReadBack {
+/// Captions six seconds of speech.
+fn captioned(recipe: &str) -> TempFile {
     peers::load();
     let server = server(|options| {
         options.recogniser = ScriptRecogniser::factory(vec![spoken(TEXT, 5500)], "en");
@@ -159,7 +159,27 @@ fn captioned(recipe: &str) -> ReadBack {
     rig.wait_for_eos();
     rig.stop();
     assert_eq!(profile_of(&file), "high");
-    captions_of(&file)
+    file
+}
+
+/// Whether the captions in a file are in the picture of the recipe that shows them.
+fn are_shown(file: &TempFile, overlay: &str) -> bool {
+    let mut rig = Recipe::second("CEA-608")
+        .with("captioned.ts", file.0.to_str().unwrap())
+        .with("cea608overlay", &format!("{overlay} name=asr"))
+        .with(
+            "autovideosink",
+            "video/x-raw,format=GRAY8 ! fakesink name=screen",
+        )
+        .rig();
+    let screen = rig.pipeline.by_name("screen").unwrap();
+    let frames = collect(&screen.static_pad("sink").unwrap());
+    rig.play();
+    rig.wait_for_eos();
+    rig.stop();
+    let frames = frames.lock().unwrap();
+    let is_white = |frame: &Vec<u8>| frame.iter().any(|y| *y > 128);
+    frames.iter().any(|(_, frame)| is_white(frame))
 }
 
 /// What H.264 in a file of MPEG-TS takes to decode.
@@ -189,14 +209,18 @@ pub fn captions_of(file: &TempFile) -> ReadBack {
 
 #[test]
 fn every_word_is_in_cea_608() {
-    let captions = captioned("CEA-608");
+    let file = captioned("CEA-608");
+    let captions = captions_of(&file);
     println!("{captions:?}");
     assert_eq!(words(&captions.cea608), words(TEXT));
+    assert!(are_shown(&file, "cea608overlay"));
 }
 
 #[test]
 fn every_word_is_in_cea_708() {
-    let captions = captioned("CEA-708");
+    let file = captioned("CEA-708");
+    let captions = captions_of(&file);
     println!("{captions:?}");
     assert_eq!(words(&captions.cea708), words(TEXT));
+    assert!(are_shown(&file, "cea708overlay"));
 }

@@ -21,11 +21,21 @@ pub struct Recipe(String);
 impl Recipe {
     /// The one below this heading.
     pub fn new(heading: &str) -> Self {
+        Self::nth(heading, 0)
+    }
+
+    /// The second one below this heading, which shows what the first one made.
+    pub fn second(heading: &str) -> Self {
+        Self::nth(heading, 1)
+    }
+
+    fn nth(heading: &str, index: usize) -> Self {
         let recipes = include_str!("../../../docs/recipes.md");
         let (_, section) = recipes
             .split_once(&format!("\n## {heading}\n"))
             .unwrap_or_else(|| panic!("no recipe '{heading}'"));
-        let (_, block) = section.split_once("```sh\n").unwrap();
+        let (section, _) = section.split_once("\n## ").unwrap_or((section, ""));
+        let block = section.split("```sh\n").nth(index + 1).unwrap();
         let (block, _) = block.split_once("```").unwrap();
         // As the shell hands it over.
         let pipeline = block.trim().replace("\\\n", " ").replace('\'', "");
