@@ -2,7 +2,7 @@
 # SPDX-License-Identifier: MPL-2.0
 """Runs a pipeline with qwenasr or qwenasrsink in it, and prints what they have to say: for people,
 or with --json as one JSON object a line, for programs in whatever language. docs/embedding.md says
-what is in these objects.
+what is in these objects, and what the exit code tells.
 
 Needs PyGObject and GStreamer's introspection data; on Debian and its kin:
 apt install python3-gi gir1.2-gstreamer-1.0
@@ -10,6 +10,7 @@ apt install python3-gi gir1.2-gstreamer-1.0
 
 import argparse
 import json
+import os
 import signal
 import sys
 import unicodedata
@@ -35,6 +36,13 @@ except (ImportError, ValueError) as error:
         "On Debian and its kin: apt install python3-gi gir1.2-gstreamer-1.0, and use /usr/bin/python3"
     )
 
+# Exit codes, which tell what to do about a failure: the account or its key has to be mended, or a
+# setting; it may work later; whoever read the output has gone, as a shell has it of programs that
+# end by the signal for that; anything else.
+ACCOUNT, SETTINGS, LATER, READER_GONE, FAILED = 2, 3, 4, 128 + signal.SIGPIPE, 1
+
+INSPECT = "'gst-inspect-1.0 ELEMENT' says what is allowed"
+
 
 def clock(nanoseconds):
     """A time as h:mm:ss.t, or dashes if there is none."""
@@ -52,6 +60,18 @@ def printable(text):
 def fields(structure):
     """What a structure has, by name: lists as lists, times that there are not as None."""
     return {name: plain(structure, name) for name in names(structure)}
+
+
+def code_of(details):
+    """The exit code for an ERROR; there are no details if it is another element's."""
+    if details is None or details.get_name() != "qwenasr/error":
+        return FAILED
+    kind = details.get_string("kind")
+    if kind == "unauthorized":
+        return ACCOUNT
+    if kind in ("settings", "not-found"):
+        return SETTINGS
+    return LATER if details.get_value("retryable") else FAILED
 
 
 def names(structure):
@@ -185,38 +205,65 @@ class Captions:
         self.pipeline = pipeline
         self.printer = printer
         self.loop = GLib.MainLoop()
-        self.failed = False
+        self.code = 0
         self.stopping = False
+        self.exception = None
 
     def run(self):
+        """Returns the exit code, or raises why nothing can be printed any more."""
         bus = self.pipeline.get_bus()
         bus.add_signal_watch()
-        bus.connect("message", self.on_message)
-        signal_add(GLib.PRIORITY_DEFAULT, signal.SIGINT, self.on_interrupt)
-        signal_add(GLib.PRIORITY_DEFAULT, signal.SIGTERM, self.on_interrupt)
-        # Why it does not start is on the bus.
-        self.pipeline.set_state(Gst.State.PLAYING)
-        self.loop.run()
-        self.pipeline.set_state(Gst.State.NULL)
-        return not self.failed
+        bus.connect("message", self.ending(self.on_message))
+        for number in signal.SIGINT, signal.SIGTERM:
+            signal_add(GLib.PRIORITY_DEFAULT, number, self.ending(self.on_interrupt))
+        # Audio costs money: it ends with its reader, and not only with the next line.
+        gone = GLib.IOCondition.ERR | GLib.IOCondition.HUP
+        output = sys.stdout.fileno()
+        GLib.io_add_watch(output, GLib.PRIORITY_DEFAULT, gone, self.ending(self.on_reader_gone))
+        try:
+            # Why it does not start is on the bus.
+            self.pipeline.set_state(Gst.State.PLAYING)
+            self.loop.run()
+        finally:
+            self.pipeline.set_state(Gst.State.NULL)
+        if self.exception is not None:
+            raise self.exception
+        return self.code
+
+    def ending(self, handler):
+        """The same handler, whose exceptions end the loop: GLib would print them and go on."""
+
+        def handle(*arguments):
+            try:
+                return handler(*arguments)
+            except BaseException as exception:
+                self.exception = self.exception or exception
+                self.loop.quit()
+                return GLib.SOURCE_REMOVE
+
+        return handle
 
     def on_interrupt(self, *_data):
         """Ends in order, with the last words; the second time at once."""
         if self.stopping:
-            self.failed = True
+            self.code = FAILED
             self.loop.quit()
         self.stopping = True
         self.printer.stopping()
         self.pipeline.send_event(Gst.Event.new_eos())
         return GLib.SOURCE_CONTINUE
 
+    def on_reader_gone(self, *_data):
+        raise BrokenPipeError
+
     def on_message(self, _bus, message):
         if message.type == Gst.MessageType.EOS:
             self.printer.eos()
             self.loop.quit()
         elif message.type == Gst.MessageType.ERROR:
-            self.printer.error(message, *message.parse_error(), message.parse_error_details())
-            self.failed = True
+            details = message.parse_error_details()
+            self.printer.error(message, *message.parse_error(), details)
+            self.code = code_of(details)
             self.loop.quit()
         elif message.type == Gst.MessageType.WARNING:
             details = message.parse_warning_details()
@@ -227,8 +274,46 @@ class Captions:
             self.printer.element(message)
 
 
+class Refused(Exception):
+    """A pipeline that cannot be made: why, and the exit code."""
+
+
+def pipeline_of(words):
+    """Makes a pipeline as gst-launch-1.0 does, but refuses what it only warns of."""
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            pipeline = Gst.parse_launchv(words)
+    except GLib.Error as error:
+        wrong_property = (
+            Gst.ParseError.NO_SUCH_PROPERTY,
+            Gst.ParseError.COULD_NOT_SET_PROPERTY,
+        )
+        if error.domain == "gst_parse_error" and error.code in wrong_property:
+            raise Refused(f"{error.message}; {INSPECT}", SETTINGS) from error
+        raise Refused(error.message, FAILED) from error
+    except UnicodeEncodeError as error:
+        raise Refused("what stands in the pipeline has to be UTF-8", FAILED) from error
+    for warning in caught:
+        if "out of range" in str(warning.message):
+            raise Refused(f"{warning.message}; {INSPECT}", SETTINGS)
+        print(warning.message, file=sys.stderr)
+    if not isinstance(pipeline, Gst.Pipeline):
+        # A single element.
+        element, pipeline = pipeline, Gst.Pipeline()
+        pipeline.add(element)
+    return pipeline
+
+
+class Parser(argparse.ArgumentParser):
+    def error(self, message):
+        """Ends with a code that does not mean the account."""
+        self.print_usage(sys.stderr)
+        self.exit(FAILED, f"captions.py: {message}\n")
+
+
 def main():
-    parser = argparse.ArgumentParser(
+    parser = Parser(
         description="Run a pipeline with qwenasr or qwenasrsink in it, and print what is said.",
         epilog="Example: captions.py autoaudiosrc ! audioconvert ! audioresample ! qwenasrsink "
         "-- options of this program come before the pipeline.",
@@ -252,16 +337,32 @@ def main():
         parser.error("there is no pipeline")
     Gst.init(None)
     try:
-        pipeline = Gst.parse_launchv(arguments.pipeline)
-    except GLib.Error as error:
-        sys.exit(f"captions.py: {error.message}")
-    if not isinstance(pipeline, Gst.Pipeline):
-        # A single element.
-        element, pipeline = pipeline, Gst.Pipeline()
-        pipeline.add(element)
+        pipeline = pipeline_of(arguments.pipeline)
+    except Refused as refused:
+        why, code = refused.args
+        print(f"captions.py: {why}", file=sys.stderr)
+        return code
+    if sys.stdout is None:
+        print("captions.py: the standard output is closed", file=sys.stderr)
+        return FAILED
     interim = not arguments.no_interim
-    printer = Json(interim) if arguments.json else Terminal(interim and sys.stdout.isatty())
-    return 0 if Captions(pipeline, printer).run() else 1
+    # What a terminal or file in another encoding cannot show is escaped, and ends nothing.
+    if arguments.json:
+        sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")
+        printer = Json(interim)
+    else:
+        sys.stdout.reconfigure(errors="backslashreplace")
+        printer = Terminal(interim and sys.stdout.isatty())
+    try:
+        return Captions(pipeline, printer).run()
+    except BrokenPipeError:
+        code = READER_GONE
+    except OSError as error:
+        print(f"captions.py: the output cannot be written: {error.strerror}", file=sys.stderr)
+        code = FAILED
+    # Or Python would try to write the rest.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return code
 
 
 if __name__ == "__main__":

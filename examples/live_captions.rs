@@ -7,6 +7,7 @@
 //! shown how the connection is and how late the captions come.
 
 use std::{
+    io::{self, Write},
     path::{Path, PathBuf},
     pin::pin,
     process::ExitCode,
@@ -249,10 +250,12 @@ impl Captioner {
             "qwenasr/transcript" if structure.get("final") == Ok(true) => {
                 let time = structure.get::<gst::ClockTime>("stream-time");
                 let time = time.unwrap_or_default();
-                match text("translation").as_str() {
-                    "" => println!("{time:.1} {}", text("text")),
-                    language => println!("{time:.1} [{language}] {}", text("text")),
-                }
+                let language = match text("translation").as_str() {
+                    "" => String::new(),
+                    language => format!("[{language}] "),
+                };
+                // The picture goes on, whether or not anybody reads this.
+                let _ = writeln!(io::stdout(), "{time:.1} {language}{}", text("text"));
             }
             _ => {}
         }

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `caption_file`: files in, files out.
 
-use std::io::{BufRead, BufReader, Read};
-use std::process::{Child, ChildStderr, Stdio};
+use std::io::Read;
+use std::process::{Child, ChildStderr};
 
 use super::*;
 
@@ -125,14 +125,6 @@ impl Captioning {
         self.errors.read_to_string(&mut said).unwrap();
         (self.child.wait().unwrap().success(), said)
     }
-}
-
-/// Two minutes of it, with a pause after each two seconds.
-fn long_speech() -> Speech {
-    let utterances = (0..50).map(|number| number * 20..(number + 1) * 20);
-    utterances.fold(Speech::new(16_000).silence(500), |speech, words| {
-        speech.say(words).silence(600)
-    })
 }
 
 #[test]

@@ -3,15 +3,20 @@
 
 use super::*;
 
-/// Runs `captions.py` with the plugin of this build.
-fn captions_py(arguments: &[&str]) -> Output {
-    Command::new("/usr/bin/python3")
+/// `captions.py` with the plugin of this build.
+fn command(arguments: &[&str]) -> Command {
+    let mut command = Command::new("/usr/bin/python3");
+    command
         .current_dir(root())
         .env("GST_PLUGIN_PATH", plugin_directory())
         .arg("examples/captions.py")
-        .args(arguments)
-        .output()
-        .expect("/usr/bin/python3 runs")
+        .args(arguments);
+    command
+}
+
+fn captions_py(arguments: &[&str]) -> Output {
+    let output = command(arguments).output();
+    output.expect("/usr/bin/python3 runs")
 }
 
 #[test]
@@ -62,7 +67,8 @@ fn captions_py_fails_with_the_pipeline() {
     let url = format!("url={}", service.url());
     let output = captions_py(&["audiotestsrc", "!", "qwenasrsink", "api-key=wrong", &url]);
     let said = text(&output.stdout);
-    assert!(!output.status.success() && said.contains("** "), "{said}");
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert!(said.contains("** "), "{said}");
     assert!(!said.contains("wrong"), "no key: {said}");
 }
 
@@ -134,4 +140,101 @@ fn captions_py_obeys_no_control_characters() {
         !said.contains(|c: char| c.is_control() && c != '\n'),
         "{said:?}"
     );
+}
+
+/// Also one that has nothing more to print: in silence, its audio would go on for ever.
+#[test]
+fn captions_py_ends_with_its_reader() {
+    let service = server(|_| {});
+    let (wav, url) = (long_speech().wav(), format!("url={}", service.url()));
+    let location = format!("location={}", wav.0.display());
+    let file = ["filesrc", &location, "!", "wavparse", "!", "qwenasrsink"];
+    let file = [&file[..], &[&url, "max-speed=20"]].concat();
+    let silence = ["audiotestsrc", "is-live=true", "wave=silence"];
+    let live = [&silence[..], &["!", "qwenasrsink", &url]].concat();
+    for mode in ["--json", "--no-interim"] {
+        // Of the other, "connecting" and "connected".
+        for (lines, pipeline) in [(1, &file), (2, &live)] {
+            let arguments = [&[mode][..], pipeline].concat();
+            let (code, errors) = leave_after(lines, &command(&arguments));
+            assert_eq!((code, errors.as_str()), (READER_GONE, ""), "{mode}");
+        }
+    }
+    assert_eq!(service.connections(), 4);
+    let closed = service.wait_for(
+        |sessions| !sessions.iter().any(SessionRecord::is_open),
+        LONG,
+    );
+    assert!(closed, "{:?}", service.sessions());
+}
+
+#[test]
+fn captions_py_fails_when_its_output_does() {
+    let full = std::fs::File::options()
+        .write(true)
+        .open("/dev/full")
+        .unwrap();
+    let mut command = command(&["--json", "audiotestsrc", "num-buffers=1", "!", "fakesink"]);
+    let output = command.stdout(full).output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(
+        errors.starts_with("captions.py: the output cannot be written:"),
+        "{errors}"
+    );
+    assert_eq!(errors.lines().count(), 1, "{errors}");
+}
+
+/// JSON is UTF-8 in any case; for people, it is what the terminal takes.
+#[test]
+fn captions_py_has_an_encoding_for_every_text() {
+    let said = "你好";
+    let service = server(|options| {
+        options.recogniser = ScriptRecogniser::factory(vec![ScriptItem::new(said)], "zh");
+    });
+    let url = format!("url={}", service.url());
+    let wav = Speech::new(16_000).say(0..10).silence(700).wav();
+    let location = format!("location={}", wav.0.display());
+    let pipeline = ["filesrc", &location, "!", "wavparse", "!", "qwenasrsink"];
+    let pipeline = [&pipeline[..], &[&url, "max-speed=50"]].concat();
+    for (mode, encoding, expected) in [
+        ("--json", "latin-1", said.as_bytes()),
+        ("--json", "gb18030", said.as_bytes()),
+        ("--no-interim", "latin-1", br"\u4f60\u597d"),
+        ("--no-interim", "gb18030", b"\xc4\xe3\xba\xc3"),
+    ] {
+        let mut command = command(&[&[mode][..], &pipeline].concat());
+        let output = command.env("PYTHONIOENCODING", encoding).output().unwrap();
+        let (shown, errors) = (text(&output.stdout), text(&output.stderr));
+        assert!(output.status.success(), "{mode} {encoding}: {errors}");
+        let mut parts = output.stdout.windows(expected.len());
+        assert!(
+            parts.any(|part| part == expected),
+            "{mode} {encoding}: {shown}"
+        );
+    }
+}
+
+#[test]
+fn captions_py_refuses_a_pipeline_that_cannot_be_made() {
+    for (element, code, says) in [
+        ("qwenasrsink turn-detection=foo", 3, "turn-detection"),
+        ("qwenasrsink chunk-duration=5", 3, "chunk-duration"),
+        ("qwenasrsink stats=1", 3, "stats"),
+        ("qwenasrsink nosuch=1", 3, "nosuch"),
+        ("nosuchsink", 1, "nosuchsink"),
+    ] {
+        let pipeline = ["audiotestsrc", "!"].into_iter().chain(element.split(' '));
+        let output = captions_py(&pipeline.collect::<Vec<_>>());
+        let errors = text(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{element}: {errors}");
+        let line = errors.lines().last().unwrap();
+        assert!(
+            line.starts_with("captions.py: ") && line.contains(says),
+            "{errors}"
+        );
+        assert_eq!(line.contains("gst-inspect-1.0"), code == 3, "{errors}");
+    }
+    let output = captions_py(&["--no-such-option"]);
+    assert_eq!(output.status.code(), Some(1), "2 is for the account");
 }

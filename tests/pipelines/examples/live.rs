@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `live_captions`, and `local_server`, which both run until they are ended.
 
-use std::io::{BufRead, BufReader};
-use std::process::Stdio;
 use std::sync::{Arc, Mutex};
 
 use super::*;
