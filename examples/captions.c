@@ -7,7 +7,8 @@
  *   ./captions talk.mp4 [property=value ...]
  *
  * The exit code tells what to do about a failure: 0 all is captioned, 2 the account or its key has
- * to be mended, 3 a setting, 4 it may work later, 1 anything else.
+ * to be mended, 3 a setting, 4 it may work later, 1 anything else. When whoever reads the output
+ * goes away, SIGPIPE ends it, which a shell shows as 141.
  */
 
 #include <gst/gst.h>
@@ -49,21 +50,13 @@ print_words (const GstStructure *transcript)
 }
 
 static void
-on_element_message (const GstStructure *message)
+print_transcript (const GstStructure *message)
 {
   gboolean final = FALSE;
   guint64 start = GST_CLOCK_TIME_NONE, duration = 0;
-  const char *text;
+  const char *text = gst_structure_get_string (message, "text");
 
-  if (gst_structure_has_name (message, "qwenasr/connection")) {
-    fprintf (stderr, "%s %s\n", gst_structure_get_string (message, "state"),
-        gst_structure_get_string (message, "reason"));
-    return;
-  }
-  if (!gst_structure_has_name (message, "qwenasr/transcript"))
-    return;
   gst_structure_get_boolean (message, "final", &final);
-  text = gst_structure_get_string (message, "text");
   /* A final without text closes an utterance of which nothing is left to say. */
   if (!final || text == NULL || *text == '\0')
     return;
@@ -74,6 +67,25 @@ on_element_message (const GstStructure *message)
   print_time (GST_CLOCK_TIME_IS_VALID (start) ? start + duration : start);
   printf (" [%s] %s\n", gst_structure_get_string (message, "language"), text);
   print_words (message);
+}
+
+/* Of the others, "qwenasr/stats" comes with stats-interval only, and "qwenasr/speech-started" and
+ * "qwenasr/speech-stopped" are for a sign that lights up. */
+static void
+on_element_message (const GstStructure *message)
+{
+  guint64 duration = 0;
+
+  if (gst_structure_has_name (message, "qwenasr/transcript")) {
+    print_transcript (message);
+  } else if (gst_structure_has_name (message, "qwenasr/connection")) {
+    fprintf (stderr, "%s %s\n", gst_structure_get_string (message, "state"),
+        gst_structure_get_string (message, "reason"));
+  } else if (gst_structure_has_name (message, "qwenasr/audio-lost")) {
+    gst_structure_get_uint64 (message, "duration", &duration);
+    fprintf (stderr, "%.1f s of audio lost: %s\n", (double) duration / GST_SECOND,
+        gst_structure_get_string (message, "reason"));
+  }
 }
 
 /* What a program can make of an error: `details` is NULL if it is another element's. */
@@ -103,15 +115,20 @@ static int
 on_error (GstMessage *message)
 {
   GError *error = NULL;
+  char *debug = NULL;
   const GstStructure *details = NULL;
   int code;
 
-  gst_message_parse_error (message, &error, NULL);
+  gst_message_parse_error (message, &error, &debug);
   gst_message_parse_error_details (message, &details);
   fprintf (stderr, "%s: %s\n", GST_OBJECT_NAME (GST_MESSAGE_SRC (message)),
       error->message);
+  /* Only there do other elements name the file. */
+  if (details == NULL && debug != NULL)
+    fprintf (stderr, "%s\n", debug);
   code = code_of (details);
   g_error_free (error);
+  g_free (debug);
   return code;
 }
 
@@ -163,20 +180,80 @@ run (GstElement *pipeline)
   return code;
 }
 
-/* Sets a property from its text, by nick if it is an enumeration. */
+/* Says what a property has to be, and not what it was set to: that may be secret. */
+static void
+print_allowed (GParamSpec *pspec)
+{
+  fprintf (stderr, "%s has to be ", pspec->name);
+  if (G_IS_PARAM_SPEC_ENUM (pspec)) {
+    const GEnumClass *values = G_PARAM_SPEC_ENUM (pspec)->enum_class;
+    guint i;
+
+    for (i = 0; i < values->n_values; i++)
+      fprintf (stderr, "%s%s", i > 0 ? " or " : "", values->values[i].value_nick);
+  } else if (G_IS_PARAM_SPEC_UINT (pspec)) {
+    fprintf (stderr, "from %u to %u", G_PARAM_SPEC_UINT (pspec)->minimum,
+        G_PARAM_SPEC_UINT (pspec)->maximum);
+  } else if (G_IS_PARAM_SPEC_INT (pspec)) {
+    fprintf (stderr, "from %d to %d", G_PARAM_SPEC_INT (pspec)->minimum,
+        G_PARAM_SPEC_INT (pspec)->maximum);
+  } else if (G_IS_PARAM_SPEC_DOUBLE (pspec)) {
+    fprintf (stderr, "from %g to %g", G_PARAM_SPEC_DOUBLE (pspec)->minimum,
+        G_PARAM_SPEC_DOUBLE (pspec)->maximum);
+  } else if (G_IS_PARAM_SPEC_BOOLEAN (pspec)) {
+    fprintf (stderr, "true or false");
+  } else if (pspec->value_type == G_TYPE_STRING) {
+    fprintf (stderr, "text in UTF-8");
+  } else if (pspec->value_type == GST_TYPE_STRUCTURE) {
+    fprintf (stderr, "like name,field=value");
+  } else {
+    fprintf (stderr, "a %s", g_type_name (pspec->value_type));
+  }
+  fputc ('\n', stderr);
+}
+
+/* Reads a value as gst_util_set_object_arg() does, which would not say that it cannot. */
+static gboolean
+read_value (GValue *value, GParamSpec *pspec, const char *text)
+{
+  g_value_init (value, pspec->value_type);
+  /* Nothing at all would be read as 0. */
+  if (*text == '\0' && pspec->value_type != G_TYPE_STRING)
+    return FALSE;
+  /* Validation changes what is out of range. */
+  return gst_value_deserialize_with_pspec (value, text, pspec)
+      && !g_param_value_validate (pspec, value);
+}
+
+/* Sets a property from PROPERTY=VALUE, by nick if it is an enumeration. */
 static gboolean
 set_property (GstElement *element, const char *assignment)
 {
-  char **parts = g_strsplit (assignment, "=", 2);
-  gboolean known = parts[0] != NULL && parts[1] != NULL
-      && g_object_class_find_property (G_OBJECT_GET_CLASS (element), parts[0]) != NULL;
+  GParamSpec *pspec = NULL;
+  GValue value = G_VALUE_INIT;
+  gboolean is_set = FALSE;
+  const char *text = strchr (assignment, '=');
+  char *name = g_strndup (assignment, text != NULL ? text - assignment : 0);
 
-  if (known)
-    gst_util_set_object_arg (G_OBJECT (element), parts[0], parts[1]);
-  else
-    fprintf (stderr, "no property: %s\n", assignment);
-  g_strfreev (parts);
-  return known;
+  if (text != NULL)
+    pspec = g_object_class_find_property (G_OBJECT_GET_CLASS (element), name);
+  if (text == NULL) {
+    fprintf (stderr, "%s is no PROPERTY=VALUE\n", assignment);
+  } else if (pspec == NULL) {
+    fprintf (stderr, "%s is no property; gst-inspect-1.0 %s lists them\n", name,
+        GST_OBJECT_NAME (gst_element_get_factory (element)));
+  } else if (!(pspec->flags & G_PARAM_WRITABLE)) {
+    fprintf (stderr, "%s is read-only\n", name);
+  } else {
+    is_set = read_value (&value, pspec, text + 1);
+    if (is_set)
+      g_object_set_property (G_OBJECT (element), name, &value);
+    else
+      print_allowed (pspec);
+    g_value_unset (&value);
+  }
+  g_free (name);
+  return is_set;
 }
 
 int
@@ -186,6 +263,8 @@ main (int argc, char **argv)
   GError *error = NULL;
   int code = DONE, i;
 
+  /* A cue is to be read when it is there, also through a pipe. */
+  setvbuf (stdout, NULL, _IOLBF, BUFSIZ);
   gst_init (&argc, &argv);
   if (argc < 2) {
     fprintf (stderr, "usage: captions FILE [PROPERTY=VALUE ...]\n");

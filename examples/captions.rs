@@ -8,11 +8,20 @@
 //! ```
 //!
 //! Prints a cue for each utterance. The exit code tells what to do about a failure: 2 is for the
-//! account or its key, 3 for a setting, 4 for what may work later, 1 for anything else.
+//! account or its key, 3 for a setting, 4 for what may work later, 1 for anything else. When whoever
+//! reads the output goes away, it is 141, as a shell has it of other programs.
 
+use std::ffi::{OsStr, OsString};
+use std::fmt::Write as _;
+use std::io::{self, Write as _};
 use std::process::ExitCode;
 
+use gst::glib;
 use gst::prelude::*;
+
+const SETTINGS: u8 = 3;
+
+const READER_GONE: u8 = 141;
 
 /// A span of an utterance or a word in the stream; there is none outside of its segment.
 #[derive(Debug)]
@@ -40,40 +49,43 @@ impl std::fmt::Display for Span {
     }
 }
 
-fn on_element_message(message: &gst::StructureRef) -> Option<()> {
+/// Says what is in a message. Of the others, `qwenasr/stats` comes with stats-interval only, and
+/// `qwenasr/speech-started` and `qwenasr/speech-stopped` are for a sign that lights up.
+fn on_element_message(message: &gst::StructureRef) -> io::Result<()> {
+    let text = |field| message.get::<&str>(field).unwrap_or_default();
     match message.name().as_str() {
-        "qwenasr/connection" => {
-            let state: &str = message.get("state").ok()?;
-            let reason: &str = message.get("reason").ok()?;
-            eprintln!("{state} {reason}");
+        "qwenasr/transcript" => {
+            // Not println!, which panics when its reader is gone.
+            let cue = cue(message).unwrap_or_default();
+            io::stdout().write_all(cue.as_bytes())?;
         }
-        "qwenasr/transcript" if message.get("final").ok()? => {
-            let text: &str = message.get("text").ok()?;
-            // A final without text closes an utterance of which nothing is left to say.
-            if !text.is_empty() {
-                let language: &str = message.get("language").ok()?;
-                println!("{} [{language}] {text}", Span::of(message)?);
-                print_words(message);
-            }
+        "qwenasr/connection" => eprintln!("{} {}", text("state"), text("reason")),
+        "qwenasr/audio-lost" => {
+            let lost: gst::ClockTime = message.get("duration").unwrap_or_default();
+            eprintln!("{lost:.1} of audio lost: {}", text("reason"));
         }
         _ => {}
     }
-    Some(())
+    Ok(())
 }
 
-/// Where the service tells them, the times of words are a list of structures.
-fn print_words(transcript: &gst::StructureRef) {
-    let Ok(words) = transcript.get::<gst::List>("words") else {
-        return;
-    };
-    for word in words
-        .iter()
-        .filter_map(|word| word.get::<gst::Structure>().ok())
-    {
-        if let (Some(span), Ok(text)) = (Span::of(&word), word.get::<&str>("text")) {
-            println!("    {span}  {text}");
-        }
+/// A final transcript in lines of text.
+fn cue(transcript: &gst::StructureRef) -> Option<String> {
+    let text: &str = transcript.get("text").ok()?;
+    // A final without text closes an utterance of which nothing is left to say.
+    if !transcript.get::<bool>("final").ok()? || text.is_empty() {
+        return None;
     }
+    let language: &str = transcript.get("language").ok()?;
+    let mut cue = format!("{} [{language}] {text}\n", Span::of(transcript)?);
+    // Where the service tells them, the times of words are a list of structures.
+    let words = transcript.get::<gst::List>("words").ok();
+    for word in words.iter().flat_map(|words| words.iter()) {
+        let word = word.get::<gst::Structure>().ok()?;
+        let text: &str = word.get("text").ok()?;
+        writeln!(cue, "    {}  {text}", Span::of(&word)?).ok()?;
+    }
+    Some(cue)
 }
 
 /// What a program can make of an error.
@@ -92,10 +104,19 @@ fn code_of(error: &gst::message::Error) -> u8 {
     }
     match kind {
         "unauthorized" => 2,
-        "settings" | "not-found" => 3,
+        "settings" | "not-found" => SETTINGS,
         _ if retryable => 4,
         _ => 1,
     }
+}
+
+/// What it means that nothing can be printed any more.
+fn code_of_output(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::BrokenPipe {
+        return READER_GONE;
+    }
+    eprintln!("the output cannot be written: {error}");
+    1
 }
 
 /// Handles messages until the pipeline ends.
@@ -111,7 +132,11 @@ fn run(pipeline: &gst::Pipeline) -> ExitCode {
     for message in bus.iter_timed(gst::ClockTime::NONE) {
         match message.view() {
             MessageView::Element(element) => {
-                element.structure().and_then(on_element_message);
+                let said = element.structure().map_or(Ok(()), on_element_message);
+                if let Err(error) = said {
+                    code = code_of_output(&error).into();
+                    break;
+                }
             }
             MessageView::Warning(warning) => eprintln!("warning: {}", warning.error()),
             MessageView::Latency(_) => {
@@ -119,6 +144,10 @@ fn run(pipeline: &gst::Pipeline) -> ExitCode {
             }
             MessageView::Error(error) => {
                 eprintln!("{}", error.error());
+                if let (None, Some(debug)) = (error.details(), error.debug()) {
+                    // Only there do other elements name the file.
+                    eprintln!("{debug}");
+                }
                 code = code_of(error).into();
                 break;
             }
@@ -134,19 +163,82 @@ fn run(pipeline: &gst::Pipeline) -> ExitCode {
     code
 }
 
-/// `FILE PROPERTY=VALUE …` as a pipeline.
-fn pipeline(file: &str, properties: &[String]) -> Result<gst::Pipeline, gst::glib::BoolError> {
+/// What a property takes, if it is a number.
+fn range(property: &glib::ParamSpec) -> Option<std::ops::RangeInclusive<f64>> {
+    macro_rules! range {
+        ($($kind:ident)*) => {$(
+            if let Some(number) = property.downcast_ref::<glib::$kind>() {
+                return Some(number.minimum() as f64..=number.maximum() as f64);
+            }
+        )*};
+    }
+    range!(ParamSpecUInt ParamSpecInt ParamSpecDouble ParamSpecUInt64 ParamSpecInt64);
+    None
+}
+
+/// What a property has to be.
+fn allowed(property: &glib::ParamSpec) -> String {
+    if let Some(values) = glib::EnumClass::with_type(property.value_type()) {
+        let nicks: Vec<&str> = values.values().iter().map(|value| value.nick()).collect();
+        return nicks.join(" or ");
+    }
+    if let Some(range) = range(property) {
+        return format!("from {} to {}", range.start(), range.end());
+    }
+    match property.value_type() {
+        glib::Type::BOOL => "true or false".to_owned(),
+        other if other == gst::Structure::static_type() => "like name,field=value".to_owned(),
+        other => format!("a {other}"),
+    }
+}
+
+/// Reads a value as `set_property_from_str()` does, which panics where it cannot.
+fn value_of(text: &str, property: &glib::ParamSpec) -> Option<glib::Value> {
+    // Nothing at all would be read as 0.
+    if text.is_empty() && property.value_type() != glib::Type::STRING {
+        return None;
+    }
+    let value = glib::Value::deserialize_with_pspec(text, property).ok()?;
+    if property.value_type().is_a(glib::Type::ENUM) {
+        glib::EnumValue::from_value(&value)?;
+    }
+    if let Some(range) = range(property) {
+        let number = value.transform::<f64>().ok()?.get().ok()?;
+        return range.contains(&number).then_some(value);
+    }
+    Some(value)
+}
+
+/// Sets a property from `PROPERTY=VALUE`, by nick if it is an enumeration.
+fn set_property(element: &gst::Element, assignment: &OsStr) -> Result<(), String> {
+    let parts = assignment.to_str().and_then(|text| text.split_once('='));
+    let Some((name, text)) = parts else {
+        return Err(format!("{} is no PROPERTY=VALUE", assignment.display()));
+    };
+    let Some(property) = element.find_property(name) else {
+        return Err(format!(
+            "{name} is no property; gst-inspect-1.0 qwenasrsink lists them"
+        ));
+    };
+    if !property.flags().contains(glib::ParamFlags::WRITABLE) {
+        return Err(format!("{name} is read-only"));
+    }
+    // Without what it was set to: that may be secret.
+    let value = value_of(text, &property)
+        .ok_or_else(|| format!("{name} has to be {}", allowed(&property)))?;
+    element.set_property_from_value(name, &value);
+    Ok(())
+}
+
+/// The pipeline that captions a file, and the recogniser in it.
+fn pipeline(file: &OsStr) -> Result<(gst::Pipeline, gst::Element), glib::BoolError> {
     let make = |name| gst::ElementFactory::make(name);
-    let source = make("filesrc").property("location", file).build()?;
+    let source = make("filesrc").build()?;
+    source.set_property("location", std::path::Path::new(file));
     let decoder = make("decodebin").build()?;
     let convert = make("audioconvert").build()?;
     let resample = make("audioresample").build()?;
-    let mut recogniser = make("qwenasrsink");
-    for property in properties {
-        let (name, value) = property.split_once('=').unwrap_or((property, ""));
-        recogniser = recogniser.property_from_str(name, value);
-    }
-    let recogniser = recogniser.build()?;
+    let recogniser = make("qwenasrsink").build()?;
     let pipeline = gst::Pipeline::new();
     pipeline.add_many([&source, &decoder, &convert, &resample, &recogniser])?;
     source.link(&decoder)?;
@@ -162,11 +254,11 @@ fn pipeline(file: &str, properties: &[String]) -> Result<gst::Pipeline, gst::gli
             let _ = pad.link(&sink);
         }
     });
-    Ok(pipeline)
+    Ok((pipeline, recogniser))
 }
 
 fn main() -> ExitCode {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
     let Some((file, properties)) = arguments.split_first() else {
         eprintln!("usage: captions FILE [PROPERTY=VALUE ...]");
         return ExitCode::FAILURE;
@@ -175,11 +267,18 @@ fn main() -> ExitCode {
         eprintln!("{error}");
         return ExitCode::FAILURE;
     }
-    match pipeline(file, properties) {
-        Ok(pipeline) => run(&pipeline),
+    let (pipeline, recogniser) = match pipeline(file) {
+        Ok(made) => made,
         Err(error) => {
             eprintln!("{error}");
-            ExitCode::FAILURE
+            return ExitCode::FAILURE;
+        }
+    };
+    for property in properties {
+        if let Err(error) = set_property(&recogniser, property) {
+            eprintln!("{error}");
+            return SETTINGS.into();
         }
     }
+    run(&pipeline)
 }
