@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use clap::Parser;
-use gst::prelude::*;
+use gst::{glib, prelude::*};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet};
 use prometheus_client::metrics::MetricType;
@@ -23,21 +23,39 @@ struct Arguments {
     #[arg(long, default_value = "127.0.0.1:9464")]
     listen: SocketAddr,
     /// How often the elements say how they are, in milliseconds
-    #[arg(long, default_value_t = 1000)]
+    #[arg(long, default_value_t = 1000, value_parser = clap::value_parser!(u32).range(1..))]
     interval: u32,
     /// Elements, as for gst-launch-1.0
     #[arg(required = true, trailing_var_arg = true, allow_hyphen_values = true)]
     pipeline: Vec<String>,
 }
 
-/// What an element posted.
-#[derive(Debug, Default, Clone)]
+const INSPECT: &str = "'gst-inspect-1.0 ELEMENT' says what is allowed";
+
+/// What an element posted most recently.
+#[derive(Debug, Default)]
 struct Element {
-    connected: bool,
+    /// The service's name of the connection, while there is one: that for what is said, whose key is
+    /// empty, and those for translations, by language.
+    connections: BTreeMap<String, Option<String>>,
     stats: Option<gst::Structure>,
 }
 
-/// What each element posted most recently, by its name.
+impl Element {
+    fn connection(&mut self, message: &gst::StructureRef) {
+        let text = |field| message.get::<String>(field).unwrap_or_default();
+        let session_id = text("session-id");
+        let current = self.connections.entry(text("translation")).or_default();
+        if text("state") == "connected" {
+            *current = Some(session_id);
+        } else if session_id.is_empty() || current.as_ref() == Some(&session_id) {
+            *current = None;
+        }
+        // All else is of a session that finishes while the next one has begun.
+    }
+}
+
+/// What each element posted, by its name.
 #[derive(Debug, Default)]
 struct Latest(Mutex<BTreeMap<String, Element>>);
 
@@ -49,18 +67,41 @@ impl Latest {
         let mut elements = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let element = elements.entry(source.name().into());
         match structure.name().as_str() {
-            "qwenasr/stats" => element.or_default().stats = Some(structure.to_owned()),
-            "qwenasr/connection" => {
-                element.or_default().connected = structure.get("state") == Ok("connected");
+            "qwenasr/stats" => {
+                let element = element.or_default();
+                element.stats = Some(structure.to_owned());
+                // Before there is any audio, there is no connection, which is to be seen as well.
+                element.connections.entry(String::new()).or_default();
             }
+            "qwenasr/connection" => element.or_default().connection(structure),
             _ => {}
         }
     }
 
-    fn of_element<T>(&self, get: impl Fn(&Element) -> Option<T>) -> Vec<(String, T)> {
+    /// Whether there is a connection, for each element and what is said or a translation.
+    fn connections(&self) -> Vec<([(&'static str, String); 2], bool)> {
         let elements = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let values = elements.iter();
-        let values = values.filter_map(|(name, element)| Some((name.clone(), get(element)?)));
+        let mut connections = Vec::new();
+        for (name, element) in &*elements {
+            for (translation, connection) in &element.connections {
+                let labels = [("element", name), ("translation", translation)];
+                let labels = labels.map(|(label, value)| (label, value.clone()));
+                connections.push((labels, connection.is_some()));
+            }
+        }
+        connections
+    }
+
+    /// What each element's counters give.
+    fn counters<T>(
+        &self,
+        get: impl Fn(&gst::StructureRef) -> Option<T>,
+    ) -> Vec<([(&'static str, String); 1], T)> {
+        let elements = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let values = elements.iter().filter_map(|(name, element)| {
+            let value = get(element.stats.as_ref()?)?;
+            Some(([("element", name.clone())], value))
+        });
         values.collect()
     }
 }
@@ -71,13 +112,13 @@ const GAUGE: &str = "queue-level";
 
 impl Collector for Latest {
     fn encode(&self, mut encoder: DescriptorEncoder) -> fmt::Result {
-        let connected = self.of_element(|element| Some(element.connected));
-        let help = "Whether there is a connection to the service";
+        let help =
+            "Whether there is a connection to the service, for what is said or a translation";
         let metric = encoder.encode_descriptor("connected", help, None, MetricType::Gauge)?;
-        each(metric, connected, |mut metric, connected| {
+        each(metric, self.connections(), |mut metric, connected| {
             metric.encode_gauge(&i64::from(connected))
         })?;
-        let stats = self.of_element(|element| element.stats.clone());
+        let stats = self.counters(|stats| Some(stats.to_owned()));
         let Some((_, structure)) = stats.first() else {
             return Ok(());
         };
@@ -94,7 +135,7 @@ impl Collector for Latest {
                 _ => MetricType::Counter,
             };
             let metric = encoder.encode_descriptor(&name, &help, unit, kind)?;
-            let values = self.of_element(|element| number(element.stats.as_ref()?, field));
+            let values = self.counters(|stats| number(stats, field));
             each(metric, values, |mut metric, value| match kind {
                 MetricType::Gauge => metric.encode_gauge(&value),
                 _ => metric.encode_counter::<NoLabelSet, _, f64>(&value, None),
@@ -104,14 +145,14 @@ impl Collector for Latest {
     }
 }
 
-/// Encodes the value of each element.
-fn each<T>(
+/// Encodes each of the values with its labels.
+fn each<T, const LABELS: usize>(
     mut metric: MetricEncoder,
-    values: Vec<(String, T)>,
+    values: Vec<([(&'static str, String); LABELS], T)>,
     encode: impl Fn(MetricEncoder, T) -> fmt::Result,
 ) -> fmt::Result {
-    for (element, value) in values {
-        encode(metric.encode_family(&[("element", element)])?, value)?;
+    for (labels, value) in values {
+        encode(metric.encode_family(&labels)?, value)?;
     }
     Ok(())
 }
@@ -159,13 +200,39 @@ fn answer(mut client: TcpStream, registry: &Registry) -> std::io::Result<()> {
     )
 }
 
+/// Makes a pipeline as gst-launch-1.0 does, but refuses what that only warns of: values that are out of
+/// range.
+fn pipeline_of(words: &[String]) -> Result<gst::Pipeline, Box<dyn std::error::Error>> {
+    const DOMAIN: Option<&str> = Some("GLib-GObject");
+    let levels = glib::LogLevels::LEVEL_WARNING | glib::LogLevels::LEVEL_CRITICAL;
+    let (sender, warnings) = std::sync::mpsc::channel();
+    let handler = glib::log_set_handler(DOMAIN, levels, false, false, move |_, _, warning| {
+        // Received below.
+        let _ = sender.send(warning.to_owned());
+    });
+    let words: Vec<&str> = words.iter().map(String::as_str).collect();
+    let pipeline = gst::parse::launchv(&words);
+    glib::log_remove_handler(DOMAIN, handler);
+    let pipeline = pipeline.map_err(|error| match error.kind() {
+        Some(gst::ParseError::NoSuchProperty | gst::ParseError::CouldNotSetProperty) => {
+            format!("{error}; {INSPECT}")
+        }
+        _ => error.to_string(),
+    })?;
+    for warning in warnings.try_iter() {
+        if warning.contains("out of range") {
+            return Err(format!("{warning}; {INSPECT}").into());
+        }
+        eprintln!("{warning}");
+    }
+    let pipeline = pipeline.downcast::<gst::Pipeline>();
+    Ok(pipeline.map_err(|_| "this is a single element, and no pipeline")?)
+}
+
 fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
     gst::init()?;
     gstqwenasr::plugin_register_static()?;
-    let words: Vec<&str> = arguments.pipeline.iter().map(String::as_str).collect();
-    let pipeline = gst::parse::launchv(&words)?;
-    let pipeline = pipeline.downcast::<gst::Pipeline>();
-    let pipeline = pipeline.map_err(|_| "this is a single element, and no pipeline")?;
+    let pipeline = pipeline_of(&arguments.pipeline)?;
     for element in pipeline.iterate_recurse().into_iter().flatten() {
         if element.find_property("stats-interval").is_some() {
             element.set_property("stats-interval", arguments.interval);
@@ -188,7 +255,11 @@ fn run(arguments: &Arguments) -> Result<(), Box<dyn std::error::Error>> {
             gst::MessageView::Warning(warning) => eprintln!("warning: {}", warning.error()),
             gst::MessageView::Latency(_) => pipeline.recalculate_latency()?,
             gst::MessageView::Error(error) => {
-                result = Err(error.error().into());
+                let debug = error.debug().filter(|_| error.details().is_none());
+                // Only there do other elements name a file.
+                let debug = debug.map(|debug| format!("\n{debug}"));
+                let text = format!("{}{}", error.error(), debug.unwrap_or_default());
+                result = Err(text.into());
                 break;
             }
             gst::MessageView::Eos(_) => break,
