@@ -111,6 +111,14 @@ code_of (const GstStructure *details)
   return retryable ? LATER : FAILED;
 }
 
+/* What is there of elements that have no details: only there do they name a file. */
+static void
+print_debug (const GstStructure *details, const char *debug)
+{
+  if (details == NULL && debug != NULL)
+    fprintf (stderr, "%s\n", debug);
+}
+
 static int
 on_error (GstMessage *message)
 {
@@ -123,9 +131,7 @@ on_error (GstMessage *message)
   gst_message_parse_error_details (message, &details);
   fprintf (stderr, "%s: %s\n", GST_OBJECT_NAME (GST_MESSAGE_SRC (message)),
       error->message);
-  /* Only there do other elements name the file. */
-  if (details == NULL && debug != NULL)
-    fprintf (stderr, "%s\n", debug);
+  print_debug (details, debug);
   code = code_of (details);
   g_error_free (error);
   g_free (debug);
@@ -136,10 +142,15 @@ static void
 on_warning (GstMessage *message)
 {
   GError *warning = NULL;
+  char *debug = NULL;
+  const GstStructure *details = NULL;
 
-  gst_message_parse_warning (message, &warning, NULL);
+  gst_message_parse_warning (message, &warning, &debug);
+  gst_message_parse_warning_details (message, &details);
   fprintf (stderr, "warning: %s\n", warning->message);
+  print_debug (details, debug);
   g_error_free (warning);
+  g_free (debug);
 }
 
 /* Handles messages until the pipeline ends; the exit code. */

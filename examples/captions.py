@@ -140,11 +140,11 @@ class Terminal:
 
     def error(self, message, error, debug, _details):
         self.say(f"** {error.message}")
-        if not message.src.get_name().startswith("qwenasr"):
+        # Only there do other elements say what it is about, such as the name of a file.
+        if debug and not message.src.get_name().startswith("qwenasr"):
             self.say(f"   {message.src.get_name()}: {debug}")
 
-    def warning(self, _message, warning, _debug, _details):
-        self.say(f"** {warning.message}")
+    warning = error
 
     def stopping(self):
         self.say("-- stopping; Ctrl-C again to stop at once")

@@ -223,8 +223,7 @@ fn metrics_refuses_a_pipeline_that_cannot_be_made() {
             .args(["run", "--quiet", "--locked", "--example", "metrics", "--"])
             .args(["--listen=127.0.0.1:0", "audiotestsrc", "!", "qwenasrsink"])
             .arg(properties)
-            .output()
-            .unwrap();
+            .finish();
         let errors = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(1), "{errors}");
         assert!(

@@ -20,8 +20,7 @@ fn captions_c() -> (TempFile, impl Fn(&[&str]) -> Output) {
     let compiled = Command::new("sh")
         .current_dir(root())
         .args(["-c", &format!("cc {compile}")])
-        .output()
-        .unwrap();
+        .finish();
     assert!(compiled.status.success(), "{}", text(&compiled.stderr));
     let path = program.0.clone();
     let run = move |arguments: &[&str]| {
@@ -39,7 +38,7 @@ fn captions_rs(arguments: &[&str]) -> Output {
 
 fn run_with_plugin(mut command: Command) -> Output {
     command.env("GST_PLUGIN_PATH", plugin_directory());
-    command.output().unwrap()
+    command.finish()
 }
 
 #[test]

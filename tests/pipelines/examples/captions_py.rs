@@ -15,8 +15,7 @@ fn command(arguments: &[&str]) -> Command {
 }
 
 fn captions_py(arguments: &[&str]) -> Output {
-    let output = command(arguments).output();
-    output.expect("/usr/bin/python3 runs")
+    command(arguments).finish()
 }
 
 #[test]
@@ -175,7 +174,7 @@ fn captions_py_fails_when_its_output_does() {
         .open("/dev/full")
         .unwrap();
     let mut command = command(&["--json", "audiotestsrc", "num-buffers=1", "!", "fakesink"]);
-    let output = command.stdout(full).output().unwrap();
+    let output = command.stdout(full).finish();
     let errors = text(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{errors}");
     assert!(
@@ -204,7 +203,7 @@ fn captions_py_has_an_encoding_for_every_text() {
         ("--no-interim", "gb18030", b"\xc4\xe3\xba\xc3"),
     ] {
         let mut command = command(&[&[mode][..], &pipeline].concat());
-        let output = command.env("PYTHONIOENCODING", encoding).output().unwrap();
+        let output = command.env("PYTHONIOENCODING", encoding).finish();
         let (shown, errors) = (text(&output.stdout), text(&output.stderr));
         assert!(output.status.success(), "{mode} {encoding}: {errors}");
         let mut parts = output.stdout.windows(expected.len());
@@ -237,4 +236,22 @@ fn captions_py_refuses_a_pipeline_that_cannot_be_made() {
     }
     let output = captions_py(&["--no-such-option"]);
     assert_eq!(output.status.code(), Some(1), "2 is for the account");
+}
+
+/// What the other elements complain of stands in what only programs look at.
+#[test]
+fn a_file_without_sound_is_told_from_one_that_cannot_be_read() {
+    let file = TempFile::new("avi");
+    let mut rig = Rig::launch(&format!(
+        "videotestsrc name=asr num-buffers=400 ! jpegenc ! avimux ! filesink location={}",
+        file.0.display()
+    ));
+    rig.play();
+    rig.wait_for_eos();
+    let location = format!("location={}", file.0.display());
+    let pipeline = "! decodebin ! audioconvert ! audioresample ! qwenasrsink url=ws://127.0.0.1:1";
+    let mut words = vec!["filesrc", &location];
+    words.extend(pipeline.split_whitespace());
+    let said = text(&captions_py(&words).stdout);
+    assert!(said.contains("failed delayed linking"), "{said}");
 }

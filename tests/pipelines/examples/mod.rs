@@ -47,7 +47,7 @@ fn command(name: &str, arguments: &[&str]) -> Command {
 }
 
 fn example(name: &str, arguments: &[&str]) -> Output {
-    command(name, arguments).output().unwrap()
+    command(name, arguments).finish()
 }
 
 /// Where the plugin of this build is: its library is next to the test's.
@@ -67,10 +67,10 @@ fn plugin_directory() -> PathBuf {
 const READER_GONE: i32 = 141;
 
 /// Reads this many lines of what a program says, and goes away. Returns the exit code, as a shell has
-/// it, and the errors; `timeout` sees to it that it ends.
+/// it, and the errors; `timeout` sees to it that it ends. It may have to be built first.
 fn leave_after(lines: usize, program: &Command) -> (i32, String) {
     let mut command = Command::new("timeout");
-    command.args(["-k", "2", "30"]).arg(program.get_program());
+    command.args(["-k", "2", "300"]).arg(program.get_program());
     command
         .args(program.get_args())
         .current_dir(root())
