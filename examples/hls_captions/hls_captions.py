@@ -1,25 +1,26 @@
 #!/usr/bin/python3
 # SPDX-License-Identifier: MPL-2.0
-"""Streams a camera and a microphone as HLS with captions as a WebVTT track, and serves a page that
-plays it.
+"""Streams a camera and a microphone as HLS with captions as WebVTT tracks, one for what is said and
+one for each language it is translated into, and serves a page that plays it.
 
 What a player needs to show captions in time: segments of text as long as those of video, a
 X-TIMESTAMP-MAP in each that ties the text's clock to that of the video, and no segment of video in
 the playlist before the text for it is complete. The latter is what `latency` is for: qwenasr has
-sent all text and gaps up to some time when it is that much later.
+sent all text and gaps up to some time when it is that much later, on each of its pads, whatever
+its service does. So a translation that comes later than what it translates, or not at all, holds up
+nothing for longer than that.
 
 Needs PyGObject, GStreamer's introspection data, x264enc, voaacenc and mpegtsmux; on Debian and its
 kin: apt install python3-gi gir1.2-gstreamer-1.0 gstreamer1.0-plugins-{good,bad,ugly}
 """
 
 import argparse
-import bisect
 import contextlib
 import functools
-import html
 import http.server
 import math
 import pathlib
+import re
 import shutil
 import signal
 import sys
@@ -31,8 +32,9 @@ import gi
 gi.require_version("Gst", "1.0")
 from gi.repository import GLib, Gst  # noqa: E402
 
+from programme import Programme  # noqa: E402
+
 PAGE = pathlib.Path(__file__).with_name("index.html")
-PTS_PER_SECOND = 90_000
 
 # Every segment begins with a key frame, which splitmuxsink asks for.
 PIPELINE = """
@@ -43,46 +45,50 @@ PIPELINE = """
     {audio} ! audioconvert ! audioresample ! tee name=sound
     sound. ! queue ! audioconvert ! audioresample ! voaacenc ! aacparse ! queue ! segments.audio_0
     sound. ! queue ! qwenasr name=captions results=final latency={latency}
-        failure-policy=continue {recogniser} ! fakesink name=text sync=true
+        finish-timeout={latency} failure-policy=continue {recogniser}
+    captions.src ! fakesink name=text0 sync=true
 """
+TRANSLATION = "captions.translate_src_{pad} ! fakesink name=text{sink} sync=true\n"
+
+# With a threshold of its own (here the service's usual one), a translation ends its utterances at
+# pauses, as what is said does, and not only after 30 s: cues could not wait for that.
+UTTERANCES = "vad-threshold=0.2"
+
+# What text may take by default, in milliseconds: a translation comes some two seconds later.
+LATENCY = 8000
+TRANSLATION_LATENCY = 10_000
 
 
-def first_pts(path):
-    """The timestamp of the first picture of a file of MPEG-TS, in units of 90 kHz."""
-    data = path.read_bytes()
-    for at in range(0, len(data) - 187, 188):
-        packet = data[at : at + 188]
-        begins, control = packet[1] & 0x40, packet[3] & 0x30
-        if not begins or not control & 0x10:
-            continue
-        payload = packet[5 + packet[4] if control & 0x20 else 4 :]
-        # A PES packet of a video stream, with a PTS.
-        if payload[:3] == b"\0\0\1" and payload[3] & 0xF0 == 0xE0 and payload[7] & 0x80:
-            pts = payload[9:14]
-            high, middle, low = pts[0] >> 1 & 7, pts[1] << 7 | pts[2] >> 1, pts[3] << 7 | pts[4] >> 1
-            return high << 30 | middle << 15 | low
-    raise ValueError(f"no picture in {path}")
+def build(options, folder):
+    """The pipeline, whose sinks text0, text1, … get the text of the languages."""
+    recogniser = [f"language-code={options.language}"]
+    sinks = []
+    if options.translate:
+        recogniser.append(UTTERANCES)
+    for pad, language in enumerate(options.translate):
+        recogniser.append(f"translate_src_{pad}::language-code={language}")
+        sinks.append(TRANSLATION.format(pad=pad, sink=pad + 1))
+    description = PIPELINE.format(
+        segment=round(options.segment * Gst.SECOND),
+        folder=folder,
+        video=options.video,
+        audio=options.audio,
+        latency=options.latency,
+        recogniser=" ".join([*recogniser, options.recogniser]),
+    )
+    return Gst.parse_launch(description + "".join(sinks))
 
 
-def clock(nanoseconds):
-    milliseconds = round(nanoseconds / Gst.MSECOND)
-    seconds, milliseconds = divmod(milliseconds, 1000)
-    return f"{seconds // 3600:02}:{seconds // 60 % 60:02}:{seconds % 60:02}.{milliseconds:03}"
+def running_time(pad, timestamp):
+    segment = pad.get_sticky_event(Gst.EventType.SEGMENT, 0).parse_segment()
+    return segment.to_running_time(Gst.Format.TIME, timestamp)
 
 
-class Captions:
-    """The text so far, and until when it is complete. Times are running times in nanoseconds."""
+def watch(pad, changed):
+    """Has `changed` called with until when text is complete, and with what is new of it or None:
+    by the sink's thread with each text and gap, in order and when it is due."""
 
-    def __init__(self):
-        self.cues = []
-        self.complete_until = 0
-
-    def watch(self, pad, changed):
-        kinds = Gst.PadProbeType.BUFFER | Gst.PadProbeType.EVENT_DOWNSTREAM
-        pad.add_probe(kinds, self.on_item, changed)
-
-    def on_item(self, pad, info, changed):
-        """Called by the sink's thread with each text and gap, in order and when it is due."""
+    def on_item(pad, info):
         if info.type & Gst.PadProbeType.BUFFER:
             buffer = info.get_buffer()
             start = running_time(pad, buffer.pts)
@@ -95,116 +101,7 @@ class Captions:
             changed(math.inf, None)
         return Gst.PadProbeReturn.OK
 
-    def add(self, until, cue):
-        self.complete_until = max(self.complete_until, until)
-        if cue is not None:
-            self.cues.append(cue)
-
-    def between(self, start, end):
-        return [cue for cue in self.cues if cue[0] < end and start < cue[1]]
-
-    def forget(self, before):
-        del self.cues[: bisect.bisect(self.cues, before, key=lambda cue: cue[1])]
-
-
-def running_time(pad, timestamp):
-    segment = pad.get_sticky_event(Gst.EventType.SEGMENT, 0).parse_segment()
-    return segment.to_running_time(Gst.Format.TIME, timestamp)
-
-
-class Programme:
-    """The segments and playlists in a folder. All methods are called by the main loop."""
-
-    def __init__(self, folder, language, window):
-        self.folder, self.language, self.window = folder, language, window
-        self.captions = Captions()
-        # Of segments that are not in the playlists yet: path, begin and end.
-        self.waiting = []
-        # Number and duration of those that are.
-        self.published = []
-        self.opened = None
-        # The timestamp in MPEG-TS of running time 0.
-        self.origin = None
-        self.ended = False
-
-    def begin(self, path, start):
-        self.opened = (path, start)
-
-    def finish(self, end):
-        path, start = self.opened
-        if end > start:
-            self.waiting.append((pathlib.Path(path), start, end))
-        self.publish()
-
-    def text(self, until, cue):
-        self.captions.add(until, cue)
-        self.publish()
-
-    def publish(self):
-        """Adds what is complete to the playlists."""
-        before = len(self.published)
-        while self.waiting and self.captions.complete_until >= self.waiting[0][2]:
-            path, start, end = self.waiting.pop(0)
-            if self.origin is None:
-                offset = round(start * PTS_PER_SECOND / Gst.SECOND)
-                self.origin = (first_pts(path) - offset) % 2**33
-            self.write(f"{path.stem}.vtt", self.webvtt(start, end))
-            self.published.append((int(path.stem), (end - start) / Gst.SECOND))
-            self.captions.forget(start)
-        if len(self.published) != before:
-            self.write_playlists()
-
-    def end(self):
-        self.ended = True
-        self.captions.add(math.inf, None)
-        self.publish()
-        self.write_playlists()
-
-    def webvtt(self, start, end):
-        """The text of a segment. What goes on in the next one is there as well, at the same times."""
-        lines = ["WEBVTT", f"X-TIMESTAMP-MAP=MPEGTS:{self.origin},LOCAL:00:00:00.000", ""]
-        for begins, ends, text in self.captions.between(start, end):
-            lines += [f"{clock(begins)} --> {clock(ends)}", html.escape(text, quote=False), ""]
-        return "\n".join(lines) + "\n"
-
-    def write_playlists(self):
-        outdated = self.published[: -self.window] if self.window and not self.ended else []
-        for number, _ in outdated:
-            for kind in ("ts", "vtt"):
-                (self.folder / f"{number}.{kind}").unlink(missing_ok=True)
-        self.published = self.published[len(outdated) :]
-        self.write("video.m3u8", self.playlist("ts"))
-        self.write("captions.m3u8", self.playlist("vtt"))
-        # Players may come as soon as there is something to play.
-        self.write("master.m3u8", self.master())
-
-    def playlist(self, kind):
-        longest = max((duration for _, duration in self.published), default=1)
-        first = self.published[0][0] if self.published else 0
-        lines = ["#EXTM3U", "#EXT-X-VERSION:3", f"#EXT-X-TARGETDURATION:{math.ceil(longest)}"]
-        lines += [f"#EXT-X-MEDIA-SEQUENCE:{first}"]
-        if not self.window:
-            lines += ["#EXT-X-PLAYLIST-TYPE:EVENT"]
-        for number, duration in self.published:
-            lines += [f"#EXTINF:{duration:.3f},", f"{number}.{kind}"]
-        if self.ended:
-            lines += ["#EXT-X-ENDLIST"]
-        return "\n".join(lines) + "\n"
-
-    def master(self):
-        return (
-            "#EXTM3U\n"
-            '#EXT-X-MEDIA:TYPE=SUBTITLES,GROUP-ID="captions",NAME="Captions",'
-            f'LANGUAGE="{self.language}",DEFAULT=YES,AUTOSELECT=YES,FORCED=NO,URI="captions.m3u8"\n'
-            '#EXT-X-STREAM-INF:BANDWIDTH=2500000,SUBTITLES="captions"\n'
-            "video.m3u8\n"
-        )
-
-    def write(self, name, text):
-        """In one go: nobody reads half a file."""
-        half = self.folder / f".{name}"
-        half.write_text(text, encoding="utf-8")
-        half.replace(self.folder / name)
+    pad.add_probe(Gst.PadProbeType.BUFFER | Gst.PadProbeType.EVENT_DOWNSTREAM, on_item)
 
 
 class Handler(http.server.SimpleHTTPRequestHandler):
@@ -231,24 +128,34 @@ class Streamer:
         self.pipeline, self.programme = pipeline, programme
         self.loop = GLib.MainLoop()
         self.failed = False
-        # Messages and texts come from other threads.
-        pad = pipeline.get_by_name("text").get_static_pad("sink")
-        programme.captions.watch(pad, functools.partial(self.later, programme.text))
+        self.stopping = False
+        # Messages and texts come from other threads; all texts before the message of their end.
+        for number, language in enumerate(programme.tracks):
+            pad = pipeline.get_by_name(f"text{number}").get_static_pad("sink")
+            watch(pad, functools.partial(self.later, programme.text, language))
         bus = pipeline.get_bus()
         bus.add_signal_watch()
         bus.connect("message", self.on_message)
 
     def later(self, function, *arguments):
-        GLib.idle_add(lambda: function(*arguments) and False)
+        GLib.idle_add(lambda: function(*arguments) and False, priority=GLib.PRIORITY_HIGH)
 
-    def run(self, server):
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+    def run(self):
         self.pipeline.set_state(Gst.State.PLAYING)
         self.loop.run()
         self.pipeline.set_state(Gst.State.NULL)
 
     def stop(self, *_signal):
-        self.pipeline.send_event(Gst.Event.new_eos())
+        """Ends the programme in order, with the text of what was said; the second time, at once."""
+        if self.stopping:
+            self.loop.quit()
+        else:
+            self.stopping = True
+            self.pipeline.send_event(Gst.Event.new_eos())
+
+    def wait_for_signal(self):
+        self.stopping = True
+        self.loop.run()
 
     def on_message(self, _bus, message):
         structure = message.get_structure()
@@ -273,6 +180,33 @@ class Streamer:
             self.pipeline.recalculate_latency()
 
 
+def language(text):
+    if not re.fullmatch("[A-Za-z]{2,8}(-[A-Za-z0-9]{1,8})*", text):
+        raise argparse.ArgumentTypeError(f"'{text}' is no BCP 47 tag, such as en or pt-BR")
+    return text
+
+
+def languages(text):
+    return [language(tag) for tag in text.split(",")]
+
+
+def address(text):
+    host, _, port = text.rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise argparse.ArgumentTypeError(f"'{text}' is no address and port, such as 0.0.0.0:8080")
+    return host, int(port)
+
+
+def file(text):
+    path = pathlib.Path(text)
+    if not path.is_file():
+        raise argparse.ArgumentTypeError(
+            f"there is no file '{text}'; npm has it: "
+            "npm pack hls.js && tar xzf hls.js-*.tgz package/dist/hls.min.js"
+        )
+    return path
+
+
 def arguments():
     parser = argparse.ArgumentParser(
         description="Stream a camera and a microphone as HLS with captions.",
@@ -280,24 +214,54 @@ def arguments():
     )
     parser.add_argument("--video", default="v4l2src", help="elements, as for gst-launch-1.0")
     parser.add_argument("--audio", default="autoaudiosrc", help="elements, as for gst-launch-1.0")
-    parser.add_argument("--language", default="en", help="that is spoken, as a BCP 47 tag")
+    parser.add_argument(
+        "--language", type=language, default="en", help="that is spoken, as a BCP 47 tag"
+    )
+    parser.add_argument(
+        "--translate",
+        type=languages,
+        action="extend",
+        default=[],
+        metavar="LANGUAGES",
+        help="to translate into, such as fr,de; may be given several times. Each is a track, and a "
+        "session of the service",
+    )
     parser.add_argument(
         "--recogniser", default="", help="further properties of qwenasr, such as region=beijing"
     )
-    parser.add_argument("--latency", type=int, default=8000, help="ms that text may take")
+    parser.add_argument(
+        "--latency",
+        type=int,
+        help=f"ms that text may take: {LATENCY}, or {TRANSLATION_LATENCY} with translations",
+    )
     parser.add_argument("--segment", type=float, default=2, help="seconds of a segment")
     parser.add_argument("--window", type=int, default=30, help="segments to keep, 0 for all")
     parser.add_argument(
         "--folder", type=pathlib.Path, help="for the segments; without, a temporary one"
     )
-    parser.add_argument("--listen", default="127.0.0.1:8080", help="address to serve the page at")
     parser.add_argument(
-        "--hls-js", type=pathlib.Path, required=True, help="hls.min.js of the npm package hls.js"
+        "--listen", type=address, default="127.0.0.1:8080", help="address to serve the page at"
+    )
+    parser.add_argument(
+        "--hls-js", type=file, required=True, help="hls.min.js of the npm package hls.js"
     )
     parser.add_argument(
         "--stay", action="store_true", help="serve on when the programme has ended"
     )
-    return parser.parse_args()
+    options = parser.parse_args()
+    spoken = options.language.lower()
+    tags = [tag.lower() for tag in options.translate]
+    if spoken in tags or len(set(tags)) < len(tags):
+        parser.error("--translate: name each language once, and not the one that is spoken")
+    if options.latency is None:
+        options.latency = TRANSLATION_LATENCY if options.translate else LATENCY
+    if options.latency < 0:
+        parser.error("--latency: milliseconds are 0 or more")
+    if not 0.5 <= options.segment <= 60:
+        parser.error("--segment: seconds are 0.5 to 60")
+    if options.window != 0 and options.window < 4:
+        parser.error("--window: players need 4 segments at least, or 0 to keep all of them")
+    return options
 
 
 def main():
@@ -312,29 +276,31 @@ def main():
             folder.mkdir(parents=True, exist_ok=True)
         shutil.copy(PAGE, folder / "index.html")
         shutil.copy(options.hls_js, folder / "hls.min.js")
-        description = PIPELINE.format(
-            segment=round(options.segment * Gst.SECOND),
-            folder=folder,
-            video=options.video,
-            audio=options.audio,
-            latency=options.latency,
-            recogniser=f"language-code={options.language} {options.recogniser}",
-        )
-        pipeline = Gst.parse_launch(description)
-        host, _, port = options.listen.rpartition(":")
+        pipeline = build(options, folder)
         handler = functools.partial(Handler, directory=folder)
-        server = http.server.ThreadingHTTPServer((host, int(port)), handler)
-        print(f"Watch http://{host}:{server.server_port}/", flush=True)
-        streamer = Streamer(pipeline, Programme(folder, options.language, options.window))
+        server = http.server.ThreadingHTTPServer(options.listen, handler)
+        stack.callback(server.server_close)
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        stack.callback(server.shutdown)
+        tracks = [options.language, *options.translate]
+        programme = Programme(folder, tracks, options.segment, options.window)
+        streamer = Streamer(pipeline, programme)
         signal.signal(signal.SIGINT, streamer.stop)
         signal.signal(signal.SIGTERM, streamer.stop)
-        streamer.run(server)
-        if options.stay and not streamer.failed:
-            signal.signal(signal.SIGINT, signal.SIG_DFL)
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            signal.pause()
+        print(f"Watch http://{options.listen[0]}:{server.server_port}/", flush=True)
+        streamer.run()
+        if options.stay and not streamer.failed and not streamer.stopping:
+            streamer.wait_for_signal()
     return 1 if streamer.failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except GLib.Error as error:
+        sys.exit(
+            f"{error.message}\nThe pipeline cannot be made. Elements that are missing are in "
+            "gstreamer1.0-plugins-good, -bad and -ugly, and qwenasr is found by GST_PLUGIN_PATH."
+        )
+    except OSError as error:
+        sys.exit(f"{error}\nName another --listen or --folder.")
