@@ -64,6 +64,9 @@ pub struct Report<T: TextOutput> {
     translation: Told,
     /// The language translated into, if that is all the session is for.
     target: Option<String>,
+    /// Of the session in the ledger.
+    number: u64,
+    state: ConnectionState,
     session_id: String,
     /// This session's share already added to the ledger.
     sent: SentAudio,
@@ -117,8 +120,9 @@ impl<T: TextOutput> Report<T> {
             owner,
             ..
         } = assignment;
-        stats.count(|ledger| ledger.sessions += 1);
         Report {
+            number: stats.begin_session(),
+            state: ConnectionState::Idle,
             element: element.downgrade(),
             owner: owner.as_ref().map(gst::Object::downgrade),
             segment: stretch.segment.clone(),
@@ -139,7 +143,11 @@ impl<T: TextOutput> Report<T> {
     }
 
     fn state(&mut self, state: ConnectionState, reason: &str) {
-        self.stats.set_connection_state(state);
+        let before = std::mem::replace(&mut self.state, state);
+        if before == ConnectionState::Reconnecting && state == ConnectionState::Connected {
+            self.stats.count(|ledger| ledger.reconnects += 1);
+        }
+        let is_told = self.stats.set_connection_state(self.number, state);
         let Some(element) = self.element.upgrade() else {
             return;
         };
@@ -155,7 +163,9 @@ impl<T: TextOutput> Report<T> {
             &element,
             messages::connection(state, reason, &self.session_id, target),
         );
-        if let Some(owner) = self.owner.as_ref().and_then(glib::WeakRef::upgrade) {
+        if let Some(owner) = self.owner.as_ref().and_then(glib::WeakRef::upgrade)
+            && is_told
+        {
             owner.notify("connection-state");
         }
     }
@@ -166,10 +176,10 @@ impl<T: TextOutput> Report<T> {
         self.session_id = session_id.unwrap_or_default();
         if let Some(element) = self.element.upgrade() {
             gst::debug!(CAT, obj = element, "rotated to {}", self.session_id);
-            let (state, target) = (self.stats.connection_state(), self.target.as_deref());
+            let target = self.target.as_deref();
             post(
                 &element,
-                messages::connection(state, "", &self.session_id, target),
+                messages::connection(self.state, "", &self.session_id, target),
             );
         }
     }
@@ -414,7 +424,8 @@ impl<T: TextOutput> Drop for Report<T> {
     /// A stopped session sends no notification of its end.
     fn drop(&mut self) {
         if self.completion.get().is_none() {
-            self.stats.set_connection_state(ConnectionState::Idle);
+            self.stats
+                .set_connection_state(self.number, ConnectionState::Idle);
             self.end(Ending::Stopped);
         }
     }
@@ -468,7 +479,7 @@ mod tests {
             completion,
             losses,
         );
-        stats.set_connection_state(ConnectionState::Connected);
+        report.state = ConnectionState::Connected;
         report.notice(Notice::Rotated {
             session_id: Some("new".into()),
         });

@@ -15,6 +15,8 @@ use crate::timeline::nanos;
 #[derive(Debug, Default)]
 pub struct Ledger {
     pub(super) state: ConnectionState,
+    /// Number of the newest session.
+    newest: u64,
     pub(super) sessions: u64,
     pub(super) bytes_sent: u64,
     pub(super) sent: Duration,
@@ -51,11 +53,25 @@ impl Stats {
         lock(&self.own).state
     }
 
-    pub(super) fn set_connection_state(&self, state: ConnectionState) {
-        let before = std::mem::replace(&mut lock(&self.own).state, state);
-        if before == ConnectionState::Reconnecting && state == ConnectionState::Connected {
-            self.count(|ledger| ledger.reconnects += 1);
+    /// Counts a session that begins; its number, for [`set_connection_state`].
+    ///
+    /// [`set_connection_state`]: Self::set_connection_state
+    pub(super) fn begin_session(&self) -> u64 {
+        self.count(|ledger| ledger.sessions += 1);
+        let ledger = &mut lock(&self.own);
+        ledger.newest += 1;
+        ledger.newest
+    }
+
+    /// Sets the state of a session's connection, and returns whether it is the one that is told: of
+    /// sessions that overlap, as the earlier ones have text left to report, that of the newest.
+    pub(super) fn set_connection_state(&self, session: u64, state: ConnectionState) -> bool {
+        let ledger = &mut lock(&self.own);
+        let is_told = session == ledger.newest;
+        if is_told {
+            ledger.state = state;
         }
+        is_told
     }
 
     /// The longest observed delay, in milliseconds.

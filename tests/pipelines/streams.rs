@@ -186,3 +186,30 @@ pub fn short_takes_wait_for_a_service_that_is_away(protocol: Protocol) {
     assert!(!lost, "{:?}", rig.messages);
     assert_eq!(rig.heard(), expected);
 }
+
+/// Of sessions that overlap, the property tells of the newest: the end of one that had text left to
+/// report is not the end of the connection.
+#[test]
+fn the_newest_session_tells_the_state() {
+    for element in ["qwenasrsink !", "qwenasr ! fakesink async=false"] {
+        let server = server(|options| {
+            options.faults.only_first = true;
+            options.faults.never_finished = true;
+        });
+        let properties = format!(" name=asr finish-timeout=1000 url={} !", server.url());
+        let element = element.replacen(" !", &properties, 1);
+        let element = element.trim_end_matches('!');
+        let mut rig = Rig::launch(&format!(
+            "concat name=both ! {element} \
+             audiotestsrc is-live=true num-buffers=20 ! audio/x-raw,rate=16000 ! both. \
+             audiotestsrc is-live=true ! audio/x-raw,rate=8000 ! both."
+        ));
+        rig.play();
+        rig.wait_for_state("idle");
+        assert_eq!(rig.stat("sessions"), 2, "{element}");
+        let state = rig.element.property_value("connection-state");
+        let (_, state) = gst::glib::EnumValue::from_value(&state).unwrap();
+        assert_eq!(state.nick(), "connected", "{element}");
+        rig.stop();
+    }
+}
