@@ -169,7 +169,8 @@ class Streamer:
         elif message.type == Gst.MessageType.WARNING:
             print(f"warning: {message.parse_warning()[0].message}", file=sys.stderr)
         elif message.type == Gst.MessageType.ERROR:
-            print(f"error: {message.parse_error()[0].message}", file=sys.stderr)
+            source, text = message.src.get_name(), message.parse_error()[0].message
+            print(f"error: {source}: {text}", file=sys.stderr)
             self.failed = True
             self.loop.quit()
         elif message.type == Gst.MessageType.EOS:
@@ -210,7 +211,8 @@ def file(text):
 def arguments():
     parser = argparse.ArgumentParser(
         description="Stream a camera and a microphone as HLS with captions.",
-        epilog="All sources have to be live: put clocksync behind those that are not.",
+        epilog="All sources have to be live, or have a clocksync behind them. A file, for both of "
+        "--video and --audio: 'filesrc location=talk.mp4 ! decodebin ! clocksync'",
     )
     parser.add_argument("--video", default="v4l2src", help="elements, as for gst-launch-1.0")
     parser.add_argument("--audio", default="autoaudiosrc", help="elements, as for gst-launch-1.0")
