@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use super::ids::Ids;
 use super::limits::{MAX_FRAME, RateLimit};
-use super::realtime::events;
+use super::realtime::{config, events};
 use super::{Act, Dialect, Final, Frame, Partial, Request, pcm};
 use crate::core::{Detection, Setup};
 use crate::faults::Faults;
@@ -110,11 +110,13 @@ impl LiveTranslate {
     }
 
     fn setup(&self) -> Setup {
+        let threshold = self.detection["threshold"].as_f64().unwrap_or(THRESHOLD);
         let silence_ms = self.detection["silence_duration_ms"].as_u64();
         Setup {
             detection: Some(Detection {
-                // Theirs are from 0 to 1.
-                threshold: self.detection["threshold"].as_f64().unwrap_or(THRESHOLD) - THRESHOLD,
+                // Theirs are from 0 to 1. By default they hear what the ASR models hear, so that a
+                // translation begins when the captions do.
+                threshold: threshold - THRESHOLD + config::THRESHOLD,
                 silence_ms: silence_ms.map_or(SILENCE_MS, |ms| ms as u32),
             }),
             ..Setup::default()

@@ -8,7 +8,7 @@ use crate::core::{Detection, Setup};
 use crate::dialect::upload::Upload;
 
 /// The service's defaults for voice activity detection.
-const THRESHOLD: f64 = 0.2;
+pub const THRESHOLD: f64 = 0.2;
 const SILENCE_MS: u32 = 800;
 
 /// The language the client asked for.

@@ -2,7 +2,7 @@
 
 //! The protocol of Qwen-ASR-Realtime.
 
-mod config;
+pub mod config;
 pub mod events;
 
 use std::time::Duration;
