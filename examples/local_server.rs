@@ -4,6 +4,10 @@
 //! successors and of servers to host oneself, so that the plugin, or any other client, can be
 //! tried without an account, and recognises English with Moonshine or PocketSphinx.
 
+use std::env::{
+    self,
+    consts::{DLL_PREFIX, DLL_SUFFIX},
+};
 use std::net::{IpAddr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -169,16 +173,17 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
         observer: arguments.verbose.then(observer),
         ..Options::default()
     };
-    let key = if needs_key { "…" } else { "any" };
     let url_for =
         |protocol: Protocol| format!("ws://{address}{}{}", protocol.path(), protocol.query());
     let url = url_for(Protocol::Realtime);
     println!("Listening on {url}");
     println!("         and {}", url_for(Protocol::Inference));
     println!("         and {}", url_for(self_hosted));
+    let key = if needs_key { " api-key=…" } else { "" };
     println!(
-        "Try: gst-launch-1.0 autoaudiosrc ! audioconvert ! audioresample ! qwenasr url={url} \
-         api-key={key} ! fdsink"
+        "Try, with speech in talk.wav:\n{}gst-launch-1.0 -q filesrc location=talk.wav ! decodebin ! \
+         audioconvert ! audioresample ! qwenasr url={url}{key} ! srtenc ! fdsink",
+        plugin_path()
     );
     let mut terminated = signal(SignalKind::terminate()).map_err(|error| error.to_string())?;
     let stopped = async {
@@ -189,6 +194,25 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
     };
     offline_service::serve_until(listener, options, stopped).await;
     Ok(())
+}
+
+/// What a command begins with so that GStreamer finds the plugin: it is built along with this
+/// program. Nothing if it is not there.
+fn plugin_path() -> String {
+    let library = format!("{DLL_PREFIX}gstqwenasr{DLL_SUFFIX}");
+    let program = env::current_exe().unwrap_or_default();
+    // In target/debug/examples, say.
+    let directory = program
+        .ancestors()
+        .nth(2)
+        .filter(|directory| directory.join(library).exists());
+    let Some(directory) = directory else {
+        return String::new();
+    };
+    let here = env::current_dir().unwrap_or_default();
+    // GStreamer takes relative ones, too.
+    let directory = directory.strip_prefix(here).unwrap_or(directory);
+    format!("GST_PLUGIN_PATH=\"{}\" ", directory.display())
 }
 
 /// Prints what happens.

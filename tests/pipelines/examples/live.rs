@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: MPL-2.0
 //! `live_captions`, and `local_server`, which both run until they are ended.
 
+use std::io::Lines;
+use std::process::{Child, ChildStdout};
 use std::sync::{Arc, Mutex};
 
 use super::*;
@@ -46,6 +48,17 @@ fn live_captions_shows_captions_and_how_it_goes() {
     assert!(with_status + 2 >= count, "{with_status} of {count}");
 }
 
+/// The numbers of the words that were said, and of those of their translation.
+fn heard(said: &str) -> [Vec<u32>; 2] {
+    let (translated, spoken): (Vec<&str>, Vec<&str>) =
+        said.lines().partition(|line| line.contains("[fr]"));
+    [spoken, translated].map(|lines| {
+        let words = lines.iter().flat_map(|line| line.split(' '));
+        let words = words.filter(|word| word.starts_with("fr") || word.starts_with('w'));
+        words.flat_map(numbers).collect()
+    })
+}
+
 #[test]
 fn live_captions_shows_a_translation_as_well() {
     let service = server(|_| {});
@@ -64,15 +77,7 @@ fn live_captions_shows_a_translation_as_well() {
     let output = example("live_captions", &arguments);
     let (said, errors) = (text(&output.stdout), text(&output.stderr));
     assert!(output.status.success(), "{said}{errors}");
-    let (translated, spoken): (Vec<&str>, Vec<&str>) =
-        said.lines().partition(|line| line.contains("[fr]"));
-    let heard = |lines: Vec<&str>| -> Vec<u32> {
-        let words = lines.iter().flat_map(|line| line.split(' '));
-        let words = words.filter(|word| word.starts_with("fr") || word.starts_with('w'));
-        words.flat_map(numbers).collect()
-    };
-    assert_eq!(heard(spoken), speech.numbers());
-    assert_eq!(heard(translated), speech.numbers());
+    assert_eq!(heard(&said), [speech.numbers(), speech.numbers()]);
 }
 
 #[test]
@@ -91,32 +96,80 @@ fn live_captions_says_what_is_wrong() {
     }
 }
 
-/// As its page says: with a real voice, and in words of a language that it knows some fifty of.
-#[test]
-fn local_server_recognises_and_translates() {
-    let mut server = command("local_server", &["--port=0"]);
-    let mut server = server.stdout(Stdio::piped()).spawn().unwrap();
-    let lines = BufReader::new(server.stdout.take().unwrap()).lines();
-    let mut lines = lines.map_while(Result::ok);
-    let url = lines.find_map(|line| line.strip_prefix("Listening on ").map(str::to_owned));
+/// `local_server`, until it is dropped.
+struct LocalServer {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+}
+
+impl LocalServer {
+    fn start() -> Self {
+        let mut command = command("local_server", &["--port=0"]);
+        let mut child = command.stdout(Stdio::piped()).spawn().unwrap();
+        let lines = BufReader::new(child.stdout.take().unwrap()).lines();
+        Self { child, lines }
+    }
+
+    /// The next line that contains this.
+    fn line_with(&mut self, what: &str) -> String {
+        let mut lines = self.lines.by_ref().map_while(Result::ok);
+        let line = lines.find(|line| line.contains(what));
+        line.unwrap_or_else(|| panic!("no line with '{what}'"))
+    }
+}
+
+impl Drop for LocalServer {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// "… the person always said to be a young man …", read aloud.
+fn recording() -> Speech {
     let recordings = offline_service::recordings::all().unwrap();
     let speech = Speech {
         samples: recordings[1].pcm.clone(),
         ..Speech::new(16_000)
-    }
-    .silence(1500);
+    };
+    speech.silence(1500)
+}
+
+#[test]
+fn local_server_says_how_to_try_it() {
+    let mut server = LocalServer::start();
+    let (command, wav) = (server.line_with("gst-launch-1.0"), recording().wav());
+    assert!(
+        command.starts_with("GST_PLUGIN_PATH=") && !command.contains("api-key"),
+        "{command}"
+    );
+    let command = command.replace("talk.wav", wav.0.to_str().unwrap());
+    let output = Command::new("sh")
+        .current_dir(root())
+        .args(["-c", &command])
+        .output()
+        .unwrap();
+    let cues = srt(&text(&output.stdout));
+    assert!(cues[0].0.contains("young man"), "{cues:?}");
+}
+
+/// As its page says: with a real voice, and in words of a language that it knows some fifty of.
+#[test]
+fn local_server_recognises_and_translates() {
+    let mut server = LocalServer::start();
+    let line = server.line_with("Listening on ");
+    let url = line.rsplit(' ').next().unwrap();
+    let speech = recording();
     let mut rig = Rig::launch(&format!(
         "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
          ! qwenasr name=asr url={} max-speed=20 translate_src_0::language-code=fr ! fakesink name=out \
          asr.translate_src_0 ! fakesink name=translation",
-        url.unwrap()
+        url
     ));
     let translation = rig.pipeline.by_name("translation").unwrap();
     let said: Arc<Mutex<Vec<Left>>> = Arc::default();
     watch(&translation.static_pad("sink").unwrap(), &said);
     rig.run(speech.buffers(&[320], 0));
-    server.kill().unwrap();
-    server.wait().unwrap();
     assert!(rig.warnings.is_empty(), "{:?}", rig.warnings);
     let text = |texts: Vec<(String, u64, u64)>| -> String {
         texts.into_iter().map(|(text, ..)| text + " ").collect()
