@@ -126,7 +126,7 @@ async fn run(arguments: &Arguments) -> Result<String, String> {
     let captioner = Captioner::new(arguments, &uri, format)?;
     let end = captioner.run().await;
     let cues = captioner.cues.load(Ordering::Relaxed);
-    let heard = clock(captioner.seconds_sent());
+    let heard = clock(captioner.position());
     // Closes the output file.
     let _ = captioner.pipeline.set_state(gst::State::Null);
     let output = arguments.output.display();
@@ -234,8 +234,8 @@ enum End {
 struct Captioner {
     pipeline: gst::Pipeline,
     recogniser: gst::Element,
-    /// Each is sent all of the audio.
-    sessions: usize,
+    /// End of the audio that the recogniser was given, in nanoseconds of stream time.
+    given: Arc<AtomicU64>,
     /// No more audio shall be sent.
     stop: Arc<AtomicBool>,
     /// Captions so far.
@@ -267,7 +267,7 @@ impl Captioner {
         let captioner = Captioner {
             pipeline,
             recogniser,
-            sessions: 1 + arguments.translate.len(),
+            given: Arc::default(),
             stop: Arc::default(),
             cues: Arc::default(),
         };
@@ -281,7 +281,7 @@ impl Captioner {
                 format,
             )?;
         }
-        captioner.stop_at(&pad(&resample, "src")?);
+        captioner.watch(&pad(&resample, "src")?);
         let writer = [make(format.encoder)?, make("filesink")?];
         let [_, file] = &writer;
         file.set_property("location", &arguments.output);
@@ -290,11 +290,17 @@ impl Captioner {
         Ok(captioner)
     }
 
-    /// Ends the stream at this pad once [`Self::stop`] is set.
-    fn stop_at(&self, pad: &gst::Pad) {
-        let stop = self.stop.clone();
-        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, _| {
+    /// Notes how far the audio at this pad is, and ends it once [`Self::stop`] is set.
+    fn watch(&self, pad: &gst::Pad) {
+        let (given, stop) = (self.given.clone(), self.stop.clone());
+        pad.add_probe(gst::PadProbeType::BUFFER, move |pad, info| {
             if !stop.load(Ordering::Relaxed) {
+                let end = info
+                    .buffer()
+                    .and_then(|buffer| stream_time(pad, buffer.pts()? + buffer.duration()?));
+                if let Some(end) = end {
+                    given.store(end.nseconds(), Ordering::Relaxed);
+                }
                 return gst::PadProbeReturn::Ok;
             }
             pad.push_event(gst::event::Eos::new());
@@ -350,10 +356,12 @@ impl Captioner {
         });
     }
 
-    /// Seconds of audio that the service was sent.
-    fn seconds_sent(&self) -> u64 {
+    /// Seconds of the file that were sent, or left out as silence.
+    fn position(&self) -> u64 {
         let stats: gst::Structure = self.recogniser.property("stats");
-        (stats.get("seconds-sent").unwrap_or(0.0) / self.sessions as f64) as u64
+        let waiting = stats.get("queue-level").unwrap_or(0);
+        let done = self.given.load(Ordering::Relaxed).saturating_sub(waiting);
+        gst::ClockTime::from_nseconds(done).seconds()
     }
 
     fn duration(&self) -> Option<u64> {
@@ -399,7 +407,7 @@ impl Captioner {
                     progress.say("Stopping; Ctrl-C again to stop at once.");
                     interrupt.set(ctrl_c());
                 }
-                _ = ticks.tick() => progress.at(self.seconds_sent(), self.duration()),
+                _ = ticks.tick() => progress.at(self.position(), self.duration()),
             }
         }
         Ok(if self.stop.load(Ordering::Relaxed) {
@@ -466,15 +474,16 @@ fn link_audio(source: &gst::Element, sink: &gst::Element) {
 /// The encoders write timestamps as they are, which some formats do not count from the
 /// beginning of the file.
 fn to_stream_time(pad: &gst::Pad, buffer: &mut gst::BufferRef) {
-    let time = pad
-        .sticky_event::<gst::event::Segment>(0)
-        .and_then(|event| {
-            let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
-            segment.to_stream_time(buffer.pts()?)
-        });
+    let time = buffer.pts().and_then(|pts| stream_time(pad, pts));
     if time.is_some() {
         buffer.set_pts(time);
     }
+}
+
+fn stream_time(pad: &gst::Pad, timestamp: gst::ClockTime) -> Option<gst::ClockTime> {
+    let event = pad.sticky_event::<gst::event::Segment>(0)?;
+    let segment = event.segment().downcast_ref::<gst::ClockTime>()?;
+    segment.to_stream_time(timestamp)
 }
 
 fn is(message: &gst::MessageRef, name: &str) -> bool {

@@ -55,7 +55,7 @@ impl Progress {
         self.0.set_style(style);
     }
 
-    /// Shows how many seconds were sent, of how many.
+    /// Shows how many seconds of the file are done, of how many.
     pub fn at(&self, position: u64, duration: Option<u64>) {
         if self.0.length().is_none()
             && let Some(duration) = duration

@@ -41,7 +41,7 @@ fn caption_file_writes_translations_beside_its_file() {
 #[test]
 fn caption_file_finds_the_utterances_if_it_is_asked_to() {
     let service = server(|_| {});
-    let speech = Speech::usual(16_000);
+    let speech = Speech::usual(16_000).silence(8000);
     let (wav, captions) = (speech.wav(), TempFile::new("srt"));
     let arguments = [
         wav.0.to_str().unwrap(),
@@ -58,6 +58,10 @@ fn caption_file_finds_the_utterances_if_it_is_asked_to() {
     let sessions = service.sessions();
     let commits = sessions[0].received_events("input_audio_buffer.commit");
     assert_eq!(commits.count(), 3, "{errors}");
+    // Silence that is not sent is captioned all the same.
+    let seconds = speech.samples.len() / 16_000;
+    let sum = format!("captions in 0:{seconds:02} of audio");
+    assert!(errors.contains(&sum), "{errors}");
 }
 
 #[test]
