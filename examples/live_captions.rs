@@ -30,8 +30,12 @@ const TICK: Duration = Duration::from_millis(500);
 /// text pad may be late, and some to spare.
 const SPARE_MS: u32 = 2000;
 
-/// What the application message is called that says that there will be no more text.
+/// What the application message is called that says that a text pad will have no more text.
 const TEXT_OVER: &str = "live-captions/text-over";
+
+/// Holds the text that is early. The overlay takes one at a time, and none after its last picture:
+/// without this, the recogniser would wait for it, in vain if the picture ends before the sound.
+const TEXT_QUEUE: &str = "queue max-size-time=0 max-size-buffers=0 max-size-bytes=0";
 
 /// Live captions over video with the Qwen-ASR-Realtime service.
 ///
@@ -101,6 +105,8 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
 struct Captioner {
     pipeline: gst::Pipeline,
     recogniser: gst::Element,
+    /// The recogniser's, for captions and translation.
+    text_pads: Vec<gst::Pad>,
     /// Shows the line above the picture.
     status: gst::Element,
     /// How late the last text came, in milliseconds.
@@ -126,9 +132,9 @@ impl Captioner {
         let (overlay, branch) = match arguments.translate {
             Some(_) => (
                 "! textoverlay name=translation wait-text=true shaded-background=true ypad=90",
-                "recogniser.translate_src_0 ! translation.text_sink",
+                format!("recogniser.translate_src_0 ! {TEXT_QUEUE} ! translation.text_sink"),
             ),
-            None => ("", ""),
+            None => ("", String::new()),
         };
         let description = format!(
             "{sources} \
@@ -137,7 +143,8 @@ impl Captioner {
                ! textoverlay name=status valignment=top halignment=left line-alignment=left shaded-background=true \
                    font-desc=\"Sans 12\" \
                ! videoconvert ! {} \
-             audio. ! audioresample ! queue ! qwenasr name=recogniser ! captions.text_sink {branch}",
+             audio. ! audioresample ! queue ! qwenasr name=recogniser ! {TEXT_QUEUE} ! captions.text_sink \
+             {branch}",
             arguments.sink
         );
         let pipeline = gst::parse::launch(&description)
@@ -150,10 +157,13 @@ impl Captioner {
         };
         let recogniser = element("recogniser")?;
         configure(&recogniser, arguments);
+        let pad = recogniser.static_pad("src");
+        let mut text_pads = vec![pad.ok_or("The recogniser has no pad 'src'.")?];
         if let Some(language) = &arguments.translate {
             let pad = recogniser.static_pad("translate_src_0");
             let pad = pad.ok_or("The recogniser has no pad for a translation.")?;
             pad.set_property("language-code", language);
+            text_pads.push(pad);
         }
         if let Some(input) = &arguments.input {
             let source = element("source")?;
@@ -163,35 +173,36 @@ impl Captioner {
         let captioner = Captioner {
             status: element("status")?,
             recogniser,
+            text_pads,
             pipeline,
             delay: Arc::default(),
         };
-        captioner.measure()?;
+        captioner.measure();
         Ok(captioner)
     }
 
     /// Notes when text comes, measured against when it was said, and that no more will come.
-    fn measure(&self) -> Result<(), String> {
-        let pad = self.recogniser.static_pad("src");
-        let pad = pad.ok_or("The recogniser has no pad 'src'.")?;
-        let (delay, element) = (self.delay.clone(), self.recogniser.downgrade());
-        let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
-        pad.add_probe(kinds, move |pad, info| {
-            let Some(element) = element.upgrade() else {
-                return gst::PadProbeReturn::Remove;
-            };
-            if let Some(buffer) = info.buffer() {
-                let said = running_time(pad, buffer);
-                if let Some((now, said)) = element.current_running_time().zip(said) {
-                    delay.store(now.saturating_sub(said).mseconds(), Ordering::Relaxed);
+    fn measure(&self) {
+        for text_pad in &self.text_pads {
+            let (delay, element) = (self.delay.clone(), self.recogniser.downgrade());
+            let is_caption = text_pad.name() == "src";
+            let kinds = gst::PadProbeType::BUFFER | gst::PadProbeType::EVENT_DOWNSTREAM;
+            text_pad.add_probe(kinds, move |pad, info| {
+                let Some(element) = element.upgrade() else {
+                    return gst::PadProbeReturn::Remove;
+                };
+                if let Some(buffer) = info.buffer().filter(|_| is_caption) {
+                    let said = running_time(pad, buffer);
+                    if let Some((now, said)) = element.current_running_time().zip(said) {
+                        delay.store(now.saturating_sub(said).mseconds(), Ordering::Relaxed);
+                    }
+                } else if info.event().is_some_and(is_eos) {
+                    let structure = gst::Structure::new_empty(TEXT_OVER);
+                    let _ = element.post_message(gst::message::Application::new(structure));
                 }
-            } else if info.event().is_some_and(is_eos) {
-                let structure = gst::Structure::new_empty(TEXT_OVER);
-                let _ = element.post_message(gst::message::Application::new(structure));
-            }
-            gst::PadProbeReturn::Ok
-        });
-        Ok(())
+                gst::PadProbeReturn::Ok
+            });
+        }
     }
 
     async fn run(&self) -> Result<(), String> {
@@ -201,15 +212,15 @@ impl Captioner {
         let mut interrupt = pin!(ctrl_c());
         let mut stopping = false;
         // The last words may come after the last picture.
-        let (mut picture_over, mut text_over) = (false, false);
+        let (mut picture_over, mut open_pads) = (false, self.text_pads.len());
         let mut reason = String::new();
         // Why it does not start is on the bus.
         let _ = self.pipeline.set_state(gst::State::Playing);
-        while !(picture_over && text_over) {
+        while !picture_over || open_pads > 0 {
             tokio::select! {
                 Some(message) = messages.next() => match message.view() {
                     gst::MessageView::Eos(_) => picture_over = true,
-                    gst::MessageView::Application(_) => text_over = true,
+                    gst::MessageView::Application(_) => open_pads -= 1,
                     gst::MessageView::Error(error) => return Err(error.error().to_string()),
                     gst::MessageView::Warning(warning) => {
                         eprintln!("Warning: {}", warning.error());

@@ -96,6 +96,81 @@ fn live_captions_says_what_is_wrong() {
     }
 }
 
+/// A film with this sound, and this many pictures, five a second.
+fn film(speech: &Speech, pictures: u32) -> TempFile {
+    init();
+    let (wav, film) = (speech.wav(), TempFile::new("mkv"));
+    let description = format!(
+        "videotestsrc num-buffers={pictures} ! video/x-raw,format=I420,width={WIDTH},height={HEIGHT},framerate=5/1 \
+         ! queue ! matroskamux name=mux ! filesink location={} \
+         filesrc location={} ! wavparse ! queue max-size-time=0 max-size-buffers=0 max-size-bytes=0 ! mux.",
+        film.0.display(),
+        wav.0.display()
+    );
+    let pipeline = gst::parse::launch(&description).unwrap();
+    pipeline.set_state(gst::State::Playing).unwrap();
+    let ends = [gst::MessageType::Eos, gst::MessageType::Error];
+    let bus = pipeline.bus().unwrap();
+    let end = bus.timed_pop_filtered(
+        gst::ClockTime::from_mseconds(LONG.as_millis() as u64),
+        &ends,
+    );
+    assert_eq!(end.map(|end| end.type_()), Some(gst::MessageType::Eos));
+    pipeline.set_state(gst::State::Null).unwrap();
+    film
+}
+
+/// What `live_captions` says of such a film; it has to end.
+fn shown(speech: &Speech, pictures: u32, options: &[&str]) -> String {
+    let (service, film) = (server(|_| {}), film(speech, pictures));
+    let url = service.url();
+    let arguments = [
+        film.0.to_str().unwrap(),
+        "--url",
+        &url,
+        "--sink",
+        "fakesink",
+    ];
+    let program = command("live_captions", &[&arguments, options].concat());
+    // Compiled already, and replaced by the program itself, which it is to end.
+    let output = Command::new("timeout")
+        .arg(format!("{}", 4 * LONG.as_secs()))
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(root())
+        .output()
+        .unwrap();
+    let said = text(&output.stdout);
+    assert!(output.status.success(), "{said}{}", text(&output.stderr));
+    said
+}
+
+#[test]
+fn live_captions_ends_with_whatever_ends_later() {
+    let help = example("live_captions", &["--help"]);
+    assert!(help.status.success(), "{}", text(&help.stderr));
+    std::thread::scope(|scope| {
+        // The sound is 5.2 s long.
+        for (pictures, options) in [
+            (5, &[] as &[&str]),
+            (5, &["--translate", "fr"]),
+            (26, &["--results", "final"]),
+            (40, &[]),
+        ] {
+            scope.spawn(move || {
+                let speech = speech();
+                let said = shown(&speech, pictures, options);
+                let [spoken, translated] = heard(&said);
+                assert_eq!(spoken, speech.numbers(), "{pictures}: {said}");
+                if options.contains(&"fr") {
+                    assert_eq!(translated, speech.numbers(), "{said}");
+                }
+            });
+        }
+        scope.spawn(|| assert_eq!(shown(&Speech::new(16_000).silence(3000), 5, &[]), ""));
+    });
+}
+
 /// `local_server`, until it is dropped.
 struct LocalServer {
     child: Child,
