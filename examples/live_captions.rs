@@ -7,6 +7,7 @@
 //! shown how the connection is and how late the captions come.
 
 use std::{
+    env,
     io::{self, Write},
     path::{Path, PathBuf},
     pin::pin,
@@ -36,6 +37,8 @@ const TEXT_OVER: &str = "live-captions/text-over";
 /// Holds the text that is early. The overlay takes one at a time, and none after its last picture:
 /// without this, the recogniser would wait for it, in vain if the picture ends before the sound.
 const TEXT_QUEUE: &str = "queue max-size-time=0 max-size-buffers=0 max-size-bytes=0";
+
+const DEFAULT_SINK: &str = "autovideosink";
 
 /// Live captions over video with the Qwen-ASR-Realtime service.
 ///
@@ -76,8 +79,9 @@ struct Arguments {
           value_parser = clap::value_parser!(u32).range(..=60_000))]
     latency: u32,
 
-    /// Elements that show the picture, as for gst-launch-1.0
-    #[arg(long, default_value = "autovideosink", value_name = "ELEMENTS")]
+    /// Elements that show the picture, as for gst-launch-1.0; needed where there is no display, such
+    /// as "x264enc tune=zerolatency ! matroskamux ! filesink location=captioned.mkv"
+    #[arg(long, default_value = DEFAULT_SINK, value_name = "ELEMENTS")]
     sink: String,
 }
 
@@ -93,6 +97,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: &Arguments) -> Result<(), String> {
+    check_display(arguments)?;
     gst::init().map_err(|error| format!("GStreamer does not start: {error}."))?;
     gstqwenasr::plugin_register_static()
         .map_err(|error| format!("The plugin does not load: {error}."))?;
@@ -100,6 +105,21 @@ async fn run(arguments: &Arguments) -> Result<(), String> {
     let result = captioner.run().await;
     let _ = captioner.pipeline.set_state(gst::State::Null);
     result
+}
+
+/// Finds out early that there is nothing to show the picture on: the sinks that `autovideosink`
+/// tries then may even crash.
+fn check_display(arguments: &Arguments) -> Result<(), String> {
+    let is_set = |name| env::var_os(name).is_some_and(|value| !value.is_empty());
+    let needs_display = cfg!(all(unix, not(target_os = "macos"))) && arguments.sink == DEFAULT_SINK;
+    if needs_display && !is_set("DISPLAY") && !is_set("WAYLAND_DISPLAY") {
+        return Err(
+            "There is no display: neither DISPLAY nor WAYLAND_DISPLAY is set. Say with --sink \
+             where the picture goes; --help has an example."
+                .to_owned(),
+        );
+    }
+    Ok(())
 }
 
 struct Captioner {

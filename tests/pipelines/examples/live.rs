@@ -96,6 +96,16 @@ fn live_captions_says_what_is_wrong() {
     }
 }
 
+#[test]
+fn live_captions_says_that_there_is_no_display() {
+    let mut command = command("live_captions", &["/nonexistent.wav"]);
+    command.env_remove("DISPLAY").env_remove("WAYLAND_DISPLAY");
+    let output = command.output().unwrap();
+    let errors = text(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{errors}");
+    assert!(errors.contains("--sink"), "{errors}");
+}
+
 /// A film with this sound, and this many pictures, five a second.
 fn film(speech: &Speech, pictures: u32) -> TempFile {
     init();
