@@ -5,6 +5,8 @@
 //! Until there is text, the output file is neither made nor changed; what it has when something
 //! goes wrong later stays.
 
+#[path = "caption_file/options.rs"]
+mod options;
 #[path = "caption_file/progress.rs"]
 mod progress;
 #[path = "caption_file/translations.rs"]
@@ -25,6 +27,7 @@ use std::{
 use clap::Parser;
 use futures_util::StreamExt;
 use gst::{glib, prelude::*};
+use options::explained;
 use progress::{Progress, clock};
 use tokio::signal::ctrl_c;
 
@@ -38,6 +41,20 @@ const NO_AUDIO: &str = "The file has no audio stream.";
 
 /// What the application message is called that says that there was no text at all.
 const NO_TEXT: &str = "caption-file/no-text";
+
+/// The properties of the recogniser that have options.
+const OPTIONS: &[(&str, &str)] = &[
+    ("api-key-file", "--api-key-file"),
+    ("url", "--url"),
+    ("region", "--region"),
+    ("model", "--model"),
+    ("protocol", "--protocol"),
+    ("language-code", "--language"),
+    ("translate_src", "--translate"),
+    ("context", "--context"),
+    ("turn-detection", "--turn-detection"),
+    ("max-speed", "--max-speed"),
+];
 
 /// Captions a media file with the Qwen-ASR-Realtime service.
 ///
@@ -385,11 +402,16 @@ impl Captioner {
                     gst::MessageView::Eos(_) => break,
                     gst::MessageView::Application(_) if is(&message, NO_TEXT) => break,
                     gst::MessageView::Error(error) => {
-                        let own = message.src().is_some_and(|src| *src == self.recogniser);
-                        return Err(sentence(&error.error(), own, &missing));
+                        let (text, details) = (error.error(), error.details());
+                        return Err(if message.src().is_some_and(|src| *src == self.recogniser) {
+                            explained(&text.to_string(), details, OPTIONS)
+                        } else {
+                            sentence(&text, &missing)
+                        });
                     }
                     gst::MessageView::Warning(warning) => {
-                        progress.say(&format!("Warning: {}", warning.error()));
+                        let text = format!("Warning: {}", warning.error());
+                        progress.say(&explained(&text, warning.details(), OPTIONS));
                     }
                     gst::MessageView::Element(_) if is(&message, "missing-plugin") => {
                         missing.extend(field(&message, "name"));
@@ -496,11 +518,8 @@ fn field(message: &gst::MessageRef, name: &str) -> Option<String> {
     message.structure()?.get(name).ok()
 }
 
-/// An error for a person to read; `own` are those of the recogniser, which are sentences already.
-fn sentence(error: &glib::Error, own: bool, missing: &[String]) -> String {
-    if own {
-        return error.to_string();
-    }
+/// An error for a person to read, of another element than the recogniser: its own are sentences.
+fn sentence(error: &glib::Error, missing: &[String]) -> String {
     if !missing.is_empty() {
         return format!(
             "GStreamer lacks what this file needs: {}. On Debian and its kin: apt install \

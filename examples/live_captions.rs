@@ -6,6 +6,9 @@
 //! The picture is delayed until its captions are there, so that both are in sync. Above it is
 //! shown how the connection is and how late the captions come.
 
+#[path = "caption_file/options.rs"]
+mod options;
+
 use std::{
     env,
     io::{self, Write},
@@ -22,6 +25,7 @@ use std::{
 use clap::Parser;
 use futures_util::StreamExt;
 use gst::{glib, prelude::*};
+use options::explained;
 use tokio::signal::ctrl_c;
 
 /// How often the line above the picture is renewed.
@@ -39,6 +43,16 @@ const TEXT_OVER: &str = "live-captions/text-over";
 const TEXT_QUEUE: &str = "queue max-size-time=0 max-size-buffers=0 max-size-bytes=0";
 
 const DEFAULT_SINK: &str = "autovideosink";
+
+/// The properties of the recogniser that have options.
+const OPTIONS: &[(&str, &str)] = &[
+    ("api-key-file", "--api-key-file"),
+    ("url", "--url"),
+    ("region", "--region"),
+    ("language-code", "--language"),
+    ("translate_src", "--translate"),
+    ("latency", "--latency"),
+];
 
 /// Live captions over video with the Qwen-ASR-Realtime service.
 ///
@@ -241,9 +255,13 @@ impl Captioner {
                 Some(message) = messages.next() => match message.view() {
                     gst::MessageView::Eos(_) => picture_over = true,
                     gst::MessageView::Application(_) => open_pads -= 1,
-                    gst::MessageView::Error(error) => return Err(error.error().to_string()),
+                    gst::MessageView::Error(error) => {
+                        let text = error.error().to_string();
+                        return Err(explained(&text, error.details(), OPTIONS));
+                    }
                     gst::MessageView::Warning(warning) => {
-                        eprintln!("Warning: {}", warning.error());
+                        let text = format!("Warning: {}", warning.error());
+                        eprintln!("{}", explained(&text, warning.details(), OPTIONS));
                     }
                     gst::MessageView::Element(element) => {
                         if let Some(structure) = element.structure() {

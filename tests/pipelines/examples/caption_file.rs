@@ -81,12 +81,32 @@ fn caption_file_says_what_is_wrong() {
     for (option, says) in [
         ("--protocol=inference", "protocol=auto"),
         ("--turn-detection=nobody", "client-vad"),
-        ("--language=tlh", "language-code"),
+        ("--language=tlh", "The option for that is --language."),
+        ("--translate=tlh", "The option for that is --translate."),
     ] {
         let errors = run(&[option]);
         assert!(errors.contains(says), "{option}: {errors}");
     }
     assert!(!captions.0.exists(), "nothing was captioned");
+}
+
+#[test]
+fn programs_say_with_which_options_a_key_is_set() {
+    let service = server(|options| options.api_key = Some("right".to_owned()));
+    let wav = Speech::new(16_000).silence(500).wav();
+    let (wav, captions, url) = (&wav.0, TempFile::new("srt"), service.url());
+    let wav = wav.to_str().unwrap();
+    for (program, arguments) in [
+        ("caption_file", [wav, captions.0.to_str().unwrap()]),
+        ("live_captions", [wav, "--sink=fakesink"]),
+    ] {
+        let mut command = command(program, &arguments);
+        let command = command.args(["--url", &url]);
+        let output = command.env_remove("DASHSCOPE_API_KEY").output().unwrap();
+        let errors = text(&output.stderr);
+        let options = "The options for that are --api-key-file and --url.";
+        assert!(errors.contains(options), "{program}: {errors}");
+    }
 }
 
 /// `caption_file` under way.
