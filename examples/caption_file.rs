@@ -5,6 +5,8 @@
 //! Until there is text, the output file is neither made nor changed; what it has when something
 //! goes wrong later stays.
 
+#[path = "caption_file/format.rs"]
+mod format;
 #[path = "caption_file/options.rs"]
 mod options;
 #[path = "caption_file/progress.rs"]
@@ -25,6 +27,7 @@ use std::{
 };
 
 use clap::Parser;
+use format::Format;
 use futures_util::StreamExt;
 use gst::{glib, prelude::*};
 use options::explained;
@@ -169,38 +172,6 @@ async fn run(arguments: &Arguments) -> Result<String, String> {
         Err(message) => Err(format!(
             "{message}\n{output} has the {cues} captions made before that."
         )),
-    }
-}
-
-/// A format of captions.
-#[derive(Clone, Copy)]
-struct Format {
-    encoder: &'static str,
-    /// The format of the text that the encoder writes as it is.
-    text: &'static str,
-    /// What a file without captions consists of.
-    empty: &'static str,
-}
-
-impl Format {
-    fn of(path: &Path) -> Result<Self, String> {
-        let extension = path.extension().unwrap_or_default().to_ascii_lowercase();
-        match extension.to_str() {
-            Some("srt") => Ok(Format {
-                encoder: "srtenc",
-                text: "utf8",
-                empty: "",
-            }),
-            Some("vtt") => Ok(Format {
-                encoder: "webvttenc",
-                text: "pango-markup",
-                empty: "WEBVTT\n\n",
-            }),
-            _ => Err(format!(
-                "{}: the format of the captions is not known: the name has to end in .srt or .vtt.",
-                path.display()
-            )),
-        }
     }
 }
 

@@ -6,7 +6,8 @@ use std::path::Path;
 
 use gst::prelude::*;
 
-use super::{Format, make, pad, to_stream_time};
+use super::format::Format;
+use super::{make, pad, to_stream_time};
 
 /// Has the translation into this language written beside `output`: `talk.fr.srt` for `talk.srt`.
 pub fn add(
