@@ -2,6 +2,7 @@
 //! Reports a session's events to the application, as bus messages and statistics, and its text to
 //! the src pad. The session's task calls it; nothing here blocks.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use gst::glib;
@@ -17,7 +18,7 @@ use super::stats::Stats;
 use super::{CAT, messages};
 use crate::net::{Listener, Lost, Remark, Remarks};
 use crate::protocol::Usage;
-use crate::session::{Notice, SentAudio, Warning};
+use crate::session::{Notice, Patience, SentAudio, Warning};
 use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
@@ -345,11 +346,11 @@ impl<T: TextOutput> Listener for Report<T> {
                     post_audio_lost(&element, lost, reason, segment, target);
                 }
             }
-            Notice::Outage(failure) => {
+            Notice::Outage { failure, patience } => {
                 self.stats.count(|ledger| ledger.outages += 1);
                 if let Some(element) = self.element.upgrade() {
                     let target = self.target.as_deref();
-                    post_outage(&element, &failure, "Trying again.", target);
+                    post_outage(&element, &failure, &next_attempts(patience), target);
                 }
             }
             Notice::Rotated { session_id } => self.rotated(session_id),
@@ -428,6 +429,17 @@ impl<T: TextOutput> Drop for Report<T> {
                 .set_connection_state(self.number, ConnectionState::Idle);
             self.end(Ending::Stopped);
         }
+    }
+}
+
+/// What happens next in an outage.
+fn next_attempts(patience: Patience) -> Cow<'static, str> {
+    match patience {
+        Patience::Unknown => "Trying again.".into(),
+        Patience::Unlimited => "Trying again until it works.".into(),
+        Patience::FirstConnection => "Trying again, for about a minute at most.".into(),
+        Patience::Attempts(1) => "Trying once again.".into(),
+        Patience::Attempts(times) => format!("Trying again, {times} times at most.").into(),
     }
 }
 

@@ -326,7 +326,7 @@ impl Driver {
             Notice::SpeechStarted { .. }
             | Notice::SpeechStopped { .. }
             | Notice::AudioLost { .. }
-            | Notice::Outage(_)
+            | Notice::Outage { .. }
             | Notice::Rotated { .. }
             | Notice::Warning(_) => {}
         }

@@ -177,7 +177,7 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
                     rotations += 1;
                 }
                 Notice::State { state, .. } => states.push(*state),
-                Notice::Outage(_) | Notice::Warning(_) | Notice::AudioLost { .. } => {
+                Notice::Outage { .. } | Notice::Warning(_) | Notice::AudioLost { .. } => {
                     panic!("{notice:?}");
                 }
                 _ => {}
@@ -292,7 +292,7 @@ fn a_flood_is_read_in_measure_and_holds_up_no_audio() {
         assert!(
             !notices
                 .iter()
-                .any(|notice| matches!(notice, Notice::Outage(_)))
+                .any(|notice| matches!(notice, Notice::Outage { .. }))
         );
     }
 }

@@ -28,7 +28,7 @@ use std::fmt;
 use std::time::Duration;
 
 pub use models::{Model, Models};
-pub use retry::RetryPolicy;
+pub use retry::{Patience, RetryPolicy};
 pub use segmenter::ClientVad;
 pub use state::Session;
 
@@ -191,7 +191,10 @@ pub enum Notice {
         reason: &'static str,
     },
     /// The connection was lost or could not be made, and will be tried again.
-    Outage(Failure),
+    Outage {
+        failure: Failure,
+        patience: Patience,
+    },
     /// The connection was replaced before it could get too old; no audio was lost.
     Rotated {
         session_id: Option<String>,
@@ -221,9 +224,10 @@ impl Notice {
                 session_id,
                 reason: masked(reason, &secrets(), Statement::without),
             },
-            Notice::Outage(failure) => {
-                Notice::Outage(masked(failure, &secrets(), Failure::without))
-            }
+            Notice::Outage { failure, patience } => Notice::Outage {
+                failure: masked(failure, &secrets(), Failure::without),
+                patience,
+            },
             Notice::Failed(failure) => {
                 Notice::Failed(masked(failure, &secrets(), Failure::without))
             }

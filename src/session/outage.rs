@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::retry::{History, MIN_WAIT, RetryPolicy, Verdict, verdict};
+use super::retry::{self, History, MIN_WAIT, Patience, RetryPolicy, Verdict, verdict};
 use crate::protocol::{Failure, Invitation};
 
 /// A connection that served this long was sound: its failure starts another outage.
@@ -32,6 +32,8 @@ pub(super) struct Outage {
     /// do nothing but leave is broken.
     moved: bool,
     latest: Option<Failure>,
+    /// How long the service is tried again, after the latest failure.
+    patience: Patience,
     /// Spreads the waits of clients that fail together.
     random: fastrand::Rng,
 }
@@ -47,6 +49,7 @@ impl Outage {
             moving_since: None,
             moved: false,
             latest: None,
+            patience: Patience::Unknown,
             random: fastrand::Rng::with_seed(seed),
         }
     }
@@ -102,6 +105,7 @@ impl Outage {
             has_next_model,
         };
         let verdict = verdict(failure, history, policy, self.random.f64());
+        self.patience = retry::patience(failure.kind, history, policy);
         match verdict {
             Verdict::RetryAfter(_) => self.retries = self.retries.saturating_add(1),
             // All that was tried was tried with the other one.
@@ -132,9 +136,11 @@ impl Outage {
         None
     }
 
-    /// Whether the user has yet to be told of this outage; marks it as told.
-    pub fn report(&mut self) -> bool {
-        !std::mem::replace(&mut self.reported, true)
+    /// If the user has yet to be told of this outage, how long the service is tried again; marks it
+    /// as told.
+    pub fn report(&mut self) -> Option<Patience> {
+        let is_told = std::mem::replace(&mut self.reported, true);
+        (!is_told).then_some(self.patience)
     }
 
     /// Records the reason of the latest failed attempt. Returns whether it differs from the
@@ -182,11 +188,11 @@ mod tests {
     #[test]
     fn an_outage_is_news_once_until_text_comes() {
         let mut outage = Outage::new(false, 1);
-        assert!(outage.report() && !outage.report());
+        assert!(outage.report().is_some() && outage.report().is_none());
         outage.failed(&lost(), Some(SECOND), POLICY, false, SECOND);
-        assert!(!outage.report(), "it broke at once");
+        assert_eq!(outage.report(), None, "it broke at once");
         outage.text_came();
-        assert!(outage.report());
+        assert_eq!(outage.report(), Some(Patience::Attempts(2)));
         assert!(outage.is_news(lost()) && !outage.is_news(lost()));
         let said = |time: &str| {
             let what = Statement::from("No: ").quoting(time).then(".");

@@ -67,6 +67,20 @@ pub(super) enum Verdict {
     NextModel,
 }
 
+/// How long a service is tried again, as far as that is known after a failure: the next attempt may
+/// fail for another reason.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Patience {
+    /// No limit is known.
+    Unknown,
+    /// Until it works.
+    Unlimited,
+    /// For [`MAX_FIRST_CONNECTION`], and as long as an attempt takes.
+    FirstConnection,
+    /// This many times, unless it works before.
+    Attempts(u32),
+}
+
 /// The state of the outage at the time of the failure.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct History {
@@ -109,11 +123,7 @@ pub(super) fn verdict(
         Kind::Limit | Kind::Unreachable | Kind::Lost => false,
     };
     let exhausted = policy.max_retries.is_some_and(|most| retries >= most);
-    // An account's limit is a queue, in which it is worth waiting.
-    let is_impatient = !history.is_live
-        && !history.connected_before
-        && policy.max_retries.is_none()
-        && kind != Kind::Limit;
+    let is_impatient = is_impatient(kind, history, policy);
     let left = MAX_FIRST_CONNECTION.saturating_sub(history.lasted);
     let too_long = is_impatient && left.is_zero();
     if !policy.keep_going && (needs_mending || exhausted || too_long) {
@@ -141,6 +151,30 @@ pub(super) fn verdict(
         wait
     };
     Verdict::RetryAfter(wait.max(MIN_WAIT))
+}
+
+/// Whether [`MAX_FIRST_CONNECTION`] counts. An account's limit is a queue, in which it is worth
+/// waiting.
+fn is_impatient(kind: Kind, history: History, policy: RetryPolicy) -> bool {
+    !history.is_live
+        && !history.connected_before
+        && policy.max_retries.is_none()
+        && kind != Kind::Limit
+}
+
+/// How long the service is tried again after a failure for which [`verdict`] is to do so.
+pub(super) fn patience(kind: Kind, history: History, policy: RetryPolicy) -> Patience {
+    let is_passing = matches!(kind, Kind::Limit | Kind::Unreachable | Kind::Lost);
+    match policy.max_retries {
+        _ if policy.keep_going => Patience::Unlimited,
+        _ if !is_passing => Patience::Unknown,
+        Some(most) => {
+            let most = most.max(policy.addresses.saturating_sub(1));
+            Patience::Attempts(most.saturating_sub(history.retries))
+        }
+        None if is_impatient(kind, history, policy) => Patience::FirstConnection,
+        None => Patience::Unlimited,
+    }
 }
 
 fn doubled(first: Duration, times: u32, longest: Duration) -> Duration {
@@ -271,6 +305,40 @@ mod tests {
         ] {
             assert_ne!(verdict(kind, history, policy), GiveUp, "{history:?}");
         }
+    }
+
+    #[test]
+    fn how_long_it_is_tried_is_known() {
+        use Patience::*;
+        let limited = RetryPolicy {
+            max_retries: Some(3),
+            ..STRICT
+        };
+        let two_addresses = RetryPolicy {
+            max_retries: Some(0),
+            addresses: 2,
+            ..STRICT
+        };
+        for (kind, is_live, connected_before, policy, expected) in [
+            (Kind::Unreachable, false, false, STRICT, FirstConnection),
+            (Kind::Unreachable, false, true, STRICT, Unlimited),
+            (Kind::Unreachable, true, false, STRICT, Unlimited),
+            (Kind::Limit, false, false, STRICT, Unlimited),
+            (Kind::NotFound, false, true, STRICT, Unknown),
+            (Kind::NotFound, false, true, PATIENT, Unlimited),
+            (Kind::Unreachable, false, false, PATIENT, Unlimited),
+            (Kind::Lost, true, true, limited, Attempts(3)),
+            (Kind::Unreachable, false, false, two_addresses, Attempts(1)),
+        ] {
+            let history = History {
+                is_live,
+                ..history(0, connected_before)
+            };
+            assert_eq!(patience(kind, history, policy), expected, "{kind:?}");
+            let verdict = verdict(&failure(kind), history, policy, 0.5);
+            assert_ne!(verdict, GiveUp, "{kind:?}");
+        }
+        assert_eq!(patience(Kind::Lost, history(2, true), limited), Attempts(1));
     }
 
     #[test]

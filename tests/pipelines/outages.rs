@@ -201,10 +201,38 @@ fn an_error_is_final_once_the_retries_are_used_up() {
     assert_eq!(server.connections(), 3);
     assert_eq!(rig.warnings.len(), 1, "{:?}", rig.warnings);
     assert!(
-        rig.warnings[0].ends_with("Trying again."),
+        rig.warnings[0].ends_with("Trying again, 2 times at most."),
         "{:?}",
         rig.warnings
     );
+}
+
+#[test]
+fn the_warning_says_for_how_long_it_is_tried() {
+    let server = server(|options| options.faults.http_status = Some((503, String::new())));
+    for (is_live, properties, expected) in [
+        (false, "", "Trying again, for about a minute at most."),
+        (true, "", "Trying again until it works."),
+        (
+            false,
+            "failure-policy=continue",
+            "Trying again until it works.",
+        ),
+        (false, "max-retries=1", "Trying once again."),
+    ] {
+        let mut rig = Rig::new(16_000, &server.url(), properties);
+        let src = rig.pipeline.by_name("src").unwrap();
+        src.set_property("is-live", is_live);
+        rig.play();
+        rig.push_all(Speech::usual(16_000).buffers(&[320], 0));
+        rig.wait_for_state("reconnecting");
+        let warnings = rig.warnings.clone();
+        rig.stop();
+        assert!(
+            warnings[0].ends_with(expected),
+            "{properties}: {warnings:?}"
+        );
+    }
 }
 
 #[test]

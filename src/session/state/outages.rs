@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::super::connection::Connection;
 use super::super::connections::Role;
-use super::super::retry::Verdict;
+use super::super::retry::{Patience, Verdict};
 use super::super::{ConnId, Notice, Output, State, Warning};
 use super::{Phase, Session};
 use crate::protocol::{Failure, Invitation, Kind};
@@ -112,8 +112,14 @@ impl Session {
     }
 
     fn tell_of_outage(&mut self, failure: Failure, was_up: bool) {
-        if self.outage.report() {
-            self.outbox.notice(Notice::Outage(failure.clone()));
+        if let Some(patience) = self.outage.report() {
+            // After the end of the audio, there is a deadline as well.
+            let patience = match self.end.by {
+                Some(_) => Patience::Unknown,
+                None => patience,
+            };
+            let failure = failure.clone();
+            self.outbox.notice(Notice::Outage { failure, patience });
         }
         let reason = failure.what.clone();
         // A repeated reason is not announced again.

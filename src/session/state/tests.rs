@@ -292,7 +292,9 @@ impl Script {
                 Output::Notice(Notice::AudioLost { time, duration, .. }) => {
                     format!("LOST {}+{}", millis(time), duration.as_millis())
                 }
-                Output::Notice(Notice::Outage(failure)) => format!("OUTAGE {:?}", failure.kind),
+                Output::Notice(Notice::Outage { failure, .. }) => {
+                    format!("OUTAGE {:?}", failure.kind)
+                }
                 Output::Notice(Notice::Interim(t)) => format!("INTERIM {}", text(&t)),
                 Output::Notice(Notice::Final(t)) => format!("FINAL {}", text(&t)),
                 Output::Notice(Notice::Watermark { time }) => format!("SETTLED {}", millis(time)),
