@@ -17,7 +17,6 @@ mod translations;
 use std::{
     fs::{self, File, OpenOptions},
     path::{Path, PathBuf},
-    pin::pin,
     process::ExitCode,
     sync::{
         Arc,
@@ -32,7 +31,7 @@ use futures_util::StreamExt;
 use gst::{glib, prelude::*};
 use options::explained;
 use progress::{Progress, clock};
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the progress is shown anew.
 const TICK: Duration = Duration::from_millis(200);
@@ -362,7 +361,8 @@ impl Captioner {
         let bus = self.pipeline.bus().ok_or("The pipeline has no bus.")?;
         let mut messages = bus.stream();
         let mut ticks = tokio::time::interval(TICK);
-        let mut interrupt = pin!(ctrl_c());
+        let interrupts = signal(SignalKind::interrupt());
+        let mut interrupts = interrupts.map_err(|error| error.to_string())?;
         let progress = Progress::new();
         let mut missing = Vec::new();
         // Why it does not start is on the bus.
@@ -393,12 +393,11 @@ impl Captioner {
                     }
                     _ => {}
                 },
-                _ = &mut interrupt => {
+                _ = interrupts.recv() => {
                     if self.stop.swap(true, Ordering::Relaxed) {
                         return Err("Interrupted.".to_owned());
                     }
                     progress.say("Stopping; Ctrl-C again to stop at once.");
-                    interrupt.set(ctrl_c());
                 }
                 _ = ticks.tick() => progress.at(self.position(), self.duration()),
             }

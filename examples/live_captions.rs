@@ -13,7 +13,6 @@ use std::{
     env,
     io::{self, Write},
     path::{Path, PathBuf},
-    pin::pin,
     process::ExitCode,
     sync::{
         Arc,
@@ -26,7 +25,7 @@ use clap::Parser;
 use futures_util::StreamExt;
 use gst::{glib, prelude::*};
 use options::explained;
-use tokio::signal::ctrl_c;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// How often the line above the picture is renewed.
 const TICK: Duration = Duration::from_millis(500);
@@ -243,7 +242,8 @@ impl Captioner {
         let bus = self.pipeline.bus().ok_or("The pipeline has no bus.")?;
         let mut messages = bus.stream();
         let mut ticks = tokio::time::interval(TICK);
-        let mut interrupt = pin!(ctrl_c());
+        let interrupts = signal(SignalKind::interrupt());
+        let mut interrupts = interrupts.map_err(|error| error.to_string())?;
         let mut stopping = false;
         // The last words may come after the last picture.
         let (mut picture_over, mut open_pads) = (false, self.text_pads.len());
@@ -274,13 +274,12 @@ impl Captioner {
                     }
                     _ => {}
                 },
-                _ = &mut interrupt => {
+                _ = interrupts.recv() => {
                     if std::mem::replace(&mut stopping, true) {
                         return Err("Interrupted.".to_owned());
                     }
                     eprintln!("Stopping; Ctrl-C again to stop at once.");
                     self.pipeline.send_event(gst::event::Eos::new());
-                    interrupt.set(ctrl_c());
                 }
                 _ = ticks.tick() => self.show_status(&reason),
             }
