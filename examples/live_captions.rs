@@ -93,7 +93,8 @@ struct Arguments {
     latency: u32,
 
     /// Elements that show the picture, as for gst-launch-1.0; needed where there is no display, such
-    /// as "x264enc tune=zerolatency ! matroskamux ! filesink location=captioned.mkv"
+    /// as "video/x-raw,format=I420 ! x264enc tune=zerolatency ! matroskamux !
+    /// filesink location=captioned.mkv"
     #[arg(long, default_value = DEFAULT_SINK, value_name = "ELEMENTS")]
     sink: String,
 }
