@@ -44,7 +44,7 @@ impl SrcPad {
                 }
                 return self.push_text(task, text, start, duration);
             }
-            Piece::Gap { start, duration } => self.push_gap(start, duration),
+            Piece::Gap { start, duration } => self.push_gap(task, start, duration),
             Piece::Language(language) => self.push_language(task, language),
             // Both are understood by textaccumulate, tttocea608 and tttocea708.
             Piece::Speaker(speaker) => {
@@ -121,9 +121,16 @@ impl SrcPad {
         format == Some(MARKUP)
     }
 
-    fn push_gap(&self, start: Timestamp, duration: Duration) {
-        let gap = gst::event::Gap::builder(clock_time(start.nanos()))
-            .duration(clock_time(nanos(duration)))
+    /// Says that there is no text, as far as the segment goes: the session's time goes on beyond that
+    /// with the silence that stands for sound which does not come.
+    fn push_gap(&self, task: &Task, start: Timestamp, duration: Duration) {
+        let start = clock_time(start.nanos());
+        let stop = start.saturating_add(clock_time(nanos(duration)));
+        let Some((Some(start), Some(stop))) = task.segment.clip(start, stop) else {
+            return;
+        };
+        let gap = gst::event::Gap::builder(start)
+            .duration(stop.saturating_sub(start))
             .build();
         gst::trace!(CAT, obj = self.pad, "{gap:?}");
         // Whether downstream takes it says nothing about the stream.

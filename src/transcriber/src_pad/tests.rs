@@ -22,7 +22,14 @@ struct Rig {
 impl Rig {
     /// With a session whose audio begins at 0.
     fn new() -> Self {
+        Self::until(gst::ClockTime::NONE)
+    }
+
+    /// The same, of which the segment ends there.
+    fn until(stop: Option<gst::ClockTime>) -> Self {
         gst::init().unwrap();
+        let mut segment = gst::FormattedSegment::<gst::ClockTime>::new();
+        segment.set_stop(stop);
         let element = gst::Bin::new();
         let bus = gst::Bus::new();
         element.set_bus(Some(&bus));
@@ -46,7 +53,6 @@ impl Rig {
         pad.set_active(true).unwrap();
         let src_pad = SrcPad::new(pad.upcast(), Arc::default());
         src_pad.reset();
-        let segment = gst::FormattedSegment::<gst::ClockTime>::new();
         let start = gst::event::StreamStart::new("captions");
         src_pad.queue.event(None, start);
         src_pad
@@ -102,6 +108,15 @@ fn text_that_is_shown_too_late_is_worth_a_warning_whatever_the_reason() {
         })
     });
     assert_eq!(warnings, [None, Some(5500), None, Some(9500)]);
+}
+
+#[test]
+fn gaps_end_with_the_segment() {
+    let rig = Rig::until(Some(gst::ClockTime::from_seconds(10)));
+    rig.put(Entry::Watermark(AT(9000)));
+    assert_eq!(rig.gaps_until.load(Ordering::Relaxed), 9000);
+    rig.put(Entry::Watermark(AT(12_000)));
+    assert_eq!(rig.gaps_until.load(Ordering::Relaxed), 10_000);
 }
 
 #[test]
