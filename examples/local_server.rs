@@ -201,17 +201,17 @@ async fn serve(arguments: Arguments, recogniser: Factory) -> Result<(), String> 
 fn plugin_path() -> String {
     let library = format!("{DLL_PREFIX}gstqwenasr{DLL_SUFFIX}");
     let program = env::current_exe().unwrap_or_default();
-    // In target/debug/examples, say.
-    let directory = program
-        .ancestors()
-        .nth(2)
-        .filter(|directory| directory.join(library).exists());
+    // In target/debug/examples, say. What was not asked for by itself is in deps only.
+    let directory = program.ancestors().nth(2).and_then(|directory| {
+        let mut places = [directory.to_owned(), directory.join("deps")].into_iter();
+        places.find(|place| place.join(&library).exists())
+    });
     let Some(directory) = directory else {
         return String::new();
     };
     let here = env::current_dir().unwrap_or_default();
     // GStreamer takes relative ones, too.
-    let directory = directory.strip_prefix(here).unwrap_or(directory);
+    let directory = directory.strip_prefix(here).unwrap_or(&directory);
     format!("GST_PLUGIN_PATH=\"{}\" ", directory.display())
 }
 

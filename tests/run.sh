@@ -28,6 +28,7 @@ cargo build --locked --manifest-path tests/peer-plugins/Cargo.toml \
 
 # A test that hangs names itself and ends its program, if it hangs where that can be expected.
 say "Testing"
-timeout --verbose --kill-after=10 2h cargo test --workspace --all-targets --locked -- "$@"
+timeout --verbose --kill-after=10 2h \
+    cargo test --workspace --all-targets --locked --no-fail-fast -- "$@"
 say "Testing the documentation's examples"
 cargo test --workspace --doc --locked -- "$@"

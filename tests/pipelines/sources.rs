@@ -170,7 +170,8 @@ pub fn a_source_that_stalls_in_mid_utterance_gets_its_text(protocol: Protocol) {
         said.get::<bool>("final").unwrap().then(|| said.to_owned())
     });
     let waited = start.elapsed();
-    assert!(waited.as_secs() < 3, "{waited:?} after the last sound");
+    // Two seconds, and what a busy machine adds; without the sound's absence noticed, it was 40.
+    assert!(waited.as_secs() < 10, "{waited:?} after the last sound");
     let heard = numbers(&transcript.get::<String>("text").unwrap());
     assert_eq!(heard[..20], (0..20).collect::<Vec<_>>(), "{heard:?}");
     let begin = ms(transcript.get("timestamp").unwrap());
