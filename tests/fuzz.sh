@@ -30,6 +30,8 @@ install_tool cargo-fuzz '^0.13'
 build=$(target_directory)/fuzz
 mkdir -p "$build/run" "$build/artifacts"
 say "Building the fuzz targets"
+# cargo fuzz knows no --locked.
+cargo metadata --locked --format-version 1 --manifest-path fuzz/Cargo.toml >/dev/null
 cargo fuzz build --sanitizer none --target-dir "$build/build"
 host=$(rustc -vV | sed -n 's/^host: //p')
 
