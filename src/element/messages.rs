@@ -2,6 +2,7 @@
 //! Builds the element messages, and the errors as applications see them. Called by
 //! [`report`](super::report); posts nothing itself.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use gst::glib;
@@ -9,6 +10,7 @@ use gst::glib;
 use super::clock_time;
 use super::enums::ConnectionState;
 use crate::protocol::{Failure, Kind};
+use crate::session::Patience;
 use crate::timeline::{Timestamp, nanos};
 use crate::transcript::{Transcript, Word};
 
@@ -155,6 +157,17 @@ pub(super) fn error_of(kind: Kind, text: &str) -> glib::Error {
         Kind::Limit => glib::Error::new(gst::ResourceError::NoSpaceLeft, text),
         Kind::Unreachable => glib::Error::new(gst::ResourceError::OpenReadWrite, text),
         Kind::Lost => glib::Error::new(gst::ResourceError::Read, text),
+    }
+}
+
+/// What happens next in an outage, as the sentence that ends its WARNING.
+pub(super) fn next_attempts(patience: Patience) -> Cow<'static, str> {
+    match patience {
+        Patience::Unknown => "Trying again.".into(),
+        Patience::Unlimited => "Trying again until it works.".into(),
+        Patience::FirstConnection => "Trying again, for about a minute at most.".into(),
+        Patience::Attempts(1) => "Trying once again.".into(),
+        Patience::Attempts(times) => format!("Trying again, {times} times at most.").into(),
     }
 }
 

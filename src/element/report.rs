@@ -2,7 +2,6 @@
 //! Reports a session's events to the application, as bus messages and statistics, and its text to
 //! the src pad. The session's task calls it; nothing here blocks.
 
-use std::borrow::Cow;
 use std::sync::Arc;
 
 use gst::glib;
@@ -18,7 +17,7 @@ use super::stats::Stats;
 use super::{CAT, messages};
 use crate::net::{Listener, Lost, Remark, Remarks};
 use crate::protocol::Usage;
-use crate::session::{Notice, Patience, SentAudio, Warning};
+use crate::session::{Notice, SentAudio, Warning};
 use crate::timeline::Timestamp;
 use crate::transcript::{Transcript, Utterance};
 
@@ -65,7 +64,7 @@ pub struct Report<T: TextOutput> {
     translation: Told,
     /// The language translated into, if that is all the session is for.
     target: Option<String>,
-    /// Of the session in the ledger.
+    /// Of the session in the ledger, which tells the state of the newest one only.
     number: u64,
     state: ConnectionState,
     session_id: String,
@@ -350,7 +349,12 @@ impl<T: TextOutput> Listener for Report<T> {
                 self.stats.count(|ledger| ledger.outages += 1);
                 if let Some(element) = self.element.upgrade() {
                     let target = self.target.as_deref();
-                    post_outage(&element, &failure, &next_attempts(patience), target);
+                    post_outage(
+                        &element,
+                        &failure,
+                        &messages::next_attempts(patience),
+                        target,
+                    );
                 }
             }
             Notice::Rotated { session_id } => self.rotated(session_id),
@@ -429,17 +433,6 @@ impl<T: TextOutput> Drop for Report<T> {
                 .set_connection_state(self.number, ConnectionState::Idle);
             self.end(Ending::Stopped);
         }
-    }
-}
-
-/// What happens next in an outage.
-fn next_attempts(patience: Patience) -> Cow<'static, str> {
-    match patience {
-        Patience::Unknown => "Trying again.".into(),
-        Patience::Unlimited => "Trying again until it works.".into(),
-        Patience::FirstConnection => "Trying again, for about a minute at most.".into(),
-        Patience::Attempts(1) => "Trying once again.".into(),
-        Patience::Attempts(times) => format!("Trying again, {times} times at most.").into(),
     }
 }
 
