@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Pads are requested, released and set to other languages at any time, and stop at once.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use offline_service::faults::Faults;
+use offline_service::{ClientEvent, SessionRecord};
 
 use super::*;
 
@@ -42,7 +43,26 @@ fn a_language_can_be_changed_while_it_runs() {
         LONG,
     );
     assert!(rotated, "another connection is asked for Spanish");
-    let offset = gst::ClockTime::from_mseconds(silence.length_ms());
+    // It takes over in a pause, once it is ready.
+    let mut length = silence.length_ms();
+    let begun = Instant::now();
+    let takes_over = |sessions: &[SessionRecord]| {
+        let mut spanish = sessions
+            .iter()
+            .filter(|s| s.received.iter().any(|e| is_update(e, "es")));
+        spanish.any(|s| {
+            s.received
+                .iter()
+                .any(|e| matches!(e, ClientEvent::Audio { .. }))
+        })
+    };
+    while !server.wait_for(takes_over, Duration::from_millis(20)) {
+        assert!(begun.elapsed() < LONG, "the other connection takes over");
+        let more = Speech::new(16_000).silence(20);
+        rig.push_all(more.buffers(&[320], speech.length_ms() + length));
+        length += more.length_ms();
+    }
+    let offset = gst::ClockTime::from_mseconds(length);
     for mut buffer in second {
         let pts = buffer.pts().unwrap() + offset;
         buffer.get_mut().unwrap().set_pts(pts);
@@ -57,11 +77,9 @@ fn a_language_can_be_changed_while_it_runs() {
     assert_eq!(rig.stat("outages"), 0);
 }
 
-fn is_update(event: &offline_service::ClientEvent, language: &str) -> bool {
+fn is_update(event: &ClientEvent, language: &str) -> bool {
     match event {
-        offline_service::ClientEvent::Event(event) => {
-            event["session"]["translation"]["language"] == language
-        }
+        ClientEvent::Event(event) => event["session"]["translation"]["language"] == language,
         _ => false,
     }
 }
