@@ -312,6 +312,8 @@ fn settings_that_cannot_work_are_found_before_connecting() {
         ("protocol=vllm", "url property"),
         ("protocol=inference", "protocol=auto"),
         ("model=paraformer-realtime-v2", "region=beijing"),
+        ("model=fun-asr-flash-8k-realtime", "region=beijing"),
+        ("model=fun-asr-realtime-2026-02-28", "region=beijing"),
     ] {
         check("null", &format!("{key} {properties}"), Settings, says);
     }

@@ -26,7 +26,7 @@ pub(super) struct Model {
     pub vocabulary: bool,
     /// Sends interim results only on request.
     pub asks_for_interim: bool,
-    /// Available in Beijing only.
+    /// Available in Beijing only (documented).
     pub beijing_only: bool,
     /// See [`Profile::start_interval`](crate::protocol::Profile::start_interval).
     pub start_interval: Duration,
@@ -113,6 +113,7 @@ const MODELS: &[Model] = &[
         name: "fun-asr-realtime-2026-02-28",
         languages: &["zh", "en", "ja"],
         context: false,
+        beijing_only: true,
         ..FUN
     },
     Model {
@@ -120,6 +121,7 @@ const MODELS: &[Model] = &[
         rates: &[8_000],
         languages: CHINESE,
         context: false,
+        beijing_only: true,
         ..FUN
     },
     PARAFORMER,
