@@ -42,4 +42,12 @@ rm -rf "$source"
 
 say "Checking"
 lintian --allow-root --fail-on error,warning --tag-display-limit 0 "$packages"/*.changes
+contents=$packages/contents
+for deb in "$packages"/*.deb; do
+    dpkg-deb --extract "$deb" "$contents"
+done
+while IFS=: read -r page link; do
+    [ -e "$(dirname "$page")/$link" ] || fail "in the packages, $page names $link, which is not there"
+done < <(grep -roP --include='*.md' '\]\(\K[^)#: ]+(?=[)#])' "$contents")
+rm -rf "$contents"
 ls -l "$packages"/*.deb

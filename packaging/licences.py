@@ -84,7 +84,7 @@ def main():
         print(f"{name}: {crate['license']}, {crate['repository'] or crate['homepage'] or ''}")
         for author in crate["authors"]:
             print(f"    {author}")
-        for text in set(texts(crate)) or [common(crate)]:
+        for text in dict.fromkeys(texts(crate)) or [common(crate)]:
             users[text].append(name)
     for text, names in users.items():
         print(f"\n{'=' * 78}\n{', '.join(names)}\n{'-' * 78}\n\n{text}")
