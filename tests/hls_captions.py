@@ -295,6 +295,26 @@ def join(url, wav, words):
         watching.check()
 
 
+def codec_of(path):
+    """What the video is by RFC 6381, as a parser finds it out."""
+    import gi
+
+    gi.require_version("Gst", "1.0")
+    from gi.repository import Gst
+
+    Gst.init(None)
+    pipeline = Gst.parse_launch(
+        f"filesrc location={path} ! tsdemux ! h264parse ! video/x-h264,stream-format=avc ! "
+        "fakesink name=sink"
+    )
+    pipeline.set_state(Gst.State.PAUSED)
+    pipeline.get_state(10 * Gst.SECOND)
+    caps = pipeline.get_by_name("sink").get_static_pad("sink").get_current_caps()
+    pipeline.set_state(Gst.State.NULL)
+    configuration = caps.get_structure(0).get_value("codec_data")
+    return f"avc1.{configuration.extract_dup(1, 3).hex().upper()}"
+
+
 def segments(folder, latency, words):
     folder = pathlib.Path(folder)
     playlists = [
@@ -310,6 +330,9 @@ def segments(folder, latency, words):
     numbers = sorted(int(path.stem) for path in folder.glob("*.ts"))
     if numbers != list(range(listed[0] - len(listed) - 1, listed[-1] + 1)):
         fail(f"of the segments these are listed: {listed}, and these are there: {numbers}")
+    codecs = f'CODECS="{codec_of(folder / f"{listed[0]}.ts")},mp4a.40.2"'
+    if codecs not in (folder / "master.m3u8").read_text(encoding="utf-8"):
+        fail(f"master.m3u8 lacks {codecs}")
     said = []
     for number in numbers:
         begun = (folder / f"{number}.ts").stat().st_mtime

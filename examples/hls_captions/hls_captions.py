@@ -27,16 +27,24 @@ import sys
 import tempfile
 import threading
 
-import gi
+try:
+    import gi
 
-gi.require_version("Gst", "1.0")
-from gi.repository import GLib, Gst  # noqa: E402
+    gi.require_version("Gst", "1.0")
+    from gi.repository import GLib, Gst
+except (ImportError, ValueError) as error:
+    sys.exit(
+        f"hls_captions.py: {error}\n"
+        "On Debian and its kin: apt install python3-gi gir1.2-gstreamer-1.0, and use /usr/bin/python3"
+    )
 
 from programme import Programme  # noqa: E402
 
 PAGE = pathlib.Path(__file__).with_name("index.html")
 
-# Every segment begins with a key frame, which splitmuxsink asks for.
+# Every segment begins with a key frame, which splitmuxsink asks for. What hlssink2 and hlssink3
+# would do besides, the playlist, is the programme's: they announce a segment when it is finished,
+# and do not wait for its text.
 PIPELINE = """
     splitmuxsink name=segments muxer-factory=mpegtsmux send-keyframe-requests=true
         max-size-time={segment} async-finalize=false location={folder}/%d.ts
@@ -203,7 +211,7 @@ def file(text):
     if not path.is_file():
         raise argparse.ArgumentTypeError(
             f"there is no file '{text}'; npm has it: "
-            "npm pack hls.js && tar xzf hls.js-*.tgz package/dist/hls.min.js"
+            'tar xzf "$(npm pack --silent hls.js)" package/dist/hls.min.js'
         )
     return path
 

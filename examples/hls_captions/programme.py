@@ -49,8 +49,8 @@ def name_of(language):
     return name if language == primary else f"{name} ({language})"
 
 
-def first_pts(path):
-    """The timestamp of the first picture of a file of MPEG-TS, in units of 90 kHz."""
+def first_picture(path):
+    """The beginning of the first picture of a file of MPEG-TS, with the header of its PES packet."""
     data = path.read_bytes()
     for at in range(0, len(data) - 187, 188):
         packet = data[at : at + 188]
@@ -60,10 +60,22 @@ def first_pts(path):
         payload = packet[5 + packet[4] if control & 0x20 else 4 :]
         # A PES packet of a video stream, with a PTS.
         if payload[:3] == b"\0\0\1" and payload[3] & 0xF0 == 0xE0 and payload[7] & 0x80:
-            pts = payload[9:14]
-            middle, low = pts[1] << 7 | pts[2] >> 1, pts[3] << 7 | pts[4] >> 1
-            return (pts[0] >> 1 & 7) << 30 | middle << 15 | low
+            return payload
     raise ValueError(f"no picture in {path}")
+
+
+def pts_of(picture):
+    """The timestamp of a picture, in units of 90 kHz."""
+    pts = picture[9:14]
+    middle, low = pts[1] << 7 | pts[2] >> 1, pts[3] << 7 | pts[4] >> 1
+    return (pts[0] >> 1 & 7) << 30 | middle << 15 | low
+
+
+def codecs_of(picture):
+    """The codecs by the names of RFC 6381: of H.264, profile, constraints and level, which begin the
+    sequence parameter set before a key frame, and AAC-LC, which is all that voaacenc makes."""
+    start = picture.index(b"\0\0\1\x67") + 4
+    return f"avc1.{picture[start : start + 3].hex().upper()},mp4a.40.2"
 
 
 def clock(nanoseconds):
@@ -108,8 +120,8 @@ class Programme:
         # Numbers of those that were.
         self.outdated = []
         self.opened = None
-        # The timestamp in MPEG-TS of running time 0.
-        self.origin = None
+        # The timestamp in MPEG-TS of running time 0, and what is in the segments.
+        self.origin = self.codecs = None
         self.ended = False
         # What an earlier programme left is not to be played before there is something of this one.
         (folder / "master.m3u8").unlink(missing_ok=True)
@@ -135,8 +147,10 @@ class Programme:
         while self.waiting and complete_until >= self.waiting[0][2]:
             path, start, end = self.waiting.pop(0)
             if self.origin is None:
+                picture = first_picture(path)
                 offset = round(start * PTS_PER_SECOND / SECOND)
-                self.origin = (first_pts(path) - offset) % PTS_WRAP
+                self.origin = (pts_of(picture) - offset) % PTS_WRAP
+                self.codecs = codecs_of(picture)
             for language, track in self.tracks.items():
                 self.write(f"{path.stem}.{language}.vtt", self.webvtt(track, start, end))
                 track.forget(start)
@@ -169,7 +183,8 @@ class Programme:
         for language in self.tracks:
             self.write(f"captions.{language}.m3u8", self.playlist(f"{language}.vtt"))
         # Players may come as soon as there is something to play.
-        self.write("master.m3u8", self.master())
+        if self.published:
+            self.write("master.m3u8", self.master())
 
     def retire(self, segments):
         """Takes segments off the playlists. Players with an older one may still come for them, so
@@ -204,7 +219,8 @@ class Programme:
                 f'NAME="{name_of(language)}",LANGUAGE="{language}",DEFAULT={default},'
                 f'AUTOSELECT=YES,FORCED=NO,URI="captions.{language}.m3u8"'
             ]
-        lines += ['#EXT-X-STREAM-INF:BANDWIDTH=2500000,SUBTITLES="captions"', "video.m3u8"]
+        stream = f'BANDWIDTH=2500000,CODECS="{self.codecs}",SUBTITLES="captions"'
+        lines += [f"#EXT-X-STREAM-INF:{stream}", "video.m3u8"]
         return "\n".join(lines) + "\n"
 
     def write(self, name, text):
