@@ -28,7 +28,14 @@ impl QwenAsr {
             gst::EventView::Gap(gap) if !self.input().needs_run() => {
                 return self.feed_gap(gap).is_ok();
             }
-            gst::EventView::Eos(_) | gst::EventView::SegmentDone(_) => {
+            gst::EventView::Eos(_) => {
+                self.end_run();
+                self.enqueue(event);
+                self.pads.set_ended(true);
+                // Those that were requested meanwhile; later ones begin at once.
+                self.begin_new_pads();
+            }
+            gst::EventView::SegmentDone(_) => {
                 self.end_run();
                 self.enqueue(event);
             }
@@ -56,7 +63,7 @@ impl QwenAsr {
     /// A serialized event, to leave after the text of the audio before it.
     pub(super) fn enqueue(&self, event: gst::Event) {
         let time = self.position();
-        for pad in self.pads.all() {
+        for pad in self.pads.begun() {
             pad.enqueue(time, event.clone());
         }
     }
@@ -84,10 +91,11 @@ impl QwenAsr {
     }
 
     fn stream_start(&self, event: &gst::event::StreamStart) {
+        self.pads.set_ended(false);
         self.input().begin_stream();
         let time = self.position();
         self.src();
-        for pad in self.pads.all() {
+        for pad in self.pads.begun() {
             // The base class pushes caps at once, which must not come first.
             pad.push_or_enqueue(time, start_of(&pad, event));
         }
@@ -104,7 +112,7 @@ impl QwenAsr {
         let event = gst::event::Segment::builder(&segment)
             .seqnum(event.seqnum())
             .build();
-        self.enqueue(event);
+        self.pads.enqueue_segment(self.position(), &event);
     }
 
     /// A flush concerns all pads; the base class knows of one.
@@ -117,6 +125,7 @@ impl QwenAsr {
 
     /// Everything before the flush is void.
     fn flush_stop(&self) {
+        self.pads.set_ended(false);
         let pads = self.pads.all();
         pads.iter().for_each(|pad| pad.pause());
         self.input().stop();
@@ -134,7 +143,12 @@ impl QwenAsr {
             before.push(event.clone());
             ControlFlow::Continue(gst::EventForeachAction::Keep)
         });
-        for pad in self.pads.translations() {
+        let is_eos = |event: &gst::Event| event.type_() == gst::EventType::Eos;
+        if self.pads.has_ended() && !before.iter().any(is_eos) {
+            // It becomes sticky only when it has been handled.
+            before.push(gst::event::Eos::new());
+        }
+        for pad in self.pads.new_translations() {
             if pad.begin() {
                 for event in &before {
                     self.repeat(event, &pad);
@@ -149,11 +163,10 @@ impl QwenAsr {
     fn repeat(&self, event: &gst::Event, pad: &Arc<SrcPad>) {
         let event = match event.view() {
             gst::EventView::StreamStart(start) => start_of(pad, start),
-            gst::EventView::Segment(segment) => {
-                let ours = self.input().segment().clone();
-                let event = gst::event::Segment::builder(&ours);
-                event.seqnum(segment.seqnum()).build()
-            }
+            gst::EventView::Segment(_) => match self.pads.segment() {
+                Some(segment) => segment,
+                None => return,
+            },
             gst::EventView::Tag(tag) => match tag_of_text(tag) {
                 Some(tag) => tag,
                 None => return,

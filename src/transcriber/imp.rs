@@ -260,7 +260,7 @@ impl ElementImpl for QwenAsr {
         obj.child_added(&pad, &name);
         self.post_latency();
         // Nothing follows that the pad could begin with.
-        if obj.sink_pad().pad_flags().contains(gst::PadFlags::EOS) {
+        if self.pads.has_ended() {
             self.begin_new_pads();
         }
         Some(pad)
@@ -287,6 +287,7 @@ impl ElementImpl for QwenAsr {
         match transition {
             gst::StateChange::ReadyToPaused => {
                 *self.timing() = Timing::default();
+                self.pads.set_ended(false);
                 self.src();
                 for pad in self.pads.all() {
                     pad.begin();

@@ -89,9 +89,7 @@ impl Feed for QwenAsr {
             segment.set_offset(gst::ClockTime::ZERO);
         }
         let event = gst::event::Segment::new(&segment);
-        for pad in self.pads.all() {
-            pad.enqueue(None, event.clone());
-        }
+        self.pads.enqueue_segment(None, &event);
     }
 }
 

@@ -158,6 +158,10 @@ impl SrcPad {
         !self.has_begun.swap(true, Ordering::Relaxed)
     }
 
+    pub fn has_begun(&self) -> bool {
+        self.has_begun.load(Ordering::Relaxed)
+    }
+
     /// A way for the text of a session whose audio begins at this timestamp.
     pub fn open_lane(&self, start: Timestamp) -> Lane {
         let wants_interims = self.shared.settings().results != Results::Final;

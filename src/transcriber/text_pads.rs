@@ -4,10 +4,10 @@
 //!
 //! A pad that is requested while the element runs begins with what the others have got so far; the
 //! streaming thread sees to that with the next buffer or event, as nobody else knows what came
-//! before what.
+//! before what. Until then there is nothing else for it, neither events nor sessions.
 //!
-//! Lock: `translations`, for moments, and never while pushing, querying or posting; those of the
-//! pads' queues may be taken inside.
+//! Locks: `translations`, for moments, and never while pushing, querying or posting; those of the
+//! pads' queues may be taken inside. `segment`, with nothing inside.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, OnceLock};
@@ -23,8 +23,12 @@ pub(super) struct TextPads {
     translations: Mutex<Vec<Arc<SrcPad>>>,
     /// Some of them may not have begun.
     has_new: AtomicBool,
+    /// EOS is in their queues: no event follows with which others could begin.
+    has_ended: AtomicBool,
     /// Some of them may want sessions.
     has_wishes: AtomicBool,
+    /// The latest SEGMENT event that they got.
+    segment: Mutex<Option<gst::Event>>,
     /// The translation that the src pad's session serves, too, or [`MAIN`] for none.
     companion: AtomicU32,
     /// Keys given out; that of the src pad is [`MAIN`].
@@ -48,7 +52,8 @@ impl TextPads {
 
     pub fn add(&self, pad: Arc<SrcPad>) {
         lock(&self.translations).push(pad);
-        self.has_new.store(true, Ordering::Release);
+        // Before it is asked whether all have ended.
+        self.has_new.store(true, Ordering::SeqCst);
     }
 
     pub fn remove(&self, pad: &gst::Pad) -> Option<Arc<SrcPad>> {
@@ -57,9 +62,20 @@ impl TextPads {
         Some(translations.remove(at))
     }
 
-    /// The pads of translations, in the order of their requests.
+    /// The pads of translations that have begun, in the order of their requests.
     pub fn translations(&self) -> Vec<Arc<SrcPad>> {
-        lock(&self.translations).clone()
+        self.translations_that(SrcPad::has_begun)
+    }
+
+    /// Those that have not.
+    pub fn new_translations(&self) -> Vec<Arc<SrcPad>> {
+        self.translations_that(|pad| !pad.has_begun())
+    }
+
+    fn translations_that(&self, wanted: impl Fn(&SrcPad) -> bool) -> Vec<Arc<SrcPad>> {
+        let translations = lock(&self.translations);
+        let translations = translations.iter().filter(|pad| wanted(pad));
+        translations.cloned().collect()
     }
 
     pub fn translation(&self, key: Key) -> Option<Arc<SrcPad>> {
@@ -70,12 +86,41 @@ impl TextPads {
     /// All pads that are there.
     pub fn all(&self) -> Vec<Arc<SrcPad>> {
         let src = self.src.get().into_iter().cloned();
-        src.chain(self.translations()).collect()
+        src.chain(self.translations_that(|_| true)).collect()
+    }
+
+    /// Those that have begun.
+    pub fn begun(&self) -> Vec<Arc<SrcPad>> {
+        let mut pads = self.all();
+        pads.retain(|pad| pad.has_begun());
+        pads
+    }
+
+    /// Puts a SEGMENT event into their queues.
+    pub fn enqueue_segment(&self, time: Option<Timestamp>, event: &gst::Event) {
+        *lock(&self.segment) = Some(event.clone());
+        for pad in self.begun() {
+            pad.enqueue(time, event.clone());
+        }
+    }
+
+    /// The latest one.
+    pub fn segment(&self) -> Option<gst::Event> {
+        lock(&self.segment).clone()
     }
 
     /// Whether a pad has come since the previous call.
     pub fn take_news(&self) -> bool {
-        self.has_new.load(Ordering::Acquire) && self.has_new.swap(false, Ordering::AcqRel)
+        self.has_new.load(Ordering::SeqCst) && self.has_new.swap(false, Ordering::SeqCst)
+    }
+
+    /// EOS is in their queues, or another stream begins.
+    pub fn set_ended(&self, has_ended: bool) {
+        self.has_ended.store(has_ended, Ordering::SeqCst);
+    }
+
+    pub fn has_ended(&self) -> bool {
+        self.has_ended.load(Ordering::SeqCst)
     }
 
     /// Some pad may want a session.

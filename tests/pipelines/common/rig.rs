@@ -297,12 +297,17 @@ pub fn watch(pad: &gst::Pad, left: &Arc<Mutex<Vec<Left>>>) {
             .to_running_time(time.expect("a time"))
             .expect("in the segment"))
     };
+    // A panic would end all tests.
+    let has_segment = |pad: &gst::Pad| pad.sticky_event::<gst::event::Segment>(0).is_some();
     pad.add_probe(
         gst::PadProbeType::BUFFER
             | gst::PadProbeType::EVENT_DOWNSTREAM
             | gst::PadProbeType::EVENT_FLUSH,
         move |pad, info| {
             let entry = match &info.data {
+                Some(gst::PadProbeData::Buffer(_)) if !has_segment(pad) => {
+                    Left::Event("text without a segment".into())
+                }
                 Some(gst::PadProbeData::Buffer(buffer)) => {
                     let end = buffer
                         .pts()
@@ -315,6 +320,9 @@ pub fn watch(pad: &gst::Pad, left: &Arc<Mutex<Vec<Left>>>) {
                     }
                 }
                 Some(gst::PadProbeData::Event(event)) => match event.view() {
+                    gst::EventView::Gap(_) if !has_segment(pad) => {
+                        Left::Event("gap without a segment".into())
+                    }
                     gst::EventView::Gap(gap) => {
                         let (start, duration) = gap.get();
                         Left::Gap {

@@ -4,6 +4,7 @@
 
 mod live;
 mod pads;
+mod requests;
 mod sink;
 mod texts;
 mod trouble;

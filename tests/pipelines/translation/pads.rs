@@ -85,21 +85,22 @@ fn is_update(event: &ClientEvent, language: &str) -> bool {
 }
 
 /// A sink for a pad that is requested while the pipeline runs.
-fn branch(rig: &Rig, language: &str) -> (gst::Pad, gst::Element, Watched) {
-    let (pad, sink, watched) = bare_branch(rig);
+pub fn branch(element: &gst::Element, language: &str) -> (gst::Pad, gst::Element, Watched) {
+    let (pad, sink, watched) = bare_branch(element);
     pad.set_property("language-code", language);
     (pad, sink, watched)
 }
 
 /// The same without a language.
-fn bare_branch(rig: &Rig) -> (gst::Pad, gst::Element, Watched) {
-    let pad = rig.element.request_pad_simple("translate_src_%u").unwrap();
+fn bare_branch(element: &gst::Element) -> (gst::Pad, gst::Element, Watched) {
+    let pad = element.request_pad_simple("translate_src_%u").unwrap();
     let sink = gst::ElementFactory::make("fakesink")
         .property("sync", false)
         .property("async", false)
         .build()
         .unwrap();
-    rig.pipeline.add(&sink).unwrap();
+    let pipeline = element.parent().and_downcast::<gst::Pipeline>().unwrap();
+    pipeline.add(&sink).unwrap();
     let peer = sink.static_pad("sink").unwrap();
     let watched = Watched::new(&peer);
     sink.sync_state_with_parent().unwrap();
@@ -129,7 +130,7 @@ fn a_pad_requested_in_mid_stream_has_what_follows() {
     rig.play();
     rig.push_all(before.iter().cloned());
     rig.wait_for_message("qwenasr/speech-stopped");
-    let (pad, _sink, watched) = branch(&rig, "fr");
+    let (pad, _sink, watched) = branch(&rig.element, "fr");
     assert_eq!(pad.name(), "translate_src_0");
     rig.push_all(after.iter().cloned());
     rig.push_eos();
@@ -161,7 +162,7 @@ fn a_pad_has_gaps_until_its_language_is_set() {
     rig.play();
     rig.push_all(before[..10].iter().cloned());
     rig.wait_for_state("connected");
-    let (pad, _sink, watched) = bare_branch(&rig);
+    let (pad, _sink, watched) = bare_branch(&rig.element);
     rig.push_all(before[10..].iter().cloned());
     rig.wait_for_message("qwenasr/speech-stopped");
     let begun = Instant::now();
@@ -199,7 +200,7 @@ fn pads_come_and_go_and_leave_nothing_behind() {
     rig.wait_for_state("connected");
     let mut gone = Vec::new();
     for n in 0..50 {
-        let (pad, sink, _watched) = branch(&rig, ["fr", "de", "es"][n % 3]);
+        let (pad, sink, _watched) = branch(&rig.element, ["fr", "de", "es"][n % 3]);
         let child = rig.element.dynamic_cast_ref::<gst::ChildProxy>().unwrap();
         assert_eq!(child.children_count(), 3);
         rig.push_all(buffers.by_ref().take(20));
