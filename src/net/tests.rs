@@ -190,9 +190,10 @@ fn connections_are_replaced_between_utterances_and_every_word_comes_once() {
         assert_eq!(states, [Connecting, Connected, Finishing, Idle]);
         assert!(rotations >= 2, "{rotations}");
         let mut sessions = server.sessions();
-        // Another one may just have been opened when the audio ended.
+        // Another one may just have been opened, or have taken over, when the audio ended.
         sessions.retain(|session| session.audio_bytes() > 0);
-        assert_eq!(sessions.len(), rotations + 1);
+        let expected = rotations..=rotations + 1;
+        assert!(expected.contains(&sessions.len()), "{}", sessions.len());
         if protocol == Protocol::Realtime {
             for session in &sessions {
                 let finishes = session.received_events("session.finish").count();

@@ -114,7 +114,7 @@ impl TextPads {
         self.has_new.load(Ordering::SeqCst) && self.has_new.swap(false, Ordering::SeqCst)
     }
 
-    /// EOS is in their queues, or another stream begins.
+    /// EOS is in their queues; or not any more, as another stream begins.
     pub fn set_ended(&self, has_ended: bool) {
         self.has_ended.store(has_ended, Ordering::SeqCst);
     }
