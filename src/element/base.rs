@@ -2,7 +2,7 @@
 //! The state that both elements share: settings, statistics and the path of the audio into
 //! sessions. Each element holds one [`Base`] and calls it from its pad functions.
 //!
-//! Locks: `settings` and `input` are held only briefly, never both at once, and never while
+//! Locks: `settings`, `input` and `gate` are held only briefly, never two at once, and never while
 //! waiting, reading files, querying, pushing or posting.
 
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -15,6 +15,7 @@ use super::assignment::{Assignment, MAIN, Stretch};
 use super::feeding::Feeding;
 use super::input::{Input, Placed};
 use super::missing::Missing;
+use super::poster::{Gate, Poster};
 use super::posts::{post_failure, post_outage, post_without_effect};
 use super::properties::Effect;
 use super::report::TextOutput;
@@ -36,6 +37,8 @@ pub struct Base {
     pub stats: Stats,
     stats_timer: StatsTimer,
     missing: Missing,
+    /// Open from READY to PAUSED until the way back.
+    gate: Mutex<Arc<Gate>>,
 }
 
 impl Base {
@@ -96,12 +99,17 @@ impl Base {
 
     /// The element starts: posts the counters at intervals from now on, if that is wanted.
     pub fn begin(&self, element: &gst::Element) {
+        let gate = Arc::<Gate>::default();
+        *lock(&self.gate) = gate.clone();
         let interval = self.settings().stats_interval;
-        self.stats_timer.start(element, interval);
+        self.stats_timer.start(Poster::new(element, gate), interval);
     }
 
-    /// The element stops: what it learnt of the service may be different when it starts again.
+    /// The element stops: nothing is posted any more, for which this waits. What it learnt of the
+    /// service may be different when it starts again.
     pub fn end(&self) {
+        let gate = lock(&self.gate).clone();
+        gate.close();
         self.stats_timer.stop();
         self.missing.forget();
     }
@@ -164,7 +172,9 @@ impl Base {
         assignment: Assignment<T>,
     ) -> Result<Option<Arc<Uplink>>, gst::FlowError> {
         let target = assignment.target();
-        match Uplink::start(element, settings, stretch, assignment, &self.missing) {
+        let poster = Poster::new(element, lock(&self.gate).clone());
+        let missing = &self.missing;
+        match Uplink::start(element, settings, stretch, assignment, missing, poster) {
             Ok((uplink, without_effect)) => {
                 post_without_effect(element, &without_effect);
                 Ok(Some(Arc::new(uplink)))

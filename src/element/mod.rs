@@ -12,6 +12,7 @@ mod input;
 mod losses;
 mod messages;
 mod missing;
+mod poster;
 mod posts;
 mod properties;
 mod report;

@@ -12,6 +12,7 @@ use super::completion::{Completion, Ending};
 use super::enums::ConnectionState;
 use super::losses::Losses;
 use super::missing::Missing;
+use super::poster::Poster;
 use super::posts::{post, post_audio_lost, post_failure, post_next_model, post_outage};
 use super::stats::Stats;
 use super::{CAT, messages};
@@ -49,7 +50,7 @@ impl TextOutput for () {}
 
 /// Delivers one session's events to the bus and the text outputs.
 pub struct Report<T: TextOutput> {
-    element: glib::WeakRef<gst::Element>,
+    poster: Poster,
     /// Whose property tells the connection's state: the element or a pad, if there is one.
     owner: Option<glib::WeakRef<gst::Object>>,
     segment: gst::FormattedSegment<gst::ClockTime>,
@@ -106,7 +107,7 @@ impl Told {
 
 impl<T: TextOutput> Report<T> {
     pub fn new(
-        element: &gst::Element,
+        poster: Poster,
         stretch: &Stretch,
         assignment: Assignment<T>,
         missing: Missing,
@@ -123,7 +124,7 @@ impl<T: TextOutput> Report<T> {
         Report {
             number: stats.begin_session(),
             state: ConnectionState::Idle,
-            element: element.downgrade(),
+            poster,
             owner: owner.as_ref().map(gst::Object::downgrade),
             segment: stretch.segment.clone(),
             clock_rate: stretch.format.clock_rate(),
@@ -148,40 +149,38 @@ impl<T: TextOutput> Report<T> {
             self.stats.count(|ledger| ledger.reconnects += 1);
         }
         let is_told = self.stats.set_connection_state(self.number, state);
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
-        gst::debug!(
-            CAT,
-            obj = element,
-            "connection {} ({})",
-            state.nick(),
-            self.session_id
-        );
-        let target = self.target.as_deref();
-        post(
-            &element,
-            messages::connection(state, reason, &self.session_id, target),
-        );
-        if let Some(owner) = self.owner.as_ref().and_then(glib::WeakRef::upgrade)
-            && is_told
-        {
-            owner.notify("connection-state");
-        }
+        self.poster.post(|element| {
+            let (session_id, target) = (self.session_id.as_str(), self.target.as_deref());
+            gst::debug!(
+                CAT,
+                obj = element,
+                "connection {} ({session_id})",
+                state.nick()
+            );
+            post(
+                element,
+                messages::connection(state, reason, session_id, target),
+            );
+            if let Some(owner) = self.owner.as_ref().and_then(glib::WeakRef::upgrade)
+                && is_told
+            {
+                owner.notify("connection-state");
+            }
+        });
     }
 
     /// The connection was replaced; its state is unchanged.
     fn rotated(&mut self, session_id: Option<String>) {
         self.stats.count(|ledger| ledger.rotations += 1);
         self.session_id = session_id.unwrap_or_default();
-        if let Some(element) = self.element.upgrade() {
-            gst::debug!(CAT, obj = element, "rotated to {}", self.session_id);
-            let target = self.target.as_deref();
+        self.poster.post(|element| {
+            let (session_id, target) = (self.session_id.as_str(), self.target.as_deref());
+            gst::debug!(CAT, obj = element, "rotated to {session_id}");
             post(
-                &element,
-                messages::connection(self.state, "", &self.session_id, target),
+                element,
+                messages::connection(self.state, "", session_id, target),
             );
-        }
+        });
     }
 
     fn transcript(&mut self, mut transcript: Transcript, is_final: bool) {
@@ -227,40 +226,39 @@ impl<T: TextOutput> Report<T> {
                 &mut ledger.interims
             }) += 1;
         });
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
-        gst::trace!(CAT, obj = element, "{transcript:?}, final: {is_final}");
-        let (segment, session_id) = (&self.segment, self.session_id.as_str());
-        post(
-            &element,
-            messages::transcript(transcript, is_final, segment, session_id, language),
-        );
+        self.poster.post(|element| {
+            gst::trace!(CAT, obj = element, "{transcript:?}, final: {is_final}");
+            let (segment, session_id) = (&self.segment, self.session_id.as_str());
+            post(
+                element,
+                messages::transcript(transcript, is_final, segment, session_id, language),
+            );
+        });
     }
 
     fn speech(&self, name: &str, item_id: &str, time: Timestamp) {
         if self.outputs.source.is_none() {
             return;
         }
-        if let Some(element) = self.element.upgrade() {
+        self.poster.post(|element| {
             gst::log!(CAT, obj = element, "{name} at {time:?}");
             post(
-                &element,
+                element,
                 messages::speech(name, item_id, time, &self.segment),
             );
-        }
+        });
     }
 
     fn warning(&mut self, warning: Warning) {
-        let Some(element) = self.element.upgrade() else {
-            return;
-        };
+        let target = self.target.as_deref();
         let (code, text) = match warning {
             Warning::Ignored(what) => {
                 self.ignored += 1;
+                let times = self.ignored;
                 // A server may send odd frames for hours: log only every power of two.
-                if self.ignored.is_power_of_two() {
-                    let times = self.ignored;
+                if times.is_power_of_two()
+                    && let Some(element) = self.poster.element().upgrade()
+                {
                     gst::warning!(
                         CAT,
                         obj = element,
@@ -275,31 +273,40 @@ impl<T: TextOutput> Report<T> {
             ),
             Warning::NotTaken(failure) => {
                 let next = "The session goes on with the settings that it had.";
-                return post_outage(&element, &failure, next, self.target.as_deref());
+                let post = |element: &_| post_outage(element, &failure, next, target);
+                return self.poster.post(post);
             }
             Warning::NextModel {
                 failure,
                 gone,
                 next,
             } => {
-                post_next_model(&element, &failure, &gone, &next, self.target.as_deref());
+                let post = |element: &_| post_next_model(element, &failure, &gone, &next, target);
+                self.poster.post(post);
                 return self.missing.add(gone);
             }
             Warning::Unfinished(what) => (gst::StreamError::Failed, what.to_string()),
         };
-        gst::warning!(CAT, obj = element, "{text}");
-        let message = gst::message::Warning::builder(code, &text)
-            .src(&element)
-            .build();
-        let _ = element.post_message(message);
+        self.poster.post(|element| {
+            gst::warning!(CAT, obj = element, "{text}");
+            let message = gst::message::Warning::builder(code, &text)
+                .src(element)
+                .build();
+            let _ = element.post_message(message);
+        });
     }
 
     /// Reports what is lost and not reported yet.
     fn remaining_losses(&self) {
-        if let (Some(lost), Some(element)) = (self.losses.take(), self.element.upgrade()) {
-            let (segment, target) = (&self.segment, self.target.as_deref());
-            post_audio_lost(&element, lost, TOO_SLOW, segment, target);
+        if let Some(lost) = self.losses.take() {
+            self.audio_lost(lost, TOO_SLOW);
         }
+    }
+
+    fn audio_lost(&self, lost: Lost, reason: &str) {
+        let (segment, target) = (&self.segment, self.target.as_deref());
+        self.poster
+            .post(|element| post_audio_lost(element, lost, reason, segment, target));
     }
 
     fn end(&mut self, ending: Ending) {
@@ -340,30 +347,22 @@ impl<T: TextOutput> Listener for Report<T> {
                 let lost = Lost { time, duration };
                 self.stats.count_lost(Some(lost));
                 self.remaining_losses();
-                if let Some(element) = self.element.upgrade() {
-                    let (segment, target) = (&self.segment, self.target.as_deref());
-                    post_audio_lost(&element, lost, reason, segment, target);
-                }
+                self.audio_lost(lost, reason);
             }
             Notice::Outage { failure, patience } => {
                 self.stats.count(|ledger| ledger.outages += 1);
-                if let Some(element) = self.element.upgrade() {
-                    let target = self.target.as_deref();
-                    post_outage(
-                        &element,
-                        &failure,
-                        &messages::next_attempts(patience),
-                        target,
-                    );
-                }
+                let next = messages::next_attempts(patience);
+                let target = self.target.as_deref();
+                self.poster
+                    .post(|element| post_outage(element, &failure, &next, target));
             }
             Notice::Rotated { session_id } => self.rotated(session_id),
             Notice::Warning(warning) => self.warning(warning),
             Notice::Failed(failure) => {
                 self.remaining_losses();
-                if let Some(element) = self.element.upgrade() {
-                    post_failure(&element, &failure, self.target.as_deref());
-                }
+                let target = self.target.as_deref();
+                self.poster
+                    .post(|element| post_failure(element, &failure, target));
                 self.end(Ending::Failed);
             }
             Notice::Drained => {
@@ -398,7 +397,7 @@ impl<T: TextOutput> Listener for Report<T> {
     }
 
     fn remarks(&self) -> Remarks {
-        let element = self.element.clone();
+        let element = self.poster.element().clone();
         Arc::new(move |remark| {
             let Some(element) = element.upgrade() else {
                 return;
@@ -477,7 +476,7 @@ mod tests {
             owner: Some(element.clone().upcast()),
         };
         let mut report = Report::new(
-            &element,
+            Poster::new(&element, Arc::default()),
             &stretch,
             assignment,
             Missing::default(),

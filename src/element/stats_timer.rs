@@ -8,25 +8,21 @@ use std::sync::Mutex;
 use gst::prelude::*;
 
 use super::lock;
+use super::poster::Poster;
 
 #[derive(Debug, Default)]
 pub struct StatsTimer(Mutex<Option<gst::PeriodicClockId>>);
 
 impl StatsTimer {
-    /// Begins to post `element`'s counters, `interval` milliseconds apart; 0 is never.
-    pub fn start(&self, element: &gst::Element, interval: u32) {
+    /// Begins to post the element's counters, `interval` milliseconds apart; 0 is never.
+    pub fn start(&self, poster: Poster, interval: u32) {
         if interval == 0 {
             return;
         }
         let interval = gst::ClockTime::from_mseconds(interval.into());
         let clock = gst::SystemClock::obtain();
         let timer = clock.new_periodic_id(clock.time() + interval, interval);
-        let element = element.downgrade();
-        let started = timer.wait_async(move |_, _, _| {
-            if let Some(element) = element.upgrade() {
-                post(&element);
-            }
-        });
+        let started = timer.wait_async(move |_, _, _| poster.post(post));
         if let Err(error) = started {
             gst::warning!(super::CAT, "no messages with counters: {error}");
         }

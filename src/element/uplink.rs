@@ -10,6 +10,7 @@ use super::assignment::{Assignment, Key, Stretch};
 use super::completion::{Completion, Ending};
 use super::losses::Losses;
 use super::missing::Missing;
+use super::poster::Poster;
 use super::posts::post_audio_lost;
 use super::properties::Settings;
 use super::report::{Report, TOO_SLOW, TextOutput};
@@ -109,6 +110,7 @@ impl Uplink {
         stretch: &Stretch,
         mut assignment: Assignment<T>,
         missing: &Missing,
+        poster: Poster,
     ) -> Result<(Self, Vec<String>), Failure> {
         let &Stretch {
             format,
@@ -145,7 +147,7 @@ impl Uplink {
             assignment.target(),
         );
         let report = Report::new(
-            element,
+            poster,
             stretch,
             assignment,
             missing.clone(),

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MPL-2.0
 //! Stopping is quick whatever the network does, and leaves nothing behind.
 
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::common::*;
@@ -189,6 +190,52 @@ fn what_waits_for_text_is_gone_with_the_element() {
     rig.stop();
     // The session still says goodbye to a service that does not answer.
     assert!(held.upgrade().is_none());
+}
+
+/// A bin takes what is posted in it to be from elements that run: it may be gone right afterwards.
+#[test]
+fn nothing_is_being_posted_when_the_state_has_changed() {
+    let server = server(|_| {});
+    for (element, name) in [
+        ("qwenasr ! fakesink", "qwenasr/connection"),
+        ("qwenasrsink", "qwenasr/connection"),
+        ("qwenasr stats-interval=10 ! fakesink", "qwenasr/stats"),
+        ("qwenasrsink stats-interval=10", "qwenasr/stats"),
+    ] {
+        let (element, rest) = element.split_once(' ').unwrap_or((element, ""));
+        let rig = Rig::launch(&format!(
+            "appsrc name=src format=time caps=audio/x-raw,format=S16LE,rate=16000,channels=1,layout=interleaved \
+             ! {element} name=asr url={} {rest}",
+            server.url()
+        ));
+        let (posting, posts) = std::sync::mpsc::channel();
+        let (go_on, goes_on) = std::sync::mpsc::channel();
+        let held = Mutex::new(Some((posting, goes_on)));
+        let bus = rig.pipeline.bus().unwrap();
+        bus.set_sync_handler(move |_, message| {
+            let is_it = message.structure().is_some_and(|s| s.name() == name);
+            if is_it && let Some((posting, goes_on)) = held.lock().unwrap().take() {
+                posting.send(()).unwrap();
+                let () = goes_on.recv().unwrap();
+            }
+            gst::BusSyncReply::Drop
+        });
+        rig.play();
+        rig.push_all(speech().buffers(&[320], 0));
+        posts.recv_timeout(LONG).unwrap();
+        let (returned, returns) = std::sync::mpsc::channel();
+        let pipeline = rig.pipeline.clone();
+        let change = std::thread::spawn(move || {
+            pipeline.set_state(gst::State::Ready).unwrap();
+            returned.send(()).unwrap();
+        });
+        // Long enough to return too early.
+        let too_early = returns.recv_timeout(Duration::from_millis(200)).is_ok();
+        go_on.send(()).unwrap();
+        assert!(!too_early, "{name} is still being posted");
+        change.join().unwrap();
+        rig.stop();
+    }
 }
 
 #[cfg(target_os = "linux")]
