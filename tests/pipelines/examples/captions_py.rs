@@ -242,9 +242,11 @@ fn captions_py_refuses_a_pipeline_that_cannot_be_made() {
 /// What the other elements complain of stands in what only programs look at.
 #[test]
 fn a_file_without_sound_is_told_from_one_that_cannot_be_read() {
+    // So large that decodebin is not through with it before it is told that nobody takes the video: then
+    // it would say nothing at all.
     let file = TempFile::new("avi");
     let mut rig = Rig::launch(&format!(
-        "videotestsrc name=asr num-buffers=400 ! jpegenc ! avimux ! filesink location={}",
+        "videotestsrc name=asr num-buffers=2000 ! jpegenc ! avimux ! filesink location={}",
         file.0.display()
     ));
     rig.play();
