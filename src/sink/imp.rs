@@ -212,6 +212,9 @@ impl ElementImpl for QwenAsrSink {
             self.base.begin(self.obj().upcast_ref());
         }
         let result = self.parent_change_state(transition);
+        if transition == gst::StateChange::ReadyToPaused && result.is_err() {
+            self.base.end();
+        }
         if transition == gst::StateChange::PausedToReady {
             self.base.end();
             *self.base.input() = Input::default();

@@ -3,7 +3,7 @@
 //! them, on each pad. Called by the streaming thread.
 
 use std::ops::ControlFlow;
-use std::sync::Arc;
+use std::sync::MutexGuard;
 use std::sync::atomic::Ordering;
 
 use gst::prelude::*;
@@ -20,7 +20,10 @@ use crate::timeline::Timestamp;
 impl QwenAsr {
     pub(super) fn take_event(&self, event: gst::Event) -> bool {
         gst::log!(CAT, imp = self, "{event:?}");
-        self.begin_new_pads();
+        // A flush would take from a new pad what it begins with.
+        if event.is_serialized() && event.type_() != gst::EventType::FlushStop {
+            self.begin_new_pads();
+        }
         match event.view() {
             gst::EventView::StreamStart(start) => self.stream_start(start),
             gst::EventView::Segment(segment) => self.new_segment(segment),
@@ -32,11 +35,12 @@ impl QwenAsr {
                 self.end_run();
                 self.enqueue(event);
                 self.pads.set_ended(true);
-                // Those that were requested meanwhile; later ones begin at once.
+                // Those that were requested meanwhile.
                 self.begin_new_pads();
             }
             gst::EventView::SegmentDone(_) => {
                 self.end_run();
+                self.begin_new_pads();
                 self.enqueue(event);
             }
             gst::EventView::Tag(tag) => {
@@ -133,8 +137,23 @@ impl QwenAsr {
         pads.iter().for_each(|pad| pad.reset());
     }
 
-    /// Lets pads that were requested lately begin with what the others have got before.
+    /// Lets pads that were requested lately begin with what the others have got before. Called by the
+    /// streaming thread.
     pub(super) fn begin_new_pads(&self) {
+        if self.pads.has_news() {
+            self.begin_pads(self.pads.ended());
+        }
+    }
+
+    /// The same for whoever requests a pad when nothing follows with which it could begin.
+    pub(super) fn begin_after_the_end(&self) {
+        let ended = self.pads.ended();
+        if *ended {
+            self.begin_pads(ended);
+        }
+    }
+
+    fn begin_pads(&self, ended: MutexGuard<'_, bool>) {
         if !self.pads.take_news() {
             return;
         }
@@ -144,37 +163,34 @@ impl QwenAsr {
             ControlFlow::Continue(gst::EventForeachAction::Keep)
         });
         let is_eos = |event: &gst::Event| event.type_() == gst::EventType::Eos;
-        if self.pads.has_ended() && !before.iter().any(is_eos) {
+        if *ended && !before.iter().any(is_eos) {
             // It becomes sticky only when it has been handled.
             before.push(gst::event::Eos::new());
         }
-        for pad in self.pads.new_translations() {
-            if pad.begin() {
-                for event in &before {
-                    self.repeat(event, &pad);
+        let mut begun = self.pads.new_translations();
+        begun.retain(|pad| pad.begin());
+        for pad in &begun {
+            for event in &before {
+                if let Some(event) = self.repeated(event, pad) {
+                    pad.queue().event(None, event);
                 }
             }
         }
+        drop(ended);
+        begun.iter().for_each(SrcPad::ensure_task);
         // They may want sessions, too.
         self.pads.announce_sessions();
     }
 
     /// What a pad gets of an event that came before it was requested.
-    fn repeat(&self, event: &gst::Event, pad: &Arc<SrcPad>) {
-        let event = match event.view() {
-            gst::EventView::StreamStart(start) => start_of(pad, start),
-            gst::EventView::Segment(_) => match self.pads.segment() {
-                Some(segment) => segment,
-                None => return,
-            },
-            gst::EventView::Tag(tag) => match tag_of_text(tag) {
-                Some(tag) => tag,
-                None => return,
-            },
-            gst::EventView::Caps(_) => return,
-            _ => event.clone(),
-        };
-        pad.enqueue(None, event);
+    fn repeated(&self, event: &gst::Event, pad: &SrcPad) -> Option<gst::Event> {
+        match event.view() {
+            gst::EventView::StreamStart(start) => Some(start_of(pad, start)),
+            gst::EventView::Segment(_) => self.pads.segment(),
+            gst::EventView::Tag(tag) => tag_of_text(tag),
+            gst::EventView::Caps(_) => None,
+            _ => Some(event.clone()),
+        }
     }
 }
 

@@ -249,20 +249,16 @@ impl ElementImpl for QwenAsr {
         let src_pad = self.new_translation(template, &name);
         let pad = src_pad.pad().clone();
         let is_running = obj.current_state() >= gst::State::Paused;
-        if is_running {
-            src_pad.reset();
-        }
+        src_pad.reset();
         self.pads.add(src_pad);
         if is_running && pad.set_active(true).is_err() || obj.add_pad(&pad).is_err() {
             self.pads.remove(&pad);
             return None;
         }
+        self.pads.announce_pads();
         obj.child_added(&pad, &name);
         self.post_latency();
-        // Nothing follows that the pad could begin with.
-        if self.pads.has_ended() {
-            self.begin_new_pads();
-        }
+        self.begin_after_the_end();
         Some(pad)
     }
 
@@ -287,7 +283,6 @@ impl ElementImpl for QwenAsr {
         match transition {
             gst::StateChange::ReadyToPaused => {
                 *self.timing() = Timing::default();
-                self.pads.set_ended(false);
                 self.src();
                 for pad in self.pads.all() {
                     pad.begin();
@@ -302,6 +297,7 @@ impl ElementImpl for QwenAsr {
         }
         let result = self.parent_change_state(transition);
         match transition {
+            gst::StateChange::ReadyToPaused if result.is_err() => self.shared.base.end(),
             gst::StateChange::PausedToPlaying => {
                 self.timing().playing = true;
                 for pad in self.pads.all() {
@@ -309,6 +305,7 @@ impl ElementImpl for QwenAsr {
                 }
             }
             gst::StateChange::PausedToReady => {
+                self.pads.set_ended(false);
                 self.shared.base.end();
                 self.pads.all().iter().for_each(|pad| pad.stop());
                 self.unmute();

@@ -7,10 +7,13 @@
 //! before what. Until then there is nothing else for it, neither events nor sessions.
 //!
 //! Locks: `translations`, for moments, and never while pushing, querying or posting; those of the
-//! pads' queues may be taken inside. `segment`, with nothing inside.
+//! pads' queues may be taken inside. `segment`, with nothing inside. `ended` likewise, and the others
+//! may be taken inside.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
+
+use gst::prelude::*;
 
 use super::src_pad::SrcPad;
 use crate::element::{Key, MAIN, lock};
@@ -23,8 +26,8 @@ pub(super) struct TextPads {
     translations: Mutex<Vec<Arc<SrcPad>>>,
     /// Some of them may not have begun.
     has_new: AtomicBool,
-    /// EOS is in their queues: no event follows with which others could begin.
-    has_ended: AtomicBool,
+    /// See [`Self::ended`].
+    ended: Mutex<bool>,
     /// Some of them may want sessions.
     has_wishes: AtomicBool,
     /// The latest SEGMENT event that they got.
@@ -52,8 +55,11 @@ impl TextPads {
 
     pub fn add(&self, pad: Arc<SrcPad>) {
         lock(&self.translations).push(pad);
-        // Before it is asked whether all have ended.
-        self.has_new.store(true, Ordering::SeqCst);
+    }
+
+    /// A pad that was added is one of the element's now, and may begin.
+    pub fn announce_pads(&self) {
+        self.has_new.store(true, Ordering::Release);
     }
 
     pub fn remove(&self, pad: &gst::Pad) -> Option<Arc<SrcPad>> {
@@ -67,9 +73,9 @@ impl TextPads {
         self.translations_that(SrcPad::has_begun)
     }
 
-    /// Those that have not.
+    /// Those that have not, and are the element's already.
     pub fn new_translations(&self) -> Vec<Arc<SrcPad>> {
-        self.translations_that(|pad| !pad.has_begun())
+        self.translations_that(|pad| !pad.has_begun() && pad.pad().parent().is_some())
     }
 
     fn translations_that(&self, wanted: impl Fn(&SrcPad) -> bool) -> Vec<Arc<SrcPad>> {
@@ -109,18 +115,24 @@ impl TextPads {
         lock(&self.segment).clone()
     }
 
+    /// Whether a pad may have come since the previous [`Self::take_news`].
+    pub fn has_news(&self) -> bool {
+        self.has_new.load(Ordering::Acquire)
+    }
+
     /// Whether a pad has come since the previous call.
     pub fn take_news(&self) -> bool {
-        self.has_new.load(Ordering::SeqCst) && self.has_new.swap(false, Ordering::SeqCst)
+        self.has_new.swap(false, Ordering::AcqRel)
     }
 
-    /// EOS is in their queues; or not any more, as another stream begins.
-    pub fn set_ended(&self, has_ended: bool) {
-        self.has_ended.store(has_ended, Ordering::SeqCst);
+    /// Whether EOS is in their queues: no event follows with which others could begin. That does not
+    /// change as long as this is held, for as long as pads begin.
+    pub fn ended(&self) -> MutexGuard<'_, bool> {
+        lock(&self.ended)
     }
 
-    pub fn has_ended(&self) -> bool {
-        self.has_ended.load(Ordering::SeqCst)
+    pub fn set_ended(&self, ended: bool) {
+        *lock(&self.ended) = ended;
     }
 
     /// Some pad may want a session.

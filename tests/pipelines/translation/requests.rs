@@ -184,3 +184,52 @@ fn a_pad_requested_while_the_stream_ends_ends_as_well() {
     rig.stop();
     assert_eq!(watched.events(), ["stream-start", "caps", "segment", "eos"]);
 }
+
+#[test]
+fn a_flush_takes_nothing_from_a_pad_that_was_requested_before_it() {
+    let server = translating(|_| {});
+    let (mut rig, upstream) = pushed_rig(&server);
+    begin(&rig, &upstream);
+    let speech = Speech::usual(16_000);
+    for buffer in speech.buffers(&[320], 0).into_iter().take(10) {
+        upstream.push(buffer).unwrap();
+    }
+    let (_, _, watched) = branch(&rig.element, "fr");
+    upstream.push_event(gst::event::FlushStart::new());
+    upstream.push_event(gst::event::FlushStop::new(true));
+    let segment = gst::FormattedSegment::<gst::ClockTime>::new();
+    upstream.push_event(gst::event::Segment::new(&segment));
+    for buffer in speech.buffers(&[320], 0) {
+        upstream.push(buffer).unwrap();
+    }
+    upstream.push_event(gst::event::Eos::new());
+    rig.wait_for_eos();
+    rig.stop();
+    let mut events = watched.events();
+    events.retain(|event| !event.starts_with("flush"));
+    assert_eq!(
+        events[..3],
+        ["stream-start", "caps", "segment"],
+        "{events:?}"
+    );
+    check_cues(&speech, &watched.texts(), 0);
+}
+
+#[test]
+fn a_pad_requested_after_the_end_ends_and_one_in_ready_waits() {
+    let server = translating(|_| {});
+    let (mut rig, upstream) = pushed_rig(&server);
+    begin(&rig, &upstream);
+    upstream.push_event(gst::event::Eos::new());
+    rig.wait_for_eos();
+    let (pad, _, _) = branch(&rig.element, "fr");
+    let begun = std::time::Instant::now();
+    while pad.sticky_event::<gst::event::Eos>(0).is_none() {
+        assert!(begun.elapsed() < LONG, "it ends");
+        std::thread::yield_now();
+    }
+    rig.pipeline.set_state(gst::State::Ready).unwrap();
+    let pad = rig.element.request_pad_simple("translate_src_%u").unwrap();
+    assert_eq!(pad.task_state(), gst::TaskState::Stopped);
+    rig.stop();
+}
