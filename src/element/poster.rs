@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MPL-2.0
-//! Posts on an element's bus from threads that are not GStreamer's, as long as the element runs. An
-//! element that is in READY has to be silent: what is posted goes through the bin around it, which
+//! Posts on an element's bus from the network's threads and the clock's, as long as the element runs:
+//! a change of state waits for none of them by itself. An element that is in READY has to be silent: what is posted goes through the bin around it, which
 //! nobody keeps alive for that, and which may be gone as soon as the change of state returns.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -65,7 +65,7 @@ impl Drop for Inside<'_> {
 }
 
 /// An element, for those who may post on its bus while it runs.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Poster {
     element: glib::WeakRef<gst::Element>,
     gate: Arc<Gate>,

@@ -66,10 +66,7 @@ impl QwenAsr {
 
     /// A serialized event, to leave after the text of the audio before it.
     pub(super) fn enqueue(&self, event: gst::Event) {
-        let time = self.position();
-        for pad in self.pads.begun() {
-            pad.enqueue(time, event.clone());
-        }
+        self.pads.enqueue(self.position(), &event);
     }
 
     /// Where in the audio of the sessions an event comes; `None` if it is not in the midst of some.

@@ -249,6 +249,7 @@ impl ElementImpl for QwenAsr {
         let src_pad = self.new_translation(template, &name);
         let pad = src_pad.pad().clone();
         let is_running = obj.current_state() >= gst::State::Paused;
+        // Also on the way to PAUSED, when the others have been reset already.
         src_pad.reset();
         self.pads.add(src_pad);
         if is_running && pad.set_active(true).is_err() || obj.add_pad(&pad).is_err() {

@@ -102,12 +102,17 @@ impl TextPads {
         pads
     }
 
-    /// Puts a SEGMENT event into their queues.
-    pub fn enqueue_segment(&self, time: Option<Timestamp>, event: &gst::Event) {
-        *lock(&self.segment) = Some(event.clone());
+    /// Puts an event into their queues, see [`SrcPad::enqueue`].
+    pub fn enqueue(&self, time: Option<Timestamp>, event: &gst::Event) {
         for pad in self.begun() {
             pad.enqueue(time, event.clone());
         }
+    }
+
+    /// The same for a SEGMENT event, with which pads begin that are requested later.
+    pub fn enqueue_segment(&self, time: Option<Timestamp>, event: &gst::Event) {
+        *lock(&self.segment) = Some(event.clone());
+        self.enqueue(time, event);
     }
 
     /// The latest one.
